@@ -1,0 +1,61 @@
+// Command multihead turns N head nodes of a Slurm cluster into one highly
+// available cluster from one file, and keeps it so.
+//
+// The same static binary is the tool an administrator runs and, as
+// "multihead rpc", the half that runs on each host at the other end of SSH:
+// the two cannot be of different versions.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker: -ldflags "-X main.version=...".
+var version = "dev"
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+// run is main without os.Exit, so that deferred calls run.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	root := newRoot(newApp())
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var coded *exitError
+	if errors.As(err, &coded) {
+		if coded.err != nil {
+			fmt.Fprintln(os.Stderr, "multihead:", coded.err)
+		}
+		return coded.code
+	}
+	fmt.Fprintln(os.Stderr, "multihead:", err)
+	return exitFailed
+}
+
+// newRoot lists every verb once, in the order help shows them.
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "multihead",
+		Short:         "N head nodes of a Slurm cluster as one highly available cluster, from one file",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
+	a.globalFlags(root)
+	root.AddCommand()
+	return root
+}
