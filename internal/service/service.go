@@ -1,0 +1,169 @@
+// Package service is the contract between the pipeline (observe, plan, apply,
+// verify) and the services: one folder below this one is one service, and
+// nothing outside that folder knows how the service works.
+package service
+
+import (
+	"context"
+	"fmt"
+
+	"multihead/internal/config"
+	"multihead/internal/host"
+	"multihead/internal/plan"
+)
+
+// Node is one host of the cluster as a service meets it.
+type Node struct {
+	Spec   config.HostSpec
+	Head   *config.Controller // set for a head node
+	Reader host.Reader        // nil where it was not reached
+	Err    error              // why it was not reached
+}
+
+// Name is the hostname.
+func (n Node) Name() string { return n.Spec.Hostname }
+
+// Reached says whether the host answered.
+func (n Node) Reached() bool { return n.Reader != nil }
+
+// Input is what a service looks at: the file, and every host that it names,
+// reached or not.
+type Input struct {
+	Cluster   *config.Cluster
+	Heads     []Node // all heads of the file, in its order, whatever they run
+	Computes  []Node // compute and visualisation nodes
+	Witnesses []Node
+	// Binary is the running multihead itself, for installing it on hosts;
+	// its path on this machine.
+	Binary string
+}
+
+// HeadsWith is the heads on which the named service is switched on.
+func (in Input) HeadsWith(name string) []Node {
+	var out []Node
+	for _, n := range in.Heads {
+		if n.Head != nil && n.Head.Services.Has(name) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// Mode is how `up` was told to begin.
+type Mode string
+
+// The modes. Auto forms only what positively does not exist yet and joins
+// what does.
+const (
+	Auto       Mode = "auto"
+	Bootstrap  Mode = "bootstrap"
+	Join       Mode = "join"
+	Standalone Mode = "standalone"
+)
+
+// Intent is what a plan is asked for.
+type Intent struct {
+	Mode Mode
+	// Nodes limits the plan to these hosts; empty means all. Steps that
+	// others need (a peer probe run on a member) may still fall on others.
+	Nodes []string
+	// Confirmed is set where the cluster's name was typed: what could form
+	// over something unknown is refused without it.
+	Confirmed bool
+}
+
+// Includes says whether the plan may change that host.
+func (i Intent) Includes(hostname string) bool {
+	if len(i.Nodes) == 0 {
+		return true
+	}
+	for _, n := range i.Nodes {
+		if n == hostname {
+			return true
+		}
+	}
+	return false
+}
+
+// Service is one service of the cluster.
+type Service interface {
+	// Name is the service's key in the cluster file ("mariadb"), and its
+	// phase's name.
+	Name() string
+	// After names the phases that must be complete before this one begins.
+	After() []string
+	// Observe asks every host, all at once, and returns what it found.
+	// A host that does not answer is part of what was found, not an error;
+	// an error means that the question itself was wrong.
+	Observe(ctx context.Context, in Input) (State, error)
+}
+
+// State is what a service was found to be. Its methods are pure: no I/O, no
+// clock, no randomness, so that every decision has a table test.
+type State interface {
+	// Plan returns every step that the wanted state needs, done or not: the
+	// engine drops what is already so. It returns a *Refusal where going on
+	// could harm data, and says what to do instead.
+	Plan(intent Intent) (plan.Phase, error)
+	// Stop returns the steps of an orderly stop, nothing lost.
+	Stop(intent Intent) (plan.Phase, error)
+	// Health says how the service is.
+	Health() Health
+	// Survival says what the service can lose, by quorum arithmetic over
+	// what the file asks for.
+	Survival() Survival
+}
+
+// Word is one of the states that people see. Every one that is not Up has a
+// reason.
+type Word string
+
+// The vocabulary, in order of severity.
+const (
+	Up       Word = "UP"
+	Maint    Word = "MAINT"
+	Drain    Word = "DRAIN"
+	Unknown  Word = "UNKNOWN"
+	Degraded Word = "DEGRADED"
+	Down     Word = "DOWN"
+)
+
+// Health is how a service is, as a whole and on each head.
+type Health struct {
+	Service string
+	State   Word
+	Reason  string // why it is not Up
+	Summary string // one line for status: "4/4 bricks, replica 4, heal queue empty"
+	Nodes   map[string]NodeHealth
+}
+
+// NodeHealth is how a service is on one host.
+type NodeHealth struct {
+	State  Word
+	Role   string         // "primary", "backup", "master", "vip": the service's own word
+	Reason string         // why it is not Up
+	Facts  map[string]any // what `discover` prints beside the status: "peers", "cluster_size"
+}
+
+// Survival is what a service can lose and go on.
+type Survival struct {
+	Service  string
+	AtOnce   int    // heads that may die in the same moment
+	InTurn   int    // heads that may die one after another, each time settled in between
+	Why      string // the arithmetic: "4 votes, majority 3"
+	RaisedBy string // what would make it more, empty where nothing would
+	DataSafe int    // copies of the data beyond the first
+}
+
+// Refusal is a plan that will not be made because data could be harmed, or
+// because it cannot be known that it would not be.
+type Refusal struct {
+	Service string
+	Reason  string // what was found
+	Remedy  string // what to do next
+}
+
+// Error gives the reason and the remedy.
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("%s: refused: %s. %s", r.Service, r.Reason, r.Remedy)
+}
