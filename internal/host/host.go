@@ -27,6 +27,10 @@ type Reader interface {
 	// where the machine does not have the command. Only the commands listed
 	// in ReadOnly may be asked; others are refused at both ends.
 	Query(ctx context.Context, argv ...string) (string, error)
+	// Ask is Query for a command that wants standard input, an environment
+	// or a directory ("unmunge" reads the credential it checks). The same
+	// list of commands bounds it.
+	Ask(ctx context.Context, cmd Cmd) (string, error)
 	// ReadFile returns a file's content, or an error matching
 	// fs.ErrNotExist. Files above MaxFile bytes are refused.
 	ReadFile(ctx context.Context, path string) ([]byte, error)
@@ -49,7 +53,8 @@ type Host interface {
 	Run(ctx context.Context, cmd Cmd) (string, error)
 	// WriteFile replaces a file in one step: a reader sees the old content
 	// or the new, and after a crash one of the two is there, whole. Parent
-	// directories must exist.
+	// directories must exist. A symbolic link or anything else that is not
+	// a file is refused, never replaced.
 	WriteFile(ctx context.Context, path string, data []byte, attr Attr) error
 	// Mkdir makes one directory; one that is there already gets the
 	// attributes and is no error.
@@ -108,7 +113,8 @@ func quote(w string) string {
 }
 
 // Attr is what a file is besides its content. Zero fields keep what is there,
-// or on a new file mean mode 0644, root and now.
+// or on a new file mean mode 0644 (0755 on a directory), root and now. New
+// content is always of now unless ModTime says otherwise.
 type Attr struct {
 	Mode    fs.FileMode // permission bits, with fs.ModeSetuid and the like
 	Owner   string      // user name or number
@@ -152,3 +158,6 @@ func (e *ExitError) Error() string {
 	}
 	return fmt.Sprintf("%s: %s: exit code %d: %s", e.Host, e.Cmd, e.Code, said)
 }
+
+// IsDir says whether it is a directory.
+func (i FileInfo) IsDir() bool { return i.Mode.IsDir() }
