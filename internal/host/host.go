@@ -116,10 +116,26 @@ func quote(w string) string {
 // or on a new file mean mode 0644 (0755 on a directory), root and now. New
 // content is always of now unless ModTime says otherwise.
 type Attr struct {
-	Mode    fs.FileMode // permission bits, with fs.ModeSetuid and the like
+	Mode    fs.FileMode // permission bits, as Bits reads them
 	Owner   string      // user name or number
 	Group   string      // group name or number
 	ModTime time.Time
+}
+
+// Bits is the permission bits of a mode with setuid, setgid and sticky, also
+// where those are written as for chmod(1): 0o2770.
+func Bits(m fs.FileMode) fs.FileMode {
+	b := m & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky)
+	if m&0o4000 != 0 {
+		b |= fs.ModeSetuid
+	}
+	if m&0o2000 != 0 {
+		b |= fs.ModeSetgid
+	}
+	if m&0o1000 != 0 {
+		b |= fs.ModeSticky
+	}
+	return b
 }
 
 // FileInfo describes one path.

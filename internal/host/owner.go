@@ -1,0 +1,116 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// names remembers the names of numbers for the length of one call: a
+// directory of a thousand files asks once.
+type names map[string]string
+
+func (n names) user(uid uint32) string {
+	return n.lookup("passwd", uid, func(id string) (string, error) {
+		u, err := user.LookupId(id)
+		if err != nil {
+			return "", err
+		}
+		return u.Username, nil
+	})
+}
+
+func (n names) group(gid uint32) string {
+	return n.lookup("group", gid, func(id string) (string, error) {
+		g, err := user.LookupGroupId(id)
+		if err != nil {
+			return "", err
+		}
+		return g.Name, nil
+	})
+}
+
+func (n names) lookup(db string, id uint32, local func(string) (string, error)) string {
+	num := strconv.FormatUint(uint64(id), 10)
+	key := db + num
+	if name, ok := n[key]; ok {
+		return name
+	}
+	name, err := local(num)
+	if err != nil {
+		if entry, ok := getent(db, num); ok {
+			name = entry[0]
+		} else {
+			name = num
+		}
+	}
+	n[key] = name
+	return name
+}
+
+// ids are the numbers of an Attr's owner and group, -1 for what it leaves as
+// it is.
+func ids(a Attr) (uid, gid int, err error) {
+	uid, uerr := id("passwd", a.Owner, func(name string) (string, error) {
+		u, err := user.Lookup(name)
+		if err != nil {
+			return "", err
+		}
+		return u.Uid, nil
+	})
+	gid, gerr := id("group", a.Group, func(name string) (string, error) {
+		g, err := user.LookupGroup(name)
+		if err != nil {
+			return "", err
+		}
+		return g.Gid, nil
+	})
+	return uid, gid, errors.Join(uerr, gerr)
+}
+
+func id(db, name string, local func(string) (string, error)) (int, error) {
+	if name == "" {
+		return -1, nil
+	}
+	if n, err := strconv.ParseUint(name, 10, 31); err == nil {
+		return int(n), nil
+	}
+	num, err := local(name)
+	if err != nil {
+		entry, ok := getent(db, name)
+		if !ok {
+			return -1, fmt.Errorf("no %s %q on this machine", map[string]string{"passwd": "user", "group": "group"}[db], name)
+		}
+		num = entry[2]
+	}
+	n, err := strconv.ParseUint(num, 10, 31)
+	if err != nil {
+		return -1, fmt.Errorf("%s %q has the number %q", db, name, num)
+	}
+	return int(n), nil
+}
+
+// getent asks the system's name service, which knows LDAP and SSSD, where a
+// static binary only reads /etc/passwd and /etc/group.
+func getent(db, key string) ([]string, bool) {
+	path, err := lookPath([]string{"getent"})
+	if err != nil {
+		return nil, false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, db, key)
+	cmd.Env = minimalEnv()
+	cmd.WaitDelay = pipeGrace
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, false
+	}
+	entry := strings.Split(strings.TrimSpace(string(out)), ":")
+	return entry, len(entry) >= 3 && entry[0] != ""
+}
