@@ -1,0 +1,442 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"multihead/internal/hostlist"
+)
+
+// quote shows a value in a message, as it stands in the file: what a
+// variable stands for is never shown, it may be a secret.
+func (d *decoder) quote(n *node) string {
+	switch n.kind {
+	case mapKind:
+		return "a set of keys"
+	case listKind:
+		return "a list"
+	case nullKind:
+		return "nothing"
+	}
+	text := n.text
+	if len([]rune(text)) > 60 {
+		text = string([]rune(text)[:57]) + "..."
+	}
+	return fmt.Sprintf("%q", text)
+}
+
+// plain returns the text of a scalar with its variables resolved. fromVar
+// says whether there were any.
+func (d *decoder) plain(n *node, path string, want string) (text string, fromVar, ok bool) {
+	if n.kind != scalarKind {
+		d.fail(n, path, msg("%s where %s belongs", d.quote(n), want), msg("write %s", want))
+		return "", false, false
+	}
+	text, fromVar, problem := d.vars.expand(n.text)
+	if problem != nil {
+		d.fail(n, path, problem.what, problem.fix)
+		return "", fromVar, false
+	}
+	return text, fromVar, true
+}
+
+var (
+	decimal  = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
+	simple   = regexp.MustCompile(`^(0|[1-9][0-9]*)(\.[0-9]+)?$`)
+	octal    = regexp.MustCompile(`^[-+]?0(o?[0-7]+|[0-9]+)$`)
+	sexagesi = regexp.MustCompile(`^[-+]?[0-9]+(:[0-5]?[0-9])+$`)
+)
+
+// text reads a value that is a text. A number is taken as it is written, so
+// version: 10.10 stays 10.10. What YAML readers disagree about is an error.
+func (d *decoder) text(n *node, path string) (string, bool) {
+	s, fromVar, ok := d.plain(n, path, "a text")
+	if !ok {
+		return "", false
+	}
+	if n.quoted || fromVar || n.tag == "!!str" && !yaml11Bool(n.text) && !sexagesi.MatchString(n.text) {
+		return s, true
+	}
+	if (n.tag == "!!int" || n.tag == "!!float") && simple.MatchString(n.text) {
+		return s, true
+	}
+	if n.tag == "!!timestamp" {
+		return s, true
+	}
+	d.fail(n, path, msg("YAML readers do not agree on what %s without quotes is", n.text), msg(`write '%s'`, n.text))
+	return "", false
+}
+
+// scalarText reads a value of a free-form map, such as a database setting:
+// any scalar, as it is written.
+func (d *decoder) scalarText(n *node, path string) (string, bool) {
+	if n.kind == nullKind {
+		return "", true
+	}
+	if n.kind == listKind {
+		parts := make([]string, 0, len(n.items))
+		for i, item := range n.items {
+			s, ok := d.scalarText(item, indexPath(path, i))
+			if !ok {
+				return "", false
+			}
+			parts = append(parts, s)
+		}
+		return strings.Join(parts, ","), true
+	}
+	s, _, ok := d.plain(n, path, "a value")
+	return s, ok
+}
+
+// secret reads a password. Its value is in no message.
+func (d *decoder) secret(n *node, path string) (string, bool) {
+	if n.kind != scalarKind {
+		d.fail(n, path, msg("a password must be one text"), msg("write it in quotes, or as ${NAME}"))
+		return "", false
+	}
+	s, fromVar, problem := d.vars.expand(n.text)
+	switch {
+	case problem != nil:
+		d.fail(n, path, problem.what, problem.fix)
+		return "", false
+	case strings.ContainsAny(s, "\n\r\x00"):
+		d.fail(n, path, msg("a password must be one line"), msg("remove the line break"))
+		return "", false
+	case n.quoted || fromVar || n.tag == "!!str" && !yaml11Bool(n.text) && !sexagesi.MatchString(n.text):
+		return s, true
+	case n.tag == "!!int" && decimal.MatchString(n.text):
+		return s, true
+	}
+	d.fail(n, path, msg("YAML readers do not agree on what this password without quotes is"), msg("put it in single quotes"))
+	return "", false
+}
+
+func yaml11Bool(s string) bool {
+	switch strings.ToLower(s) {
+	case "yes", "no", "on", "off", "y", "n":
+		return true
+	}
+	return false
+}
+
+// boolean reads true or false. yes, no, on and off are what YAML 1.1 readers
+// take for the same; they load with a warning.
+func (d *decoder) boolean(n *node, path string) (value, ok bool) {
+	s, fromVar, ok := d.plain(n, path, "true or false")
+	if !ok {
+		return false, false
+	}
+	lower := strings.ToLower(s)
+	switch {
+	case lower == "true" || lower == "false":
+		if n.quoted && !fromVar {
+			d.warn(n, path, msg("%s in quotes is a text; it is read as %s here", d.quote(n), lower), msg("write %s without quotes", lower))
+		}
+		return lower == "true", true
+	case yaml11Bool(s) && len(s) > 1 && !n.quoted && !fromVar:
+		value = lower == "yes" || lower == "on"
+		d.warn(n, path, msg("%s is a text to newer YAML readers; it is read as %t here", n.text, value), msg("write %t", value))
+		return value, true
+	}
+	d.fail(n, path, msg("%s is neither true nor false", d.quote(n)), msg("write true or false"))
+	return false, false
+}
+
+// integer reads a whole number within the bounds of f.
+func (d *decoder) integer(n *node, path string, f *field) (int64, bool) {
+	s, fromVar, ok := d.plain(n, path, "a number")
+	if !ok {
+		return 0, false
+	}
+	if !decimal.MatchString(s) {
+		fix := msg("write a whole number such as 10")
+		if !fromVar {
+			fix = numberFix(s)
+		}
+		d.fail(n, path, msg("%s is not a number as it is written here", d.quote(n)), fix)
+		return 0, false
+	}
+	i, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		i = math.MaxInt64
+		if s[0] == '-' {
+			i = math.MinInt64
+		}
+	}
+	if !d.within(n, path, i, f) {
+		return 0, false
+	}
+	return i, true
+}
+
+// numberFix names the number that was probably meant.
+func numberFix(s string) Message {
+	switch {
+	case octal.MatchString(s):
+		digits := strings.TrimLeft(s, "+-0o")
+		if digits == "" {
+			digits = "0"
+		}
+		return msg("some YAML readers take a leading 0 for base 8: write %s", digits)
+	case strings.Contains(s, "_") && decimal.MatchString(strings.ReplaceAll(s, "_", "")):
+		return msg("write %s, without _", strings.ReplaceAll(s, "_", ""))
+	case sexagesi.MatchString(s):
+		return msg("some YAML readers take %s for base 60: write one number", s)
+	}
+	return msg("write a whole number such as 10")
+}
+
+func (d *decoder) within(n *node, path string, i int64, f *field) bool {
+	if f == nil {
+		return true
+	}
+	low, high := f.min, f.max
+	if (low == nil || i >= *low) && (high == nil || i <= *high) {
+		return true
+	}
+	switch {
+	case low != nil && high != nil:
+		d.fail(n, path, msg("%s is out of range", d.quote(n)), msg("write a number from %d to %d", *low, *high))
+	case low != nil:
+		d.fail(n, path, msg("%s is out of range", d.quote(n)), msg("write %d or more", *low))
+	default:
+		d.fail(n, path, msg("%s is out of range", d.quote(n)), msg("write %d or less", *high))
+	}
+	return false
+}
+
+func (d *decoder) count(n *node, p *Count, path string, f *field) {
+	if n.kind == scalarKind && n.text == "auto" {
+		*p = 0
+		return
+	}
+	i, ok := d.integer(n, path, f)
+	if !ok {
+		return
+	}
+	if i < 1 {
+		d.fail(n, path, msg("%s is out of range", d.quote(n)), msg("write auto, or 1 or more"))
+		return
+	}
+	*p = Count(i)
+}
+
+var durationText = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?(ms|s|m|h)$`)
+
+func (d *decoder) duration(n *node, path string, unit time.Duration, unitName string) (time.Duration, bool) {
+	s, _, ok := d.plain(n, path, "a length of time")
+	if !ok {
+		return 0, false
+	}
+	if durationText.MatchString(s) {
+		if v, err := time.ParseDuration(s); err == nil {
+			return v, true
+		}
+	}
+	if simple.MatchString(s) {
+		if x, err := strconv.ParseFloat(s, 64); err == nil && x*float64(unit) < float64(math.MaxInt64)/2 {
+			return time.Duration(x * float64(unit)), true
+		}
+	}
+	d.fail(n, path, msg("%s is not a length of time", d.quote(n)), msg("write a number of %s, or a number with ms, s, m or h, such as 5s", unitName))
+	return 0, false
+}
+
+func (d *decoder) seconds(n *node, p *Seconds, path string) {
+	if v, ok := d.duration(n, path, time.Second, "seconds"); ok {
+		*p = Seconds(v)
+	}
+}
+
+func (d *decoder) millis(n *node, p *Millis, path string) {
+	if v, ok := d.duration(n, path, time.Millisecond, "milliseconds"); ok {
+		*p = Millis(v)
+	}
+}
+
+func (d *decoder) address(n *node, p *netip.Addr, path string) {
+	s, _, ok := d.plain(n, path, "an address")
+	if !ok || s == "" {
+		return
+	}
+	a, err := netip.ParseAddr(s)
+	if err == nil && a.Zone() == "" {
+		*p = a.Unmap()
+		return
+	}
+	fix := msg("write an address such as 192.168.1.101")
+	if pre, err := netip.ParsePrefix(s); err == nil {
+		fix = msg("write %s, without the prefix length", pre.Addr())
+	} else if a, ok := withoutLeadingZeros(s); ok {
+		fix = msg("write %s, without leading zeros", a)
+	}
+	d.fail(n, path, msg("%s is not an IP address", d.quote(n)), fix)
+}
+
+func withoutLeadingZeros(s string) (netip.Addr, bool) {
+	parts := strings.Split(s, ".")
+	for i, p := range parts {
+		if p = strings.TrimLeft(p, "0"); p == "" {
+			p = "0"
+		}
+		parts[i] = p
+	}
+	a, err := netip.ParseAddr(strings.Join(parts, "."))
+	return a, err == nil && a.Is4()
+}
+
+func (d *decoder) prefix(n *node, p *netip.Prefix, path string) {
+	s, _, ok := d.plain(n, path, "a network")
+	if !ok || s == "" {
+		return
+	}
+	pre, err := netip.ParsePrefix(s)
+	if err != nil {
+		fix := msg("write a network such as 192.168.1.0/24")
+		if a, err := netip.ParseAddr(s); err == nil && a.Is4() {
+			fix = msg("add the prefix length, as in %s/24", s)
+		}
+		d.fail(n, path, msg("%s is not a network", d.quote(n)), fix)
+		return
+	}
+	if pre != pre.Masked() {
+		d.warn(n, path, msg("%s is an address inside the network; it is read as %s", s, pre.Masked()), msg("write %s", pre.Masked()))
+	}
+	*p = pre.Masked()
+}
+
+// plainVIP reads vip: 192.168.1.100, with or without a prefix length.
+func (d *decoder) plainVIP(n *node, p *VIP, path string) {
+	s, fromVar, ok := d.plain(n, path, "an address")
+	if !ok {
+		return
+	}
+	if pre, err := netip.ParsePrefix(s); err == nil {
+		p.Address, p.Netmask = pre.Addr().Unmap(), pre.Bits()
+		return
+	}
+	bare := *n
+	if fromVar {
+		bare.text = s
+	}
+	d.address(&bare, &p.Address, path)
+	d.mark(n, path+".address")
+}
+
+// hosts expands one hostlist.
+func (d *decoder) hosts(n *node, path, s string) ([]string, bool) {
+	names, err := hostlist.Expand(s)
+	if err != nil {
+		d.fail(n, path, msg("%s is not a hostlist: %s", d.quote(n), err.Error()), msg("write names and ranges, as in node[001-010,015],login1"))
+		return nil, false
+	}
+	return names, true
+}
+
+func (d *decoder) hostList(n *node, p *HostList, path string) {
+	if n.kind == scalarKind {
+		s, _, ok := d.plain(n, path, "a hostlist")
+		if !ok {
+			return
+		}
+		if s == "auto" || s == "" {
+			*p = nil
+			return
+		}
+		if names, ok := d.hosts(n, path, s); ok {
+			*p = names
+		}
+		return
+	}
+	if n.kind != listKind {
+		d.fail(n, path, msg("%s where a hostlist belongs", d.quote(n)), msg("write names and ranges, as in node[001-010,015],login1"))
+		return
+	}
+	var all HostList
+	for i, item := range n.items {
+		sub := indexPath(path, i)
+		s, ok := d.text(item, sub)
+		if !ok {
+			continue
+		}
+		d.mark(item, sub)
+		if names, ok := d.hosts(item, sub, s); ok {
+			all = append(all, names...)
+		}
+	}
+	*p = all
+}
+
+func (d *decoder) items(n *node, p *Items, path string) {
+	if n.kind == scalarKind {
+		s, ok := d.text(n, path)
+		if !ok {
+			return
+		}
+		*p = nil
+		for part := range strings.SplitSeq(s, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				*p = append(*p, part)
+			}
+		}
+		return
+	}
+	if n.kind != listKind {
+		d.fail(n, path, msg("%s where a list belongs", d.quote(n)), msg("write a list, or one text with commas"))
+		return
+	}
+	*p = nil
+	for i, item := range n.items {
+		sub := indexPath(path, i)
+		if s, ok := d.text(item, sub); ok {
+			d.mark(item, sub)
+			*p = append(*p, s)
+		}
+	}
+}
+
+func (d *decoder) portList(n *node, p *PortList, path string) {
+	items := n.items
+	if n.kind == scalarKind {
+		items = []*node{n}
+	} else if n.kind != listKind {
+		d.fail(n, path, msg("%s where ports belong", d.quote(n)), msg("write a port, a range as 7000-7010, or a list of them"))
+		return
+	}
+	for _, item := range items {
+		s, _, ok := d.plain(item, path, "a port")
+		if !ok {
+			continue
+		}
+		for part := range strings.SplitSeq(s, ",") {
+			r, ok := parsePorts(strings.TrimSpace(part))
+			if !ok {
+				d.fail(item, path, msg("%s is not a port", d.quote(item)), msg("write a number from 1 to 65535, a range as 7000-7010, or 53/udp"))
+				break
+			}
+			*p = append(*p, r)
+		}
+	}
+}
+
+func parsePorts(s string) (PortRange, bool) {
+	ports, proto, ok := strings.Cut(s, "/")
+	if !ok {
+		proto = "tcp"
+	}
+	first, last, ok := strings.Cut(ports, "-")
+	if !ok {
+		last = first
+	}
+	lo, err1 := strconv.ParseUint(first, 10, 16)
+	hi, err2 := strconv.ParseUint(last, 10, 16)
+	if err1 != nil || err2 != nil || lo == 0 || hi < lo || proto != "tcp" && proto != "udp" {
+		return PortRange{}, false
+	}
+	return PortRange{int(lo), int(hi), proto}, true
+}

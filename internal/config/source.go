@@ -1,0 +1,44 @@
+package config
+
+import (
+	"strconv"
+	"strings"
+)
+
+// source is where a Cluster came from.
+type source struct {
+	file string
+	data []byte
+	pos  map[string]Position // by path
+}
+
+func indexPath(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+
+// Pos returns where the file sets the key at path, such as
+// "nodes.controllers[2].priority". For a key the file leaves out it is the
+// place of the nearest part around it, and at least the file.
+func (c *Cluster) Pos(path string) Position {
+	for {
+		if p, ok := c.src.pos[path]; ok {
+			return p
+		}
+		i := strings.LastIndexAny(path, ".[")
+		if i < 0 {
+			return Position{File: c.src.file}
+		}
+		path = path[:i]
+	}
+}
+
+// Has reports whether the file itself sets the key at path.
+func (c *Cluster) Has(path string) bool {
+	_, ok := c.src.pos[path]
+	return ok
+}
+
+// File returns the path the cluster was loaded from.
+func (c *Cluster) File() string { return c.src.file }
+
+// Source returns the bytes of the file as they were read. They hold the
+// file's secrets.
+func (c *Cluster) Source() []byte { return c.src.data }
