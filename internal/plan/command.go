@@ -124,6 +124,9 @@ func (a Await) Do(ctx context.Context, h host.Host) (Action, error) {
 		if ok && err == nil {
 			return nil, nil
 		}
+		if s != "" && s != state {
+			Tell(ctx, s)
+		}
 		if s != "" || err != nil {
 			state, last = s, err
 		}

@@ -17,6 +17,7 @@ type EventType string
 const (
 	PhaseStart  EventType = "phase-start"
 	StepStart   EventType = "step-start"
+	StepState   EventType = "step-state" // what a step that waits sees; not journalled
 	StepDone    EventType = "step-done"
 	StepSkipped EventType = "step-skipped" // it had become so by itself
 	StepFailed  EventType = "step-failed"
@@ -291,7 +292,11 @@ func (e *Engine) step(ctx context.Context, phase, stage string, s Step) (undo Ac
 		return nil, false, nil
 	}
 	tell(StepStart, nil)
-	undo, err = s.Action.Do(ctx, h)
+	undo, err = s.Action.Do(withTell(ctx, func(state string) {
+		ev := ev
+		ev.Type, ev.Text = StepState, ev.Text+": "+state
+		e.tell(ev)
+	}), h)
 	if err != nil {
 		err = fmt.Errorf("%s on %s: %w", s.Action, s.Host, err)
 		tell(StepFailed, err)
@@ -370,4 +375,19 @@ func (e *Engine) undo(ctx context.Context, ev Event, f finished, res *PhaseResul
 	}
 	mu.Unlock()
 	e.tell(ev)
+}
+
+// tellKey is the context key of what Tell calls.
+type tellKey struct{}
+
+func withTell(ctx context.Context, f func(string)) context.Context {
+	return context.WithValue(ctx, tellKey{}, f)
+}
+
+// Tell says how far a step that takes long has come: "SST 41 %". An Action
+// calls it with the context it was given; outside of an Engine it does nothing.
+func Tell(ctx context.Context, state string) {
+	if f, ok := ctx.Value(tellKey{}).(func(string)); ok {
+		f(state)
+	}
 }

@@ -1,0 +1,216 @@
+// Package cluster is the pipeline over all hosts and all services: reach every
+// host, observe, plan, lock, apply, verify. It knows no service by name.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"multihead/internal/config"
+	"multihead/internal/host"
+	"multihead/internal/plan"
+	"multihead/internal/service"
+)
+
+// Dialer reaches one host. It is asked for every host at once.
+type Dialer func(ctx context.Context, spec config.HostSpec) (host.Host, error)
+
+// View is a cluster as it was found: who answered, and what each service was
+// found to be.
+type View struct {
+	Cluster  *config.Cluster
+	Hosts    map[string]host.Host // those that were reached
+	Errs     map[string]error     // why the others were not
+	Input    service.Input
+	Services []service.Service // those that the file asks for on some head
+	States   map[string]service.State
+	At       time.Time
+}
+
+// Reach connects to the hosts at once and returns a view without states. A
+// host that does not answer is part of the view, not an error; one that is not
+// among specs is in it as neither reached nor failed.
+func Reach(ctx context.Context, c *config.Cluster, specs []config.HostSpec, dial Dialer) *View {
+	v := &View{Cluster: c, Hosts: map[string]host.Host{}, Errs: map[string]error{}, At: time.Now()}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, spec := range specs {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			h, err := dial(ctx, spec)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				v.Errs[spec.Hostname] = err
+				return
+			}
+			v.Hosts[spec.Hostname] = h
+		}()
+	}
+	wg.Wait()
+	v.Input = v.input()
+	return v
+}
+
+func (v *View) input() service.Input {
+	in := service.Input{Cluster: v.Cluster}
+	node := func(spec config.HostSpec) service.Node {
+		n := service.Node{Spec: spec, Err: v.Errs[spec.Hostname]}
+		if h, ok := v.Hosts[spec.Hostname]; ok {
+			n.Reader = h
+		}
+		return n
+	}
+	for i := range v.Cluster.Nodes.Controllers {
+		head := &v.Cluster.Nodes.Controllers[i]
+		n := node(head.HostSpec)
+		n.Head = head
+		in.Heads = append(in.Heads, n)
+	}
+	for _, c := range v.Cluster.AllComputes() {
+		in.Computes = append(in.Computes, node(c.HostSpec))
+	}
+	for _, w := range v.Cluster.Witnesses {
+		in.Witnesses = append(in.Witnesses, node(w.HostSpec))
+	}
+	return in
+}
+
+// Close ends every connection.
+func (v *View) Close() {
+	for _, h := range v.Hosts {
+		if c, ok := h.(interface{ Close() error }); ok {
+			_ = c.Close()
+		}
+	}
+}
+
+// Observe asks every wanted service, all at once, and fills in the states.
+func (v *View) Observe(ctx context.Context, services []service.Service) error {
+	v.Services, v.States = nil, map[string]service.State{}
+	var mu sync.Mutex
+	var g errgroup.Group
+	var errs []error
+	for _, s := range services {
+		if !v.wants(s.Name()) {
+			continue
+		}
+		v.Services = append(v.Services, s)
+		g.Go(func() error {
+			state, err := s.Observe(ctx, v.Input)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", s.Name(), err))
+				return nil
+			}
+			v.States[s.Name()] = state
+			return nil
+		})
+	}
+	_ = g.Wait()
+	v.At = time.Now()
+	return errors.Join(errs...)
+}
+
+// wants says whether a service is to be looked at: one that the file knows as
+// a switch and has on nowhere is not, and what is no switch (the base) always is.
+func (v *View) wants(name string) bool {
+	for _, known := range config.ServiceNames() {
+		if known == name {
+			return len(v.Cluster.HeadsWith(name)) > 0
+		}
+	}
+	return true
+}
+
+// Readers are the reached hosts, to look at only.
+func (v *View) Readers() map[string]host.Reader {
+	out := map[string]host.Reader{}
+	for name, h := range v.Hosts {
+		out[name] = h
+	}
+	return out
+}
+
+// Unreached lists the hosts that did not answer, in the file's order.
+func (v *View) Unreached() []string {
+	var out []string
+	for _, spec := range v.Cluster.AllHosts() {
+		if v.Errs[spec.Hostname] != nil {
+			out = append(out, spec.Hostname)
+		}
+	}
+	return out
+}
+
+// Plan asks every service for its phase. only limits it to the phases named;
+// empty means all. The error joins the refusals of all services, so that a
+// person sees every reason at once.
+func (v *View) Plan(intent service.Intent, only []string) (plan.Plan, error) {
+	return v.phases(only, func(s service.State) (plan.Phase, error) { return s.Plan(intent) })
+}
+
+// StopPlan is the orderly stop of the services named, or of all: the reverse of
+// the order in which they start.
+func (v *View) StopPlan(intent service.Intent, only []string) (plan.Plan, error) {
+	p, err := v.phases(only, func(s service.State) (plan.Phase, error) { return s.Stop(intent) })
+	return reverse(p), err
+}
+
+func (v *View) phases(only []string, of func(service.State) (plan.Phase, error)) (plan.Plan, error) {
+	var p plan.Plan
+	var errs []error
+	for _, s := range v.Services {
+		if !named(only, s.Name()) {
+			continue
+		}
+		state, ok := v.States[s.Name()]
+		if !ok {
+			continue // Observe has said why
+		}
+		ph, err := of(state)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		ph.Name, ph.After = s.Name(), s.After()
+		p.Phases = append(p.Phases, ph)
+	}
+	return p, errors.Join(errs...)
+}
+
+// reverse turns the order round: what comes last when starting stops first.
+func reverse(p plan.Plan) plan.Plan {
+	before := map[string][]string{}
+	for _, ph := range p.Phases {
+		for _, a := range ph.After {
+			before[a] = append(before[a], ph.Name)
+		}
+	}
+	var out plan.Plan
+	for i := len(p.Phases) - 1; i >= 0; i-- {
+		ph := p.Phases[i]
+		ph.After = before[ph.Name]
+		out.Phases = append(out.Phases, ph)
+	}
+	return out
+}
+
+func named(only []string, name string) bool {
+	if len(only) == 0 {
+		return true
+	}
+	for _, o := range only {
+		if o == name {
+			return true
+		}
+	}
+	return false
+}
