@@ -49,11 +49,10 @@ func (f File) Do(ctx context.Context, h host.Host) (Action, error) {
 		return nil, err
 	}
 	made, err := mkdirs(ctx, h, path.Dir(f.Path))
-	undo = Both(undo, made)
 	if err != nil {
 		return made, err
 	}
-	return undo, h.WriteFile(ctx, f.Path, f.Data, f.Attr)
+	return Both(made, undo), h.WriteFile(ctx, f.Path, f.Data, f.Attr)
 }
 
 // Touches names the file.

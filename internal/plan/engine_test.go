@@ -1,0 +1,291 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"multihead/internal/host"
+	"multihead/internal/host/hosttest"
+)
+
+// machines makes n machines in memory, with something of the administrator's
+// on each.
+func machines(names ...string) (map[string]host.Host, map[string]*hosttest.Machine) {
+	hosts, mems := map[string]host.Host{}, map[string]*hosttest.Machine{}
+	for _, n := range names {
+		m := hosttest.New(n).Dir("/etc", "/usr/sbin").File("/etc/mine.conf", "old\n", host.Attr{Mode: 0o640})
+		hosts[n], mems[n] = m, m
+	}
+	return hosts, mems
+}
+
+func readers(hosts map[string]host.Host) map[string]host.Reader {
+	out := map[string]host.Reader{}
+	for n, h := range hosts {
+		out[n] = h
+	}
+	return out
+}
+
+// apply proposes and applies, and returns what was told.
+func apply(t *testing.T, hosts map[string]host.Host, p Plan) ([]PhaseResult, []Event, error) {
+	t.Helper()
+	prop, err := Propose(t.Context(), p, readers(hosts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []Event
+	res, err := NewEngine(hosts, func(ev Event) { events = append(events, ev) }).Apply(t.Context(), prop)
+	return res, events, err
+}
+
+func one(phase string, steps ...Step) Plan {
+	return Plan{Phases: []Phase{{Name: phase, Stages: []Stage{{Name: "all", Steps: steps}}}}}
+}
+
+func write(id, h, p, data string) Step {
+	return Step{ID: id, Host: h, Action: File{Path: p, Data: []byte(data), Attr: host.Attr{Mode: 0o600}}}
+}
+
+func failing(id, h string) Step {
+	return Step{ID: id, Host: h, Action: Func{What: "fail", Change: func(context.Context, host.Host) (Action, error) {
+		return nil, errors.New("the disk is full")
+	}}}
+}
+
+func TestASecondRunChangesNothing(t *testing.T) {
+	hosts, mems := machines("s1", "s2")
+	p := one("x",
+		write("a", "s1", "/etc/x/a.conf", "a\n"), write("a", "s2", "/etc/x/a.conf", "a\n"),
+		Step{ID: "d", Host: "s1", Action: Dir{Path: "/srv/data", Attr: host.Attr{Mode: 0o700}}},
+		Step{ID: "gone", Host: "s2", Action: Absent{Path: "/etc/mine.conf"}},
+		Step{ID: "link", Host: "s2", Action: Link{Path: "/etc/l", Target: "/etc/x/a.conf"}})
+	if _, _, err := apply(t, hosts, p); err != nil {
+		t.Fatal(err)
+	}
+	before := len(mems["s1"].Changes()) + len(mems["s2"].Changes())
+	prop, err := Propose(t.Context(), p, readers(hosts))
+	if err != nil || !prop.Empty() {
+		t.Fatalf("not empty: %+v, %v", prop.Plan, err)
+	}
+	if after := len(mems["s1"].Changes()) + len(mems["s2"].Changes()); after != before {
+		t.Fatalf("proposing changed something: %d changes, then %d", before, after)
+	}
+}
+
+func TestAFailedPhaseIsRolledBackToTheExactEarlierState(t *testing.T) {
+	hosts, mems := machines("s1", "s2")
+	was := map[string][]string{"s1": tree(mems["s1"]), "s2": tree(mems["s2"])}
+	p := Plan{Phases: []Phase{{Name: "x", Stages: []Stage{
+		{Name: "files", Steps: []Step{
+			write("mine", "s1", "/etc/mine.conf", "new\n"), write("deep", "s1", "/srv/a/b/c.conf", "c\n"),
+			write("mine", "s2", "/etc/mine.conf", "new\n"),
+			{ID: "gone", Host: "s2", Action: Absent{Path: "/etc/mine.conf"}},
+			{ID: "mode", Host: "s1", Action: SetAttr{Path: "/etc/mine.conf", Attr: host.Attr{Mode: 0o644}}},
+		}},
+		{Name: "then", Steps: []Step{
+			{ID: "d", Host: "s2", Action: Dir{Path: "/srv/data"}},
+			{ID: "aside", Host: "s1", Action: Aside{Path: "/etc/mine.conf", To: "/etc/mine.conf.aside"}},
+		}},
+		{Name: "fails", Steps: []Step{failing("f", "s2")}},
+		{Name: "never", Steps: []Step{write("late", "s1", "/etc/late", "x")}},
+	}}}}
+	res, _, err := apply(t, hosts, p)
+	if err == nil || !strings.Contains(err.Error(), "the disk is full") {
+		t.Fatalf("error %v", err)
+	}
+	for n, want := range was {
+		if got := tree(mems[n]); !slices.Equal(got, want) {
+			t.Errorf("%s is not as it was:\n%s\nwas:\n%s", n, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	if len(res[0].Undone) == 0 || len(res[0].Kept) != 0 {
+		t.Errorf("said %+v", res[0])
+	}
+}
+
+// tree is what is on a machine, less the inode numbers: a file that is put
+// back is a new one.
+func tree(m *hosttest.Machine) []string {
+	var out []string
+	for _, line := range m.Tree() {
+		f := strings.Fields(line)
+		out = append(out, strings.Join(append(f[:4:4], f[5:]...), " "))
+	}
+	return out
+}
+
+func TestAOneWayStepEndsTheRollbackOutLoud(t *testing.T) {
+	hosts, mems := machines("s1")
+	oneWay := write("moved", "s1", "/etc/moved", "x")
+	oneWay.OneWay = "the slots' keys have moved"
+	p := Plan{Phases: []Phase{{Name: "x", Stages: []Stage{
+		{Name: "1", Steps: []Step{write("first", "s1", "/etc/first", "x")}},
+		{Name: "2", Steps: []Step{oneWay}},
+		{Name: "3", Steps: []Step{write("third", "s1", "/etc/third", "x"), failing("f", "s1")}},
+	}}}}
+	res, events, err := apply(t, hosts, p)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for p, there := range map[string]bool{"/etc/first": true, "/etc/moved": true, "/etc/third": false} {
+		if _, err := mems["s1"].Stat(t.Context(), p); (err == nil) != there {
+			t.Errorf("%s there: %v", p, err == nil)
+		}
+	}
+	if len(res[0].Kept) != 1 || !strings.Contains(res[0].Kept[0], "keys have moved") {
+		t.Errorf("kept %q", res[0].Kept)
+	}
+	if !slices.ContainsFunc(events, func(e Event) bool { return e.Type == UndoStopped }) {
+		t.Error("no event says that the rollback ended there")
+	}
+}
+
+func TestPhasesRunBesideEachOtherAndAfterWhatTheyNeed(t *testing.T) {
+	hosts, _ := machines("s1")
+	meet := make(chan struct{}) // both sides of it have to run at once
+	var mu sync.Mutex
+	var order []string
+	note := func(name string) {
+		mu.Lock()
+		defer mu.Unlock()
+		order = append(order, name)
+	}
+	phase := func(name string, f func(), after ...string) Phase {
+		return Phase{Name: name, After: after, Stages: []Stage{{Steps: []Step{{ID: name, Host: "s1",
+			Action: Func{What: name, Change: func(context.Context, host.Host) (Action, error) {
+				f()
+				note(name)
+				return nil, nil
+			}}}}}}}
+	}
+	p := Plan{Phases: []Phase{
+		phase("base", func() {}),
+		phase("a", func() { meet <- struct{}{} }, "base"),
+		phase("b", func() { <-meet }, "base"),
+		phase("c", func() {}, "a", "b"),
+	}}
+	if _, _, err := apply(t, hosts, p); err != nil {
+		t.Fatal(err)
+	}
+	if order[0] != "base" || order[3] != "c" {
+		t.Fatalf("order %v", order)
+	}
+}
+
+func TestWhatComesAfterAFailedPhaseDoesNotBegin(t *testing.T) {
+	hosts, mems := machines("s1")
+	p := Plan{Phases: []Phase{
+		{Name: "a", Stages: []Stage{{Steps: []Step{failing("f", "s1")}}}},
+		{Name: "b", After: []string{"a"}, Stages: []Stage{{Steps: []Step{write("b", "s1", "/etc/b", "x")}}}},
+		{Name: "c", Stages: []Stage{{Steps: []Step{write("c", "s1", "/etc/c", "x")}}}},
+	}}
+	res, _, err := apply(t, hosts, p)
+	if err == nil || !res[1].NotRun || res[2].Err != nil {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if _, err := mems["s1"].Stat(t.Context(), "/etc/b"); err == nil {
+		t.Error("b ran")
+	}
+	if _, err := mems["s1"].Stat(t.Context(), "/etc/c"); err != nil {
+		t.Error("c, which needs neither, did not run")
+	}
+}
+
+func TestStopFinishesTheStepAndUndoesNothing(t *testing.T) {
+	hosts, mems := machines("s1")
+	var eng *Engine
+	stop := Step{ID: "stop", Host: "s1", Action: Func{What: "stop", Change: func(context.Context, host.Host) (Action, error) {
+		eng.Stop()
+		return Absent{Path: "/etc/mine.conf"}, nil
+	}}}
+	prop, err := Propose(t.Context(), one("x", write("a", "s1", "/etc/a", "x"), stop, write("b", "s1", "/etc/b", "x")), readers(hosts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eng = NewEngine(hosts, func(Event) {})
+	_, err = eng.Apply(t.Context(), prop)
+	if !errors.Is(err, ErrStopped) {
+		t.Fatalf("error %v", err)
+	}
+	for p, there := range map[string]bool{"/etc/a": true, "/etc/b": false, "/etc/mine.conf": true} {
+		if _, err := mems["s1"].Stat(t.Context(), p); (err == nil) != there {
+			t.Errorf("%s there: %v", p, err == nil)
+		}
+	}
+}
+
+func TestUnknownIsNotNo(t *testing.T) {
+	hosts, _ := machines("s1")
+	unsure := Step{ID: "u", Host: "s1", Action: Func{What: "ask the daemon",
+		Satisfied: func(context.Context, host.Reader) (bool, error) { return false, errors.New("it hangs") },
+		Change:    func(context.Context, host.Host) (Action, error) { return nil, nil }}}
+	if _, err := Propose(t.Context(), one("x", unsure), readers(hosts)); err == nil || !strings.Contains(err.Error(), "it hangs") {
+		t.Fatalf("error %v", err)
+	}
+	// Where an earlier step is to change things, the daemon may not even be there.
+	prop, err := Propose(t.Context(), one("x", write("a", "s1", "/etc/a", "x"), unsure), readers(hosts))
+	if err != nil || len(prop.Previews) != 2 {
+		t.Fatalf("%+v, %v", prop.Previews, err)
+	}
+}
+
+func TestAUnitIsRestartedWhenAFileItReadsIsToChange(t *testing.T) {
+	hosts, mems := machines("s1")
+	mems["s1"].Answer("systemctl show", "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n"+
+		"ActiveEnterTimestamp=Sat 2100-01-02 03:04:05.000001 UTC\nExecMainStartTimestamp=Sat 2100-01-02 03:04:05.000001 UTC\n")
+	unit := Step{ID: "unit", Host: "s1", Action: Running("x.service", "/etc/mine.conf")}
+	prop, err := Propose(t.Context(), one("x", unit), readers(hosts))
+	if err != nil || !prop.Empty() {
+		t.Fatalf("a running unit with old files is to be left alone: %+v, %v", prop.Previews, err)
+	}
+	prop, err = Propose(t.Context(), one("x", write("conf", "s1", "/etc/mine.conf", "new"), unit), readers(hosts))
+	if err != nil || prop.Previews[Ref{"x", "unit", "s1"}].Kind != Restart {
+		t.Fatalf("%+v, %v", prop.Previews, err)
+	}
+	if got := prop.Summary(); got != "Plan: 0 to add, 1 to change, 0 to destroy; 1 restarts." {
+		t.Errorf("summary %q", got)
+	}
+}
+
+func TestStaleUnitsAreSeenWithinTheSecondOfTheirStart(t *testing.T) {
+	show := "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nExecMainStartTimestamp=%s\n"
+	for _, tt := range []struct {
+		started string
+		done    bool
+	}{
+		{"Sun 2020-03-01 10:00:00.400000 UTC", false}, // the file is 100 ms younger
+		{"Sun 2020-03-01 10:00:00.600000 UTC", true},
+	} {
+		m := hosttest.New("s1").Dir("/etc").File("/etc/f", "x", host.Attr{ModTime: stamp("Sun 2020-03-01 10:00:00.500000 UTC")}).
+			Answer("systemctl show", fmt.Sprintf(show, tt.started))
+		done, err := Running("x", "/etc/f").Done(t.Context(), m)
+		if err != nil || done != tt.done {
+			t.Errorf("started %s: done %v, %v", tt.started, done, err)
+		}
+	}
+}
+
+func TestSecretsAreNotShown(t *testing.T) {
+	hosts, _ := machines("s1")
+	s := write("a", "s1", "/etc/a", "canary-7")
+	f := s.Action.(File)
+	f.Secret = true
+	s.Action = f
+	prop, err := Propose(t.Context(), one("x", s), readers(hosts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	prop.WriteText(&out, Plain)
+	prop.WriteDiff(&out)
+	fmt.Fprintf(&out, "%+v", prop.JSON())
+	if strings.Contains(out.String(), "canary-7") {
+		t.Errorf("shown:\n%s", out.String())
+	}
+}
