@@ -56,6 +56,8 @@ func newRoot(a *app) *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	a.globalFlags(root)
-	root.AddCommand()
+	root.AddCommand(
+		newLabCmd(a, root),
+	)
 	return root
 }

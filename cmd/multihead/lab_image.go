@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"multihead/internal/lab"
+)
+
+func (c *labCmd) image() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "image [IMAGE...]",
+		Short: "Build images into the cache ahead of time; without a name, list the cache",
+		Example: `  multihead lab image
+  multihead lab image trixie bare`,
+		ValidArgs: lab.ImageNames(),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if len(names) > 0 {
+				if err := lab.Ready(); err != nil {
+					return err
+				}
+			}
+			p := c.progress()
+			defer p.stop()
+			for _, n := range names {
+				if _, err := lab.BuildImage(cmd.Context(), n, p.event); err != nil {
+					return err
+				}
+			}
+			return c.printImages()
+		},
+	}
+	return cmd
+}
+
+func (c *labCmd) printImages() error {
+	images, err := lab.Images()
+	if err != nil {
+		return err
+	}
+	t := c.table("IMAGE", "KEY", "MADE", "TOOK", "SIZE")
+	for _, i := range images {
+		t.AppendRow(table.Row{i.Name, i.Key, i.Made.Local().Format(time.RFC3339), i.Took.Round(time.Second), fmt.Sprintf("%d MB", i.Bytes>>20)})
+	}
+	t.Render()
+	return nil
+}
+
+func (c *labCmd) setup() *cobra.Command {
+	return &cobra.Command{
+		Use:     "setup",
+		Short:   "Install with apt-get the packages that the lab needs on this machine",
+		Example: "  sudo multihead lab setup",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p := c.progress()
+			defer p.stop()
+			if err := lab.Setup(cmd.Context(), p.event); err != nil {
+				return err
+			}
+			fmt.Fprintln(c.stdout, "This machine has what the lab needs.")
+			return nil
+		},
+	}
+}

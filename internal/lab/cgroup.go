@@ -1,0 +1,216 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Control groups are how a host is held as one thing: all its processes,
+// also those started into it later, are below one directory, to be frozen or
+// killed together without looking for them by name or number.
+
+const cgroupName = "multihead-lab"
+
+// mountPoint is one line of /proc/self/mountinfo.
+type mountPoint struct {
+	target, fstype, source, super string
+}
+
+func mounts() ([]mountPoint, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var out []mountPoint
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		if m, ok := parseMountinfo(sc.Text()); ok {
+			out = append(out, m)
+		}
+	}
+	return out, sc.Err()
+}
+
+func parseMountinfo(line string) (mountPoint, bool) {
+	left, right, ok := strings.Cut(line, " - ")
+	l, r := strings.Fields(left), strings.Fields(right)
+	if !ok || len(l) < 6 || len(r) < 3 {
+		return mountPoint{}, false
+	}
+	return mountPoint{target: unescapeMount(l[4]), fstype: r[0], source: unescapeMount(r[1]), super: r[2]}, true
+}
+
+// unescapeMount undoes the kernel's \040 for space and the like.
+func unescapeMount(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// unifiedRoot is where the machine has its cgroup2 hierarchy mounted, alone
+// or beside the older ones.
+func unifiedRoot() (string, error) {
+	ms, err := mounts()
+	if err != nil {
+		return "", err
+	}
+	for _, m := range ms {
+		if m.fstype == "cgroup2" {
+			return m.target, nil
+		}
+	}
+	return "", errors.New("no cgroup2 hierarchy is mounted on this machine: the lab freezes and kills hosts through it")
+}
+
+// cgroupRoots are the hierarchies systemd-nspawn divides into its own and
+// the host's half: cgroup2, and the older name=systemd where there is one.
+func cgroupRoots() ([]string, error) {
+	unified, err := unifiedRoot()
+	if err != nil {
+		return nil, err
+	}
+	roots := []string{unified}
+	ms, err := mounts()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range ms {
+		if m.fstype == "cgroup" && slices.Contains(strings.Split(m.super, ","), "name=systemd") {
+			roots = append(roots, m.target)
+			break
+		}
+	}
+	return roots, nil
+}
+
+// cgroups are the directories of the whole lab, one in each hierarchy, the
+// cgroup2 one first.
+func (l *Lab) cgroups() ([]string, error) {
+	roots, err := cgroupRoots()
+	if err != nil {
+		return nil, err
+	}
+	for i := range roots {
+		roots[i] = filepath.Join(roots[i], cgroupName, id(l.base, l.Spec.Name))
+	}
+	return roots, nil
+}
+
+// cgroup is the host's directory in the cgroup2 hierarchy.
+func (h *Host) cgroup() (string, error) {
+	groups, err := h.lab.cgroups()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(groups[0], h.Name), nil
+}
+
+// populated tells whether any process is in the group or below. A group that
+// does not exist holds none.
+func populated(group string) (bool, error) { return cgroupEvent(group, "populated") }
+
+func cgroupEvent(group, key string) (bool, error) {
+	data, err := os.ReadFile(filepath.Join(group, "cgroup.events"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return strings.Contains(string(data), key+" 1"), nil
+}
+
+// killGroup ends every process of the group at once and waits until they are
+// gone.
+func killGroup(ctx context.Context, group string) error {
+	err := os.WriteFile(filepath.Join(group, "cgroup.kill"), []byte("1"), 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return until(ctx, 5*time.Millisecond, "waiting for the processes in "+group+" to end", func() bool {
+		p, err := populated(group)
+		return err == nil && !p
+	})
+}
+
+// removeGroup removes an empty group with all below it.
+func removeGroup(group string) error {
+	var dirs []string
+	err := filepath.WalkDir(group, func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, p)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range slices.Backward(dirs) {
+		if err := os.Remove(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("control group: %w", err)
+		}
+	}
+	return nil
+}
+
+// initPid is the machine's number of the host's process 1, or 0 when it has
+// none yet or no more.
+func (h *Host) initPid() (int, error) {
+	group, err := h.cgroup()
+	if err != nil {
+		return 0, err
+	}
+	for _, sub := range []string{"payload/init.scope", "payload"} {
+		data, err := os.ReadFile(filepath.Join(group, sub, "cgroup.procs"))
+		if err != nil {
+			continue // not there (yet): off, or still starting
+		}
+		for f := range strings.FieldsSeq(string(data)) {
+			if pid, err := strconv.Atoi(f); err == nil && isInit(pid) {
+				return pid, nil
+			}
+		}
+	}
+	return 0, nil
+}
+
+// isInit tells whether the process is number 1 of a namespace of its own.
+func isInit(pid int) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			f := strings.Fields(rest)
+			return len(f) > 1 && f[len(f)-1] == "1"
+		}
+	}
+	return false
+}

@@ -1,0 +1,229 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// State is what a host is doing, as the kernel sees it.
+type State string
+
+// The states of a host.
+const (
+	Off     State = "off"
+	Running State = "running"
+	Frozen  State = "frozen"
+)
+
+// State asks the kernel what the host is doing.
+func (h *Host) State() (State, error) {
+	group, err := h.cgroup()
+	if err != nil {
+		return "", err
+	}
+	alive, err := populated(group)
+	if err != nil || !alive {
+		return Off, err
+	}
+	frozen, err := cgroupEvent(group, "frozen")
+	if frozen {
+		return Frozen, err
+	}
+	return Running, err
+}
+
+// PowerOff cuts the power of the hosts, all at the same time. First the link
+// goes, so that nothing the dying host says is heard: no FIN, no RST. Then
+// its disks stop dead, so that what was not synced is lost. Then everything
+// on it is killed at once. A host that is off stays off.
+func (l *Lab) PowerOff(ctx context.Context, hosts ...string) error {
+	return l.locked(ctx, func() error { return l.each(hosts, func(h *Host) error { return h.powerOff(ctx) }) })
+}
+
+// PowerOn boots the hosts from their disks, as they are, and waits until
+// each answers on SSH. A host that runs is left alone.
+func (l *Lab) PowerOn(ctx context.Context, hosts ...string) error {
+	return l.locked(ctx, func() error { return l.each(hosts, func(h *Host) error { return h.powerOn(ctx) }) })
+}
+
+// Freeze stops every process of the hosts where it stands. The hosts keep
+// their addresses and their connections stay open: they hang, not die.
+func (l *Lab) Freeze(ctx context.Context, hosts ...string) error {
+	return l.locked(ctx, func() error { return l.each(hosts, func(h *Host) error { return h.freeze(ctx, true) }) })
+}
+
+// Thaw lets frozen hosts go on as if nothing had been.
+func (l *Lab) Thaw(ctx context.Context, hosts ...string) error {
+	return l.locked(ctx, func() error { return l.each(hosts, func(h *Host) error { return h.freeze(ctx, false) }) })
+}
+
+// each does f on the named hosts in parallel (on all when none is named) and
+// reports every failure.
+func (l *Lab) each(names []string, f func(*Host) error) error {
+	hosts, err := l.pick(names)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(hosts))
+	var wg sync.WaitGroup
+	for i, h := range hosts {
+		wg.Go(func() { errs[i] = f(h) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (h *Host) powerOff(ctx context.Context) error {
+	if err := h.cutPower(ctx); err != nil {
+		return fmt.Errorf("power off %s: %w", h.Name, err)
+	}
+	say(h.lab.progress, h.Name, "off")
+	return nil
+}
+
+func (h *Host) cutPower(ctx context.Context) error {
+	group, err := h.cgroup()
+	if err != nil {
+		return err
+	}
+	if alive, err := populated(group); err != nil {
+		return err
+	} else if alive {
+		if err := h.linkDown(ctx); err != nil {
+			return err
+		}
+		if err := errors.Join(cutDisk(h.path("data")), cutDisk(h.path("disk"))); err != nil {
+			return err
+		}
+	}
+	if err := killGroup(ctx, group); err != nil {
+		return err
+	}
+	// A host that was frozen must not be born frozen.
+	if err := os.WriteFile(filepath.Join(group, "cgroup.freeze"), []byte("0"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return h.unmount(ctx)
+}
+
+// linkDown takes the host's cable out at the bridge. A host without a port
+// (it is just starting, or its network is gone) has nothing to take out.
+func (h *Host) linkDown(ctx context.Context) error {
+	return h.lab.InNetwork(func() error {
+		if _, err := os.Stat("/proc/sys/net/ipv4/conf/" + h.link()); err != nil {
+			return nil
+		}
+		_, err := run(ctx, "ip", "link", "set", h.link(), "down")
+		return err
+	})
+}
+
+func (h *Host) unmount(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	// A file system held by a disk freeze cannot be unmounted.
+	for _, dir := range []string{"data", "disk"} {
+		if on, err := isMounted(h.path(dir)); err == nil && on {
+			_ = ioctlPath(h.path(dir), fileSystemThaw, nil) // EINVAL: it was not held
+		}
+	}
+	return unmountBelow(ctx, h.path())
+}
+
+func (h *Host) powerOn(ctx context.Context) error {
+	state, err := h.State()
+	if err != nil {
+		return err
+	}
+	if state != Off {
+		return nil
+	}
+	began := time.Now()
+	say(h.lab.progress, h.Name, "booting")
+	if err := h.boot(ctx); err != nil {
+		return fmt.Errorf("power on %s: %w", h.Name, err)
+	}
+	if err := h.ready(ctx); err != nil {
+		return err
+	}
+	say(h.lab.progress, h.Name, fmt.Sprintf("up after %.1f s", time.Since(began).Seconds()))
+	return nil
+}
+
+// boot mounts the disks and starts the host, making and installing the disks
+// first if it has none.
+func (h *Host) boot(ctx context.Context) error {
+	if err := h.unmount(ctx); err != nil { // of a host that went off by itself
+		return err
+	}
+	if err := os.MkdirAll(h.path(), 0o755); err != nil {
+		return err
+	}
+	_, err := os.Stat(h.freshMark())
+	fresh := errors.Is(err, os.ErrNotExist)
+	if fresh {
+		if err := h.makeDisks(ctx); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	if err := h.mountDisks(ctx); err != nil {
+		return err
+	}
+	if fresh {
+		if err := h.install(ctx); err != nil {
+			return err
+		}
+		if err := h.syncDisk(); err != nil { // an installed system is on its disk
+			return err
+		}
+		if err := writeFile(h.freshMark(), "", 0o644); err != nil {
+			return err
+		}
+	}
+	return h.start(ctx)
+}
+
+func (h *Host) syncDisk() error {
+	f, err := os.Open(h.path("disk"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Syncfs(int(f.Fd()))
+}
+
+func (h *Host) freeze(ctx context.Context, on bool) error {
+	group, err := h.cgroup()
+	if err != nil {
+		return err
+	}
+	if state, err := h.State(); err != nil {
+		return err
+	} else if state == Off {
+		return fmt.Errorf("%s is off: nothing to freeze or thaw", h.Name)
+	}
+	value, word := "0", "thawed"
+	if on {
+		value, word = "1", "frozen"
+	}
+	if err := os.WriteFile(filepath.Join(group, "cgroup.freeze"), []byte(value), 0); err != nil {
+		return err
+	}
+	err = until(ctx, 5*time.Millisecond, h.Name+": waiting to be "+word, func() bool {
+		is, err := cgroupEvent(group, "frozen")
+		return err == nil && is == on
+	})
+	if err == nil {
+		say(h.lab.progress, h.Name, word)
+	}
+	return err
+}
