@@ -107,7 +107,7 @@ func (v *View) Discovery(vitals map[string]Vitals) Discovery {
 		}
 		for _, h := range healths {
 			nh, ok := h.Nodes[n.Name()]
-			if !ok || !n.Head.Services.Has(h.Service) {
+			if !ok || !v.Cluster.Runs(n.Name(), h.Service) {
 				continue
 			}
 			head.Services[h.Service] = serviceFacts(nh)

@@ -8,47 +8,18 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"multihead/internal/host"
 )
 
-// Owner is who holds the cluster's lock and what for.
-type Owner struct {
-	User    string    `json:"user"`
-	From    string    `json:"from"` // the machine the tool runs on
-	PID     int       `json:"pid"`
-	Command string    `json:"command"`
-	Since   time.Time `json:"since"`
-}
-
-// Locker is a host that can be held by one run of the tool at a time. The lock
-// is the host's own and ends with the connection, so that a tool that was
-// killed leaves none behind.
-type Locker interface {
-	// Lock takes the lock or returns a *LockedError.
-	Lock(ctx context.Context, owner Owner) error
-}
-
-// LockedError says who is at work.
-type LockedError struct {
-	Host     string
-	Owner    Owner
-	Orphaned bool // its tool is gone; the host still finishes the step it was at
-}
-
-// Error names the owner and the age of the lock.
-func (e *LockedError) Error() string {
-	s := fmt.Sprintf("%s: another run is at work: %s, by %s from %s, for %s",
-		e.Host, e.Owner.Command, e.Owner.User, e.Owner.From, time.Since(e.Owner.Since).Round(time.Second))
-	if e.Orphaned {
-		s += "; it was cut off and the host is finishing its last step"
-	}
-	return s
-}
-
-// Lock takes the lock on every reached head, in the order of their names, so
-// that two runs cannot each hold a part. More than half of the heads of the
-// file have to be held: two runs that reach different heads cannot both have
-// that. An orphaned lock is awaited, for as long as ctx lasts.
-func (v *View) Lock(ctx context.Context, owner Owner) error {
+// Lock takes the lock of every reached head, so that one run of the tool is at
+// work at a time. Two runs go for the heads in the same order, so they cannot
+// each hold a part; and more than half of the heads of the file have to be
+// held, so that two runs that reach different heads cannot both go on. A lock
+// whose tool was cut off is awaited for as long as ctx lasts.
+//
+// The locks end with the connections: a tool that was killed leaves none.
+func (v *View) Lock(ctx context.Context, owner host.Owner) error {
 	var names []string
 	for _, head := range v.Cluster.Nodes.Controllers {
 		if v.Hosts[head.Hostname] != nil {
@@ -60,9 +31,6 @@ func (v *View) Lock(ctx context.Context, owner Owner) error {
 			len(names), total)
 	}
 	sort.Strings(names)
-	if len(names) == 0 {
-		return errors.New("no head was reached: nothing to lock")
-	}
 	// The first name decides between two runs; the rest follow at once.
 	if err := v.lockHost(ctx, names[0], owner); err != nil {
 		return err
@@ -74,17 +42,18 @@ func (v *View) Lock(ctx context.Context, owner Owner) error {
 	return g.Wait()
 }
 
-func (v *View) lockHost(ctx context.Context, name string, owner Owner) error {
-	l, ok := v.Hosts[name].(Locker)
+func (v *View) lockHost(ctx context.Context, name string, owner host.Owner) error {
+	l, ok := v.Hosts[name].(host.Locker)
 	if !ok {
 		return fmt.Errorf("%s: this connection cannot lock", name)
 	}
+	// The kernel offers no event for a lock that comes free on another host.
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := l.Lock(ctx, owner)
-		var held *LockedError
-		if err == nil || !errors.As(err, &held) || !held.Orphaned {
+		_, err := l.Lock(ctx, owner) // the lease ends with the connection
+		var held *host.LockedError
+		if err == nil || !errors.As(err, &held) || !held.Owner.Orphaned {
 			return err
 		}
 		select {

@@ -38,11 +38,11 @@ type Input struct {
 	Binary string
 }
 
-// HeadsWith is the heads on which the named service is switched on.
+// HeadsWith is the heads that run the named service, in the file's order.
 func (in Input) HeadsWith(name string) []Node {
 	var out []Node
 	for _, n := range in.Heads {
-		if n.Head != nil && n.Head.Services.Has(name) {
+		if in.Cluster.Runs(n.Name(), name) {
 			out = append(out, n)
 		}
 	}

@@ -1,0 +1,157 @@
+package cluster
+
+import (
+	"slices"
+	"time"
+
+	"multihead/internal/service"
+)
+
+// Status is the one screen that says how the cluster is, in the order people
+// read it: does it serve, what is broken, what can it still lose.
+type Status struct {
+	Version     int             `json:"version"`
+	Time        time.Time       `json:"time"`
+	Name        string          `json:"name"`
+	State       service.Word    `json:"state"`
+	Serving     bool            `json:"serving"` // every service serves, whatever else is wrong
+	Size        int             `json:"size"`    // heads in the file
+	VIP         string          `json:"vip,omitempty"`
+	VIPOwner    string          `json:"vip_owner,omitempty"`
+	UpSince     time.Time       `json:"up_since,omitzero"` // of the head that has been up longest
+	SurvivesNow Survival        `json:"survives"`
+	Problems    []Problem       `json:"problems"`
+	Heads       []HeadStatus    `json:"heads"`
+	Services    []ServiceStatus `json:"services"`
+}
+
+// Problem is one thing that is not as it should be, with its reason.
+type Problem struct {
+	State   service.Word `json:"state"`
+	Host    string       `json:"host,omitempty"`
+	Service string       `json:"service,omitempty"`
+	Reason  string       `json:"reason"`
+}
+
+// HeadStatus is one head's row.
+type HeadStatus struct {
+	Hostname string                `json:"hostname"`
+	IP       string                `json:"ip"`
+	State    service.Word          `json:"state"`
+	Load     float64               `json:"load"`
+	Uptime   time.Duration         `json:"uptime_ns"`
+	Services map[string]CellStatus `json:"services"` // those the head runs
+}
+
+// CellStatus is one service on one head.
+type CellStatus struct {
+	State service.Word `json:"state"`
+	Role  string       `json:"role,omitempty"`
+}
+
+// ServiceStatus is one service's line.
+type ServiceStatus struct {
+	Service string       `json:"service"`
+	State   service.Word `json:"state"`
+	Summary string       `json:"summary,omitempty"`
+	Reason  string       `json:"reason,omitempty"`
+}
+
+// Status puts what was observed on one screen.
+func (v *View) Status(vitals map[string]Vitals) Status {
+	s := Status{Version: 1, Time: v.At, Name: v.Cluster.Info.ClusterName, Size: len(v.Input.Heads),
+		SurvivesNow: v.Survival(), Problems: []Problem{}, Heads: []HeadStatus{}, Services: []ServiceStatus{}}
+	if v.Cluster.Network.VIP.Address.IsValid() {
+		s.VIP = v.Cluster.Network.VIP.Address.String()
+	}
+	healths := v.Healths()
+	serving := len(healths) > 0
+	for _, h := range healths {
+		s.Services = append(s.Services, ServiceStatus{h.Service, h.State, h.Summary, h.Reason})
+		if h.State != service.Up {
+			s.Problems = append(s.Problems, Problem{State: h.State, Service: h.Service, Reason: orUnsaid(h.Reason)})
+		}
+		serving = serving && (h.State == service.Up || h.State == service.Degraded)
+	}
+	s.Serving = serving
+	for _, n := range v.Input.Heads {
+		s.Heads = append(s.Heads, v.headStatus(n, healths, vitals, &s))
+	}
+	s.State = overall(s)
+	// The worst first; within that, in the order of services and heads.
+	slices.SortStableFunc(s.Problems, func(a, b Problem) int { return severity(b.State) - severity(a.State) })
+	return s
+}
+
+func (v *View) headStatus(n service.Node, healths []service.Health, vitals map[string]Vitals, s *Status) HeadStatus {
+	head := HeadStatus{Hostname: n.Name(), IP: n.Spec.Address.String(), State: service.Up, Services: map[string]CellStatus{}}
+	if vt, ok := vitals[n.Name()]; ok {
+		head.Load, head.Uptime = vt.Load, vt.Uptime
+		if since := v.At.Add(-vt.Uptime); s.UpSince.IsZero() || since.Before(s.UpSince) {
+			s.UpSince = since
+		}
+	}
+	if !n.Reached() {
+		head.State = service.Unknown
+		reason := "not reached"
+		if n.Err != nil {
+			reason = n.Err.Error()
+		}
+		s.Problems = append(s.Problems, Problem{State: service.Unknown, Host: n.Name(), Reason: reason})
+	}
+	for _, h := range healths {
+		if !v.Cluster.Runs(n.Name(), h.Service) {
+			continue
+		}
+		nh, ok := h.Nodes[n.Name()]
+		if !ok || !n.Reached() {
+			nh = service.NodeHealth{State: service.Unknown}
+		}
+		head.Services[h.Service] = CellStatus{nh.State, nh.Role}
+		if vip, _ := nh.Facts["vip"].(bool); vip {
+			s.VIPOwner = n.Name()
+		}
+		if n.Reached() && nh.State != service.Up {
+			s.Problems = append(s.Problems, Problem{State: nh.State, Host: n.Name(), Service: h.Service, Reason: orUnsaid(nh.Reason)})
+			if head.State == service.Up {
+				head.State = service.Degraded
+			}
+		}
+	}
+	return head
+}
+
+func orUnsaid(reason string) string {
+	if reason == "" {
+		return "no reason was given"
+	}
+	return reason
+}
+
+// overall is Up where nothing is wrong, Down where a service serves nobody,
+// Unknown where no head answered, and Degraded else.
+func overall(s Status) service.Word {
+	reached, down := 0, false
+	for _, h := range s.Heads {
+		if h.State != service.Unknown {
+			reached++
+		}
+	}
+	for _, sv := range s.Services {
+		down = down || sv.State == service.Down
+	}
+	switch {
+	case reached == 0:
+		return service.Unknown
+	case down:
+		return service.Down
+	case len(s.Problems) > 0:
+		return service.Degraded
+	default:
+		return service.Up
+	}
+}
+
+func severity(w service.Word) int {
+	return slices.Index([]service.Word{service.Up, service.Maint, service.Drain, service.Unknown, service.Degraded, service.Down}, w)
+}
