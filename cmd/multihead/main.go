@@ -58,6 +58,7 @@ func newRoot(a *app) *cobra.Command {
 	a.globalFlags(root)
 	root.AddCommand(
 		newLabCmd(a, root),
+		newRPCCmd(),
 	)
 	return root
 }

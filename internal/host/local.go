@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -33,7 +34,13 @@ const (
 
 // Local is the machine this process runs on. What it may do is what this
 // process may: for a head that means root.
-type Local struct{ name string }
+type Local struct {
+	name string
+	lock string // where its lock lies, empty for LockPath
+
+	mu     sync.Mutex
+	leases map[*FileLease]bool // held: a forgotten lease's file must not be closed by the collector
+}
 
 // NewLocal returns the local machine under its name in the cluster file.
 func NewLocal(name string) *Local { return &Local{name: name} }
@@ -87,7 +94,10 @@ func (l *Local) run(ctx context.Context, c Cmd, grace time.Duration) (string, er
 	}
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path)
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("%s: %s: %w", l.name, c, err)
+	}
+	cmd := exec.Command(path)
 	cmd.Args = c.Argv
 	cmd.Env = append(minimalEnv(), c.Env...)
 	cmd.Dir = "/"
@@ -99,21 +109,39 @@ func (l *Local) run(ctx context.Context, c Cmd, grace time.Duration) (string, er
 	}
 	stdout, stderr := &limited{max: MaxFile}, &tail{}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = grace + pipeGrace
-	cmd.Cancel = func() error {
-		if grace == 0 {
-			return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a group of its own, and no terminal to ask for a password on or to hang up
+	cmd.WaitDelay = pipeGrace
+	if err := cmd.Start(); err != nil {
+		return "", fmt.Errorf("%s: %s: %w", l.name, c, err)
+	}
+	ended := make(chan struct{})
+	killed := make(chan struct{})
+	go func() {
+		defer close(killed)
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			endGroup(cmd.Process.Pid, grace)
 		}
-		return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
-	}
-	err = cmd.Run()
-	if ctx.Err() != nil && cmd.Process != nil {
-		// Whatever of the group did not heed SIGTERM goes now. The group
-		// keeps its number while it has members, so this hits no other.
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	}
+	}()
+	err = cmd.Wait()
+	close(ended)
+	<-killed
 	return stdout.String(), l.explain(ctx, c, cmd, err, stdout, stderr)
+}
+
+// endGroup asks a process group to end and kills what of it is left when its
+// grace is over. The number cannot come to mean another group while this one
+// has members.
+func endGroup(pgid int, grace time.Duration) {
+	if grace > 0 && syscall.Kill(-pgid, syscall.SIGTERM) == nil {
+		for end := time.Now().Add(grace); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if errors.Is(syscall.Kill(-pgid, 0), syscall.ESRCH) {
+				return
+			}
+		}
+	}
+	_ = syscall.Kill(-pgid, syscall.SIGKILL)
 }
 
 // explain makes the caller's error of what os/exec says.

@@ -23,6 +23,10 @@ func inTime[T any](ctx context.Context, name, what string, f func() (T, error)) 
 		v   T
 		err error
 	}
+	if err := ctx.Err(); err != nil {
+		var zero T
+		return zero, fmt.Errorf("%s: %s: %w", name, what, err)
+	}
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
 	done := make(chan result, 1)
@@ -43,9 +47,6 @@ func inTime[T any](ctx context.Context, name, what string, f func() (T, error)) 
 }
 
 func (l *Local) change(ctx context.Context, what string, f func() error) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%s: %s: %w", l.name, what, err)
-	}
 	_, err := inTime(ctx, l.name, what, func() (struct{}, error) { return struct{}{}, f() })
 	return err
 }
