@@ -35,7 +35,7 @@ type Cluster struct {
 	Clustering       Clustering       `yaml:"clustering" doc:"discovery and the size of the cluster"`
 	Installation     Installation     `yaml:"installation" doc:"where packages come from"`
 
-	Environment map[string]string `yaml:"environment" doc:"values for ${NAME} in this file; the process environment comes first" secret:"values"`
+	Environment map[string]Secret `yaml:"environment" doc:"values for ${NAME} in this file; the process environment comes first"`
 
 	WebServices      WebServices      `yaml:"web_services" doc:"the site's web services" later:"web"`
 	Web              WebConfig        `yaml:"web" doc:"public address and certificate of the web services" later:"web"`
@@ -91,7 +91,7 @@ type Services struct {
 	MariaDB    bool `yaml:"mariadb" doc:"a Galera node"`
 	Redis      bool `yaml:"redis" doc:"a Redis node"`
 	Slurm      bool `yaml:"slurm" doc:"slurmctld and slurmdbd"`
-	Web        bool `yaml:"web" doc:"the web services"`
+	Web        bool `yaml:"web" doc:"the web services" later:"web"`
 	Keepalived bool `yaml:"keepalived" doc:"may hold the virtual address"`
 }
 
@@ -155,7 +155,11 @@ type Fencing struct {
 
 // FenceDevice is one fence agent of the distribution and its options.
 type FenceDevice struct {
-	Node    string            `yaml:"node" doc:"hostname of the head it switches off"`
-	Agent   string            `yaml:"agent" doc:"fence agent, such as fence_ipmilan, fence_redfish or fence_virsh"`
-	Options map[string]string `yaml:"options" doc:"options of the agent, given to it on standard input" secret:"named"`
+	Node    string       `yaml:"node" doc:"hostname of the head it switches off"`
+	Agent   string       `yaml:"agent" doc:"fence agent, such as fence_ipmilan, fence_redfish or fence_virsh"`
+	Options FenceOptions `yaml:"options" doc:"options of the agent, given to it on standard input"`
 }
+
+// FenceOptions are the options of a fence agent by name. They are kept as
+// secrets, because some are.
+type FenceOptions map[string]Secret

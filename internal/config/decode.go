@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -16,6 +17,16 @@ type decoder struct {
 	vars     *variables
 	problems Problems
 	bad      map[string]bool // paths that could not be read: rules about them would only confuse
+	secrets  []placedSecret
+	later    []laterKeys
+}
+
+// laterKeys are the keys of one part of the product that comes in a later
+// release.
+type laterKeys struct {
+	part  string
+	first *node
+	paths []string
 }
 
 func (d *decoder) report(s Severity, n *node, path string, what, fix Message) {
@@ -80,7 +91,7 @@ func (d *decoder) decodeValue(n *node, v reflect.Value, path string, f *field) b
 	switch p := v.Addr().Interface().(type) {
 	case *Secret:
 		if s, ok := d.secret(n, path); ok {
-			*p = Secret{s}
+			*p = s
 		}
 	case *Count:
 		d.count(n, p, path, f)
@@ -96,6 +107,7 @@ func (d *decoder) decodeValue(n *node, v reflect.Value, path string, f *field) b
 		d.millis(n, p, path)
 	case *Section:
 		*p = Section{Set: true, Enabled: true, value: n}
+		d.sectionSecrets(n, path, false)
 		if on := n.get("enabled"); on != nil {
 			p.Enabled, _ = d.boolean(on, keyPath(path, "enabled"))
 		} else if n.kind == scalarKind && n.tag == "!!bool" {
@@ -137,6 +149,9 @@ func (d *decoder) decodeStruct(n *node, v reflect.Value, path string) {
 		given[f.key] = p.key.text
 		if p.value.kind == mapKind || p.value.kind == listKind {
 			d.mark(p.key, sub)
+		}
+		if f.later != "" {
+			d.notYet(p, sub, f.later)
 		}
 		d.decode(p.value, v.FieldByIndex(f.index), sub, f)
 	}
@@ -181,9 +196,9 @@ func (d *decoder) decodeList(n *node, v reflect.Value, path string, f *field) {
 		setElementDefaults(elem, path)
 		if item.kind == nullKind {
 			d.fail(item, sub, msg("the entry is empty"), msg("fill it in or remove the dash"))
-			continue
+		} else {
+			d.decode(item, elem, sub, f)
 		}
-		d.decode(item, elem, sub, f)
 		out = reflect.Append(out, elem)
 	}
 	v.Set(out)
@@ -223,6 +238,16 @@ func (d *decoder) decodeMap(n *node, v reflect.Value, path string, f *field) {
 			}
 			d.mark(p.value, sub)
 			elem.SetString(s)
+		} else if secret, isSecret := elem.Addr().Interface().(*Secret); isSecret {
+			s, ok := d.scalarText(p.value, sub)
+			if !ok {
+				continue
+			}
+			d.mark(p.value, sub)
+			*secret = Secret{s}
+			if path != "environment" && secretName(p.key.text) {
+				d.secrets = append(d.secrets, placedSecret{sub, *secret, !strings.Contains(p.value.text, "${")})
+			}
 		} else {
 			d.decode(p.value, elem, sub, f)
 		}
@@ -243,4 +268,69 @@ func (d *decoder) oneOf(n *node, path, s string, f *field) bool {
 	}
 	d.fail(n, path, msg("%s is not allowed here", d.quote(n)), fix)
 	return false
+}
+
+var anyIndex = regexp.MustCompile(`\[[0-9]+\]`)
+
+// notYet remembers a key that this release does not act on. A section that is
+// switched off asks for nothing, so it is acted on.
+func (d *decoder) notYet(p pair, path, part string) {
+	if p.value.kind == nullKind {
+		return
+	}
+	if on := p.value.get("enabled"); on != nil && strings.EqualFold(on.text, "false") || strings.EqualFold(p.value.text, "false") {
+		return
+	}
+	path = anyIndex.ReplaceAllString(path, "[]")
+	for i := range d.later {
+		if d.later[i].part == part {
+			if !slices.Contains(d.later[i].paths, path) {
+				d.later[i].paths = append(d.later[i].paths, path)
+			}
+			return
+		}
+	}
+	d.later = append(d.later, laterKeys{part, p.key, []string{path}})
+}
+
+// warnLater says once for each part of the product that it comes later.
+func (d *decoder) warnLater() {
+	for _, l := range d.later {
+		what := msg("this release does not act on it yet")
+		if len(l.paths) > 1 {
+			what = msg("this release does not act on it yet, nor on %s", names(l.paths[1:]))
+		}
+		d.warn(l.first, l.paths[0], what, msg("leave it for the release that does"))
+	}
+}
+
+// secretName reports whether a key's name says that its value is a secret.
+func secretName(key string) bool {
+	key = strings.ToLower(key)
+	for _, word := range []string{"pass", "secret", "token", "credential", "webhook", "apikey", "api_key", "private_key", "auth_key"} {
+		if strings.Contains(key, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// sectionSecrets finds the secrets of an untyped section by the names of
+// their keys.
+func (d *decoder) sectionSecrets(n *node, path string, secret bool) {
+	switch n.kind {
+	case scalarKind:
+		if secret && n.text != "" {
+			d.mark(n, path)
+			d.secrets = append(d.secrets, placedSecret{path, Secret{n.text}, !strings.Contains(n.text, "${")})
+		}
+	case listKind:
+		for i, it := range n.items {
+			d.sectionSecrets(it, indexPath(path, i), secret)
+		}
+	case mapKind:
+		for _, p := range n.pairs {
+			d.sectionSecrets(p.value, keyPath(path, p.key.text), secret || secretName(p.key.text) && p.value.tag != "!!bool" && p.value.tag != "!!int")
+		}
+	}
 }

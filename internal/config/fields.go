@@ -16,7 +16,6 @@ type field struct {
 	min     *int64
 	max     *int64
 	later   string
-	secret  string
 	typ     reflect.Type
 }
 
@@ -59,7 +58,7 @@ func (info *structInfo) add(t reflect.Type, prefix []int) {
 		f := field{
 			key: parts[0], index: index, doc: sf.Tag.Get("doc"), typ: sf.Type,
 			min: bound(sf.Tag, "min"), max: bound(sf.Tag, "max"),
-			later: sf.Tag.Get("later"), secret: sf.Tag.Get("secret"),
+			later: sf.Tag.Get("later"),
 		}
 		if e := sf.Tag.Get("enum"); e != "" {
 			f.enum = strings.Split(e, "|")

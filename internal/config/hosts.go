@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"path"
 	"slices"
+	"strconv"
 )
 
 // Services a head can run, as the keys below services are called.
@@ -176,6 +177,14 @@ func (c *Cluster) complete() {
 	if c.Slurm.StateSaveLocation == "" {
 		c.Slurm.StateSaveLocation = path.Join(c.SharedMount(), "slurm/state")
 	}
+	if len(c.Nodes.Controllers) == 1 && c.Nodes.Controllers[0].Priority == 0 {
+		c.Nodes.Controllers[0].Priority = 100
+	}
+	for _, list := range [][]ComputeNode{c.Nodes.ComputeNodes, c.Nodes.VizNodes} {
+		for i := range list {
+			list[i].Hardware.complete()
+		}
+	}
 	if c.Time.Timezone == "" {
 		c.Time.Timezone = c.Info.Timezone
 	}
@@ -187,5 +196,20 @@ func (c *Cluster) complete() {
 				p.Nodes = append(p.Nodes, n.Hostname)
 			}
 		}
+	}
+}
+
+// complete derives the CPUs from sockets and cores, and the generic resource
+// from the number of GPUs, where the file leaves them out.
+func (hw *Hardware) complete() {
+	if hw.CPUs == 0 && hw.CoresPerSocket > 0 {
+		hw.CPUs = max(hw.Sockets, 1) * hw.CoresPerSocket * max(hw.ThreadsPerCore, 1)
+	}
+	if hw.GPUs > 0 && len(hw.GRES) == 0 {
+		item := "gpu:"
+		if hw.GPUType != "" {
+			item += hw.GPUType + ":"
+		}
+		hw.GRES = Items{item + strconv.Itoa(hw.GPUs)}
 	}
 }

@@ -44,7 +44,7 @@ func Load(path string, opts ...Option) (*Cluster, Problems, error) {
 	if err != nil {
 		return nil, warnings, err
 	}
-	if p, ok := readableByOthers(c, info.Mode()); ok {
+	if p, ok := readableByOthers(c, c.src.secrets, info.Mode()); ok {
 		warnings = append(Problems{p}, warnings...)
 	}
 	return c, warnings, nil
@@ -73,8 +73,10 @@ func Parse(name string, data []byte, opts ...Option) (*Cluster, Problems, error)
 	d.vars = &variables{lookup: o.lookup, section: root.get("environment")}
 	d.modernise(root)
 	d.decode(root, reflect.ValueOf(c).Elem(), "", nil)
+	d.warnLater()
 	c.complete()
 	d.problems = append(d.problems, validate(c, d)...)
+	c.src.secrets = d.secrets
 	d.problems.sort()
 	if len(d.problems.Errors()) > 0 {
 		return nil, d.problems, &InvalidError{d.problems}

@@ -37,12 +37,12 @@ func (d *decoder) plain(n *node, path string, want string) (text string, fromVar
 		d.fail(n, path, msg("%s where %s belongs", d.quote(n), want), msg("write %s", want))
 		return "", false, false
 	}
-	text, fromVar, problem := d.vars.expand(n.text)
+	out, problem := d.vars.expand(n.text)
 	if problem != nil {
 		d.fail(n, path, problem.what, problem.fix)
-		return "", fromVar, false
+		return "", out.vars, false
 	}
-	return text, fromVar, true
+	return out.text, out.vars, true
 }
 
 var (
@@ -94,26 +94,27 @@ func (d *decoder) scalarText(n *node, path string) (string, bool) {
 }
 
 // secret reads a password. Its value is in no message.
-func (d *decoder) secret(n *node, path string) (string, bool) {
+func (d *decoder) secret(n *node, path string) (Secret, bool) {
 	if n.kind != scalarKind {
 		d.fail(n, path, msg("a password must be one text"), msg("write it in quotes, or as ${NAME}"))
-		return "", false
+		return Secret{}, false
 	}
-	s, fromVar, problem := d.vars.expand(n.text)
+	out, problem := d.vars.expand(n.text)
 	switch {
 	case problem != nil:
 		d.fail(n, path, problem.what, problem.fix)
-		return "", false
-	case strings.ContainsAny(s, "\n\r\x00"):
+		return Secret{}, false
+	case strings.ContainsAny(out.text, "\n\r\x00"):
 		d.fail(n, path, msg("a password must be one line"), msg("remove the line break"))
-		return "", false
-	case n.quoted || fromVar || n.tag == "!!str" && !yaml11Bool(n.text) && !sexagesi.MatchString(n.text):
-		return s, true
-	case n.tag == "!!int" && decimal.MatchString(n.text):
+		return Secret{}, false
+	case n.quoted || out.vars || n.tag == "!!str" && !yaml11Bool(n.text) && !sexagesi.MatchString(n.text),
+		n.tag == "!!int" && decimal.MatchString(n.text):
+		s := Secret{out.text}
+		d.secrets = append(d.secrets, placedSecret{path, s, out.inFile})
 		return s, true
 	}
 	d.fail(n, path, msg("YAML readers do not agree on what this password without quotes is"), msg("put it in single quotes"))
-	return "", false
+	return Secret{}, false
 }
 
 func yaml11Bool(s string) bool {

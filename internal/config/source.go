@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -8,9 +9,18 @@ import (
 // source is where a Cluster came from.
 type source struct {
 	file string
-	data []byte
+	data fileText
 	pos  map[string]Position // by path
+	// secrets is every password of the file and where it stands.
+	secrets []placedSecret
 }
+
+// fileText is the text of a file. It holds the file's secrets, so printing it
+// prints its length only.
+type fileText []byte
+
+// Format prints the length for every verb.
+func (t fileText) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "(%d bytes)", len(t)) }
 
 func indexPath(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 

@@ -96,6 +96,8 @@ const (
 	RedisAuto     = "auto"
 	RedisCluster  = "cluster"
 	RedisSentinel = "sentinel"
+	// RedisStandalone is what RedisMode says of one head; it is not a type.
+	RedisStandalone = "standalone"
 )
 
 // RedisConfig is the cache and session store.

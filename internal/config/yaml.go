@@ -273,3 +273,42 @@ func keyPath(path, key string) string {
 	}
 	return path + "." + key
 }
+
+// dumpYAML writes a tree as YAML. Scalars for which fromFile says no get the
+// comment "default".
+func dumpYAML(root *node, path string, fromFile func(path string) bool) ([]byte, error) {
+	return yaml.Dump(yamlNode(root, path, fromFile), yaml.WithIndent(2), yaml.WithLineWidth(-1))
+}
+
+func yamlNode(n *node, path string, fromFile func(string) bool) *yaml.Node {
+	out := &yaml.Node{}
+	switch n.kind {
+	case nullKind:
+		out.Kind, out.Tag, out.Value = yaml.ScalarNode, "!!null", "null"
+	case scalarKind:
+		out.Kind, out.Value, out.Tag = yaml.ScalarNode, n.text, "!!str"
+		if n.tag == "!!int" || n.tag == "!!bool" || n.tag == "!!float" {
+			out.Tag = n.tag
+		} else if n.tag == unsetTag {
+			out.Tag = "!!int"
+		}
+		if !fromFile(path) {
+			out.LineComment = "# default"
+		}
+	case listKind:
+		out.Kind, out.Tag = yaml.SequenceNode, "!!seq"
+		for i, it := range n.items {
+			out.Content = append(out.Content, yamlNode(it, indexPath(path, i), fromFile))
+		}
+	case mapKind:
+		out.Kind, out.Tag = yaml.MappingNode, "!!map"
+		for _, p := range n.pairs {
+			if p.value.empty() {
+				continue
+			}
+			key := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: p.key.text}
+			out.Content = append(out.Content, key, yamlNode(p.value, keyPath(path, p.key.text), fromFile))
+		}
+	}
+	return out
+}
