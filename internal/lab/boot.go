@@ -16,12 +16,13 @@ import (
 // takes one to four seconds; a busy machine may need many times that.
 const bootTimeout = 2 * time.Minute
 
-// keepCapabilities takes from the host what would reach the machine itself:
+// dropCapabilities takes from the host what would reach the machine itself:
 // its clock and its kernel's modules.
 const dropCapabilities = "CAP_SYS_TIME,CAP_SYS_MODULE"
 
-// start boots the host from its mounted disks. It returns when the process
-// runs; ready awaits the boot.
+// start boots the host from its mounted disks, in the calling thread's
+// network and mount namespaces. It returns when the process runs; ready
+// awaits the boot.
 func (h *Host) start(ctx context.Context) error {
 	groups, err := h.lab.cgroups()
 	if err != nil {
@@ -35,11 +36,11 @@ func (h *Host) start(ctx context.Context) error {
 		}
 		args = append(args, dir)
 	}
-	args = append(args, "--", "nsenter", "--net="+h.lab.netnsPath(), "systemd-nspawn",
+	args = append(args, "--", "systemd-nspawn",
 		"--register=no", "--keep-unit", "--boot", "--console=pipe", "--link-journal=no",
 		"--timezone=off", "--resolv-conf=off",
-		"--directory="+h.RootPath(), "--machine="+h.machine(), "--hostname="+h.Name,
-		"--network-bridge="+bridge, "--bind=/dev/fuse", "--bind="+h.DataPath()+":/data",
+		"--directory="+h.path("root"), "--machine="+h.machine(), "--hostname="+h.Name,
+		"--network-bridge="+bridge, "--bind=/dev/fuse", "--bind="+h.path("data")+":/data",
 		"--capability=all", "--drop-capability="+dropCapabilities)
 	if repository := h.lab.image.Repository(); repository != "" {
 		args = append(args, "--bind-ro="+repository+":"+RepositoryMount)

@@ -20,13 +20,14 @@ import (
 
 const cgroupName = "multihead-lab"
 
-// mountPoint is one line of /proc/self/mountinfo.
+// mountPoint is one line of a mountinfo file.
 type mountPoint struct {
 	target, fstype, source, super string
 }
 
+// mounts lists what is mounted as the calling thread sees it.
 func mounts() ([]mountPoint, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	f, err := os.Open("/proc/thread-self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
@@ -182,22 +183,37 @@ func removeGroup(group string) error {
 // initPid is the machine's number of the host's process 1, or 0 when it has
 // none yet or no more.
 func (h *Host) initPid() (int, error) {
-	group, err := h.cgroup()
+	pids, err := h.pids("payload/init.scope", "payload")
 	if err != nil {
 		return 0, err
 	}
-	for _, sub := range []string{"payload/init.scope", "payload"} {
-		data, err := os.ReadFile(filepath.Join(group, sub, "cgroup.procs"))
+	for _, pid := range pids {
+		if isInit(pid) {
+			return pid, nil
+		}
+	}
+	return 0, nil
+}
+
+// pids are the processes directly in the named parts of the host's group.
+func (h *Host) pids(parts ...string) ([]int, error) {
+	group, err := h.cgroup()
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, part := range parts {
+		data, err := os.ReadFile(filepath.Join(group, part, "cgroup.procs"))
 		if err != nil {
 			continue // not there (yet): off, or still starting
 		}
 		for f := range strings.FieldsSeq(string(data)) {
-			if pid, err := strconv.Atoi(f); err == nil && isInit(pid) {
-				return pid, nil
+			if pid, err := strconv.Atoi(f); err == nil {
+				pids = append(pids, pid)
 			}
 		}
 	}
-	return 0, nil
+	return pids, nil
 }
 
 // isInit tells whether the process is number 1 of a namespace of its own.

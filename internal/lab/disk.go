@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,10 @@ import (
 // need trusted xattrs, a disk must be able to fill up, and a power cut must
 // lose what was not synced, which the kernel can be told to do to a whole
 // file system only.
+//
+// They are mounted in a mount namespace that only the host's own processes
+// are in. So nobody else can hold them, and when the host is gone, however
+// that came about, the kernel unmounts them: nothing can stay mounted.
 
 func (h *Host) systemImage() string { return h.path("system.img") }
 func (h *Host) dataImage() string   { return h.path("data.img") }
@@ -37,6 +42,37 @@ func (h *Host) makeDisks(ctx context.Context) error {
 		}
 		if _, err := run(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", image); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// ownMounts gives the calling thread a mount namespace of its own, without
+// what other labs and hosts have mounted.
+func (l *Lab) ownMounts() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("mount namespace: %w", err)
+	}
+	return detachBelow(labsDir(l.base))
+}
+
+// detachBelow unmounts everything below dir, the last mounted first, also
+// what is in use: those who use it keep it, nobody else finds it.
+func detachBelow(dir string) error {
+	ms, err := mounts()
+	if err != nil {
+		return err
+	}
+	for _, m := range slices.Backward(ms) {
+		if !strings.HasPrefix(m.target, dir+"/") {
+			continue
+		}
+		err := unix.Unmount(m.target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: went with another
+			return fmt.Errorf("unmounting %s: %w", m.target, err)
 		}
 	}
 	return nil
@@ -70,58 +106,69 @@ func (h *Host) mountDisks(ctx context.Context) error {
 	return nil
 }
 
-// unmountBelow unmounts everything below dir, the last mounted first. A
-// process that is just ending can hold a mount for a moment, so it is patient.
-func unmountBelow(ctx context.Context, dir string) error {
-	ms, err := mounts()
+// diskPath is where the machine reaches a mounted disk ("disk" or "data") of
+// a running host: through its supervisor, as nobody else sees the mount. It
+// is "" when there is none.
+func (h *Host) diskPath(disk string) (string, error) {
+	pids, err := h.pids("supervisor", "")
 	if err != nil {
-		return err
+		return "", err
 	}
-	for _, m := range slices.Backward(ms) {
-		if !strings.HasPrefix(m.target, dir+"/") {
-			continue
-		}
-		var last error
-		err := until(ctx, 10*time.Millisecond, "unmounting "+m.target, func() bool {
-			last = unix.Unmount(m.target, unix.UMOUNT_NOFOLLOW)
-			return last == nil || errors.Is(last, unix.EINVAL) || errors.Is(last, unix.ENOENT)
-		})
-		if err != nil {
-			return fmt.Errorf("%w (%w)", err, last)
+	for _, pid := range pids {
+		path := fmt.Sprintf("/proc/%d/root%s", pid, h.path(disk))
+		if st, up := device(path), device(filepath.Dir(path)); st != 0 && st != up {
+			return path, nil
 		}
 	}
-	return nil
+	return "", nil
 }
 
-// ext4Shutdown is EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32), with the flag for
-// "do not write the journal out either".
+// device is the number of the file system that path is on, 0 if unknown.
+func device(path string) uint64 {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return 0
+	}
+	return st.Dev
+}
+
+// The ioctls of file systems as a whole.
 const (
-	ext4Shutdown   = 0x8004587d
-	noLogFlush     = 2
-	fileSystemThaw = 0xc0045878 // FITHAW
+	ext4Shutdown   = 0x8004587d // EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32)
+	noLogFlush     = 2          // its flag for: do not write the journal out either
 	fileSystemHold = 0xc0045877 // FIFREEZE
+	fileSystemThaw = 0xc0045878 // FITHAW
 )
 
-// cutDisk makes the file system stop dead: from now on nothing reaches the
-// disk, and what was not synced is lost at the unmount. No mount, no loss.
-func cutDisk(mountpoint string) error {
-	mounted, err := isMounted(mountpoint)
-	if err != nil || !mounted {
-		return err
-	}
-	flag := uint32(noLogFlush)
-	if err := ioctlPath(mountpoint, ext4Shutdown, &flag); err != nil && !errors.Is(err, unix.EIO) {
-		return fmt.Errorf("cutting off %s: %w", mountpoint, err)
+// cutDisks makes the host's file systems stop dead: from now on nothing
+// reaches the disks, and what was not synced is lost when they go.
+func (h *Host) cutDisks() error {
+	for _, disk := range []string{"data", "disk"} {
+		path, err := h.diskPath(disk)
+		if err != nil {
+			return err
+		}
+		if path == "" {
+			continue
+		}
+		flag := uint32(noLogFlush)
+		if err := ioctlPath(path, ext4Shutdown, &flag); err != nil && !errors.Is(err, unix.EIO) {
+			return fmt.Errorf("cutting off %s of %s: %w", disk, h.Name, err)
+		}
+		_ = ioctlPath(path, fileSystemThaw, nil) // a held file system could not be unmounted; EINVAL: it was not held
 	}
 	return nil
 }
 
-func isMounted(dir string) (bool, error) {
-	ms, err := mounts()
-	if err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(ms, func(m mountPoint) bool { return m.target == dir }), nil
+// released waits until the kernel has let go of the host's disks, which it
+// does shortly after the last process that saw them.
+func released(ctx context.Context, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return until(ctx, 5*time.Millisecond, "waiting for the kernel to release the disks in "+dir, func() bool {
+		loops, err := loopsOf(dir)
+		return err == nil && len(loops) == 0
+	})
 }
 
 // loopsOf lists the loop devices whose backing file lies below dir.

@@ -55,6 +55,9 @@ func (l *Lab) down(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := l.cutAll(groups[0]); err != nil {
+		return err
+	}
 	if err := killGroup(ctx, groups[0]); err != nil {
 		return err
 	}
@@ -72,18 +75,10 @@ func (l *Lab) down(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, dir := range l.held() {
-		_ = ioctlPath(dir, fileSystemThaw, nil) // EINVAL: it was not held
-	}
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	if err := unmountBelow(ctx, l.path()); err != nil {
+	if err := detachBelow(l.path()); err != nil {
 		return err
 	}
-	if err := until(ctx, 10*time.Millisecond, "waiting for the loop devices to be let go", func() bool {
-		loops, err := loopsOf(l.path())
-		return err == nil && len(loops) == 0
-	}); err != nil {
+	if err := released(ctx, l.path()); err != nil {
 		return err
 	}
 	for _, g := range groups {
@@ -100,19 +95,26 @@ func (l *Lab) down(ctx context.Context) error {
 	return os.Remove(filepath.Join(labsDir(l.base), "."+l.Spec.Name+".lock"))
 }
 
-// held lists the mounted disks of the lab's hosts.
-func (l *Lab) held() []string {
-	ms, err := mounts()
-	if err != nil {
+// cutAll stops the disks of whatever hosts run: what they hold is about to be
+// removed, so writing it out would be in vain, and a held disk would hold up
+// the kernel.
+func (l *Lab) cutAll(group string) error {
+	entries, err := os.ReadDir(group)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	var dirs []string
-	for _, m := range ms {
-		if m.fstype == "ext4" && strings.HasPrefix(m.target, l.path("hosts")+"/") {
-			dirs = append(dirs, m.target)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			h := &Host{HostPlan: HostPlan{Name: e.Name()}, lab: l}
+			if err := h.cutDisks(); err != nil {
+				return err
+			}
 		}
 	}
-	return dirs
+	return nil
 }
 
 // endVisitors ends the processes that live in the lab's network without

@@ -14,7 +14,7 @@ import (
 // install writes what makes a host this host into its fresh disks, from the
 // outside and before its first boot: what an installer leaves behind.
 func (h *Host) install(ctx context.Context) error {
-	root := h.RootPath()
+	root := h.path("root")
 	for name, text := range h.files() {
 		if err := writeFile(root+name, text, 0o644); err != nil {
 			return err

@@ -97,12 +97,20 @@ func makeNamespace(path string) error {
 }
 
 // onThread runs f on a thread that is thrown away afterwards, so that f may
-// change the thread's namespace.
+// change the thread's namespaces. What f starts inherits them.
 func onThread(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		done <- f()
+		if unix.Gettid() != unix.Getpid() {
+			done <- f()
+			return
+		}
+		// Except the first thread, which never ends and by which the whole
+		// process is judged from outside: while it is held here, another
+		// goroutine cannot be on it.
+		defer runtime.UnlockOSThread()
+		done <- onThread(f)
 	}()
 	return <-done
 }

@@ -73,13 +73,6 @@ func (h *Host) path(elem ...string) string {
 	return h.lab.path(append([]string{"hosts", h.Name}, elem...)...)
 }
 
-// RootPath is where the host's file system is seen from the machine, mounted
-// only while the host has power.
-func (h *Host) RootPath() string { return h.path("root") }
-
-// DataPath is where the host's /data is seen from the machine.
-func (h *Host) DataPath() string { return h.path("data") }
-
 // ConsolePath is the host's console log.
 func (h *Host) ConsolePath() string { return h.path("console.log") }
 

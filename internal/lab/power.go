@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -99,42 +100,29 @@ func (h *Host) cutPower(ctx context.Context) error {
 		if err := h.linkDown(ctx); err != nil {
 			return err
 		}
-		if err := errors.Join(cutDisk(h.path("data")), cutDisk(h.path("disk"))); err != nil {
+		if err := h.cutDisks(); err != nil {
 			return err
 		}
 	}
 	if err := killGroup(ctx, group); err != nil {
 		return err
 	}
-	// A host that was frozen must not be born frozen.
-	if err := os.WriteFile(filepath.Join(group, "cgroup.freeze"), []byte("0"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := h.removeGroups(); err != nil {
 		return err
 	}
-	return h.unmount(ctx)
+	return released(ctx, h.path())
 }
 
 // linkDown takes the host's cable out at the bridge. A host without a port
 // (it is just starting, or its network is gone) has nothing to take out.
 func (h *Host) linkDown(ctx context.Context) error {
 	return h.lab.InNetwork(func() error {
-		if _, err := os.Stat("/proc/sys/net/ipv4/conf/" + h.link()); err != nil {
+		if _, err := net.InterfaceByName(h.link()); err != nil {
 			return nil
 		}
 		_, err := run(ctx, "ip", "link", "set", h.link(), "down")
 		return err
 	})
-}
-
-func (h *Host) unmount(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	// A file system held by a disk freeze cannot be unmounted.
-	for _, dir := range []string{"data", "disk"} {
-		if on, err := isMounted(h.path(dir)); err == nil && on {
-			_ = ioctlPath(h.path(dir), fileSystemThaw, nil) // EINVAL: it was not held
-		}
-	}
-	return unmountBelow(ctx, h.path())
 }
 
 func (h *Host) powerOn(ctx context.Context) error {
@@ -157,39 +145,68 @@ func (h *Host) powerOn(ctx context.Context) error {
 	return nil
 }
 
-// boot mounts the disks and starts the host, making and installing the disks
-// first if it has none.
+// boot starts the host from its disks, making and filling them first if it
+// has none.
 func (h *Host) boot(ctx context.Context) error {
-	if err := h.unmount(ctx); err != nil { // of a host that went off by itself
+	if err := os.MkdirAll(h.path(), 0o755); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(h.path(), 0o755); err != nil {
+	if err := released(ctx, h.path()); err != nil { // of a host that just went off by itself
+		return err
+	}
+	if err := h.removeGroups(); err != nil {
 		return err
 	}
 	_, err := os.Stat(h.freshMark())
 	fresh := errors.Is(err, os.ErrNotExist)
+	if err != nil && !fresh {
+		return err
+	}
 	if fresh {
 		if err := h.makeDisks(ctx); err != nil {
 			return err
 		}
-	} else if err != nil {
+	}
+	return onThread(func() error {
+		if err := h.lab.enter(); err != nil {
+			return err
+		}
+		if err := h.lab.ownMounts(); err != nil {
+			return err
+		}
+		if err := h.mountDisks(ctx); err != nil {
+			return err
+		}
+		if fresh {
+			if err := h.install(ctx); err != nil {
+				return fmt.Errorf("installing: %w", err)
+			}
+			if err := h.syncDisk(); err != nil { // an installed system is on its disk
+				return err
+			}
+			if err := writeFile(h.freshMark(), "", 0o644); err != nil {
+				return err
+			}
+		}
+		return h.start(ctx)
+	})
+}
+
+// removeGroups removes the control groups of the last boot. They must not be
+// used again: a frozen one would start the host frozen, and the kernel counts
+// the kills of a group, so that what systemd starts straight into an old
+// group that was killed once is killed too (seen with Linux 6.18).
+func (h *Host) removeGroups() error {
+	groups, err := h.lab.cgroups()
+	if err != nil {
 		return err
 	}
-	if err := h.mountDisks(ctx); err != nil {
-		return err
-	}
-	if fresh {
-		if err := h.install(ctx); err != nil {
-			return err
-		}
-		if err := h.syncDisk(); err != nil { // an installed system is on its disk
-			return err
-		}
-		if err := writeFile(h.freshMark(), "", 0o644); err != nil {
+	for _, g := range groups {
+		if err := removeGroup(filepath.Join(g, h.Name)); err != nil {
 			return err
 		}
 	}
-	return h.start(ctx)
+	return nil
 }
 
 func (h *Host) syncDisk() error {
