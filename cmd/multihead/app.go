@@ -33,3 +33,7 @@ func (a *app) globalFlags(root *cobra.Command) {
 	f.StringVar(&a.color, "color", "auto", "colour: auto, always or never")
 	f.StringVar(&a.lang, "lang", "", "language of explanations: en or ko (default from the locale)")
 }
+
+// stateVariable names the directory of the records of runs, over the usual
+// place: a lab's runs are kept with the lab.
+const stateVariable = "MULTIHEAD_STATE_DIR"

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -51,6 +52,9 @@ func enterLab(a *app, name string) error {
 	env := []string{
 		lab.EnterVariable + "=" + name,
 		lab.KnownHostsVariable + "=" + l.KnownHosts(),
+	}
+	if os.Getenv(stateVariable) == "" {
+		env = append(env, stateVariable+"="+filepath.Join(l.Path(), "state"))
 	}
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, lab.EnterVariable+"=") && !strings.HasPrefix(kv, lab.KnownHostsVariable+"=") {
