@@ -117,6 +117,10 @@ func (p *progress) say(ev plan.Event, ref plan.Ref) string {
 		took = fmt.Sprintf("  (%.1f s)", ev.Seconds)
 	}
 	switch ev.Type {
+	case plan.StepStart:
+		if p.verbose {
+			return "begin " + describeStep(ref, ev.Text)
+		}
 	case plan.StepDone:
 		p.done++
 		return fmt.Sprintf("[%*d/%d] %s%s", digits(p.total), p.done, p.total, describeStep(ref, ev.Text), took)

@@ -1,0 +1,103 @@
+//go:build lab
+
+package test
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+	"sync"
+)
+
+// fingerprint is everything of a host that a run which changes nothing must
+// leave as it is: every file outside of what daemons write by themselves, with
+// mode, owner, size, inode, time and link target; every unit with its state and
+// the time it was started; every daemon's process with its start time.
+type fingerprint map[string]string
+
+// daemonsWrite are the places that running daemons and the kernel write without
+// being asked by anybody.
+var daemonsWrite = []string{"/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/log", "/var/cache",
+	"/var/lib/mysql", "/var/lib/redis", "/var/lib/chrony", "/var/lib/systemd", "/var/lib/glusterd", "/var/spool",
+	"/var/lib/slurm", "/data", "/mnt", "/srv"}
+
+const fingerprintScript = `
+find / %s -printf 'file %%p|%%M %%U:%%G %%s %%i %%T@ %%l\n' 2>/dev/null
+systemctl list-units --all --plain --no-legend --type=service,mount,timer,socket | awk '{print $1}' |
+  grep -v -e '^user' -e '^session' -e '^ssh@' -e '^sshd@' -e '^run-' -e 'systemd-tmpfiles-clean' -e '^apt-' -e '^dpkg-' -e 'modprobe@' |
+  while read -r u; do
+    echo "unit $u|$(systemctl show "$u" -p ActiveState,UnitFileState,ExecMainStartTimestamp,InvocationID --value | tr '\n' ' ')"
+  done
+for p in /proc/[0-9]*; do
+  c=$(cat $p/comm 2>/dev/null) || continue
+  case "$c" in sshd*|sh|find|systemctl|awk|grep|cat|tr|sleep|multihead*|sd-*|\(*|systemd-userwor*|gluster|glusterepoll*) continue;; esac
+  s=$(cut -d')' -f2 $p/stat 2>/dev/null | awk '{print $20}') || continue
+  case "$(readlink $p/exe 2>/dev/null)" in '') continue;; esac
+  echo "process ${p#/proc/}|$c started $s"
+done`
+
+// fingerprints takes those of all hosts, at the same time.
+func (h *hosts) fingerprints() map[string]fingerprint {
+	h.t.Helper()
+	var prune []string
+	for _, p := range daemonsWrite {
+		prune = append(prune, "-path "+p)
+	}
+	script := fmt.Sprintf(fingerprintScript, `\( `+strings.Join(prune, " -o ")+` \) -prune -o`)
+	out := map[string]fingerprint{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, name := range h.all() {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			text, err := h.trySh(name, script)
+			if err != nil {
+				h.t.Errorf("fingerprint of %s: %v", name, err)
+				return
+			}
+			fp := fingerprint{}
+			for _, line := range strings.Split(text, "\n") {
+				if key, value, ok := strings.Cut(line, "|"); ok {
+					fp[key] = value
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out[name] = fp
+		}()
+	}
+	wg.Wait()
+	return out
+}
+
+// unchanged fails the test where a host differs from its fingerprint.
+func (h *hosts) unchanged(was map[string]fingerprint, after string) {
+	h.t.Helper()
+	is := h.fingerprints()
+	for name, fp := range was {
+		if len(fp) < 1000 {
+			h.t.Fatalf("the fingerprint of %s has only %d lines: it would prove nothing", name, len(fp))
+		}
+		var diff []string
+		for key, value := range fp {
+			if now, ok := is[name][key]; !ok {
+				diff = append(diff, "gone:    "+key+" "+value)
+			} else if now != value {
+				diff = append(diff, "changed: "+key+"\n    was "+value+"\n    is  "+now)
+			}
+		}
+		for key, value := range is[name] {
+			if _, ok := fp[key]; !ok {
+				diff = append(diff, "new:     "+key+" "+value)
+			}
+		}
+		if len(diff) > 0 {
+			sort.Strings(diff)
+			if len(diff) > 30 {
+				diff = append(diff[:30], "…")
+			}
+			h.t.Errorf("%s touched %s:\n%s", after, name, strings.Join(diff, "\n"))
+		}
+	}
+}

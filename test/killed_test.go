@@ -1,0 +1,137 @@
+//go:build lab
+
+package test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"multihead/internal/lab"
+)
+
+// The tool is killed with -9 as soon as it begins something, again and again,
+// until a run finds nothing left to kill: every run takes up where the one
+// before was cut off. In the end there is one cluster, complete, with all that
+// was written to it on the way.
+func TestKilledAtEveryStepOfABootstrap(t *testing.T) {
+	h := newLab(t, lab.Spec{Name: "kill", Heads: 3, Compute: 1})
+	written := 0
+	for run := 1; ; run++ {
+		if run > 150 {
+			t.Fatal("150 runs and not complete: a step does not get done when its run is killed")
+		}
+		begun, code, out := h.killedAt(1)
+		if begun == "" {
+			if code != 0 {
+				t.Fatalf("run %d begins nothing and fails: exit %d\n%s", run, code, out)
+			}
+			t.Logf("complete after %d killed runs", run-1)
+			break
+		}
+		t.Logf("run %d was killed at: %s", run, begun)
+		// As soon as there is a database, something is written that has to
+		// stay.
+		if _, err := h.trySh("server1", fmt.Sprintf(`mariadb -e "CREATE DATABASE IF NOT EXISTS kept; CREATE TABLE IF NOT EXISTS kept.t (n INT PRIMARY KEY); INSERT INTO kept.t VALUES (%d)"`, written+1)); err == nil {
+			written++
+		}
+	}
+	h.oneClusterOf(3)
+	if got := h.sh("server3", `mariadb -N -e "SET SESSION wsrep_sync_wait=1; SELECT COUNT(*) FROM kept.t"`); got != strconv.Itoa(written) || written == 0 {
+		t.Errorf("%s rows are there, %d were written", got, written)
+	}
+}
+
+// A fresh cluster is begun, the tool killed at its Nth step, and up run once
+// more. Continuous integration looks at a few N; MULTIHEAD_KILL_AT=all looks at
+// every one (make soak).
+func TestKilledOnceThenRunAgain(t *testing.T) {
+	at := []int{9, 31, 60}
+	if v := os.Getenv("MULTIHEAD_KILL_AT"); v == "all" {
+		at = nil
+		for n := 1; n < 400; n++ {
+			at = append(at, n)
+		}
+	} else if n, err := strconv.Atoi(v); err == nil {
+		at = []int{n}
+	}
+	for _, n := range at {
+		last := false
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			h := newLab(t, lab.Spec{Name: fmt.Sprintf("killat%d", n), Heads: 3, Compute: 1})
+			begun, code, out := h.killedAt(n)
+			if begun == "" {
+				last = true
+				if code != 0 {
+					t.Fatalf("exit %d\n%s", code, out)
+				}
+				return
+			}
+			t.Logf("killed at: %s", begun)
+			h.must("up", "--yes")
+			h.oneClusterOf(3)
+		})
+		if last {
+			t.Logf("a bootstrap has fewer than %d steps", n)
+			break
+		}
+	}
+}
+
+// killedAt runs up and kills it with -9 when it begins its nth step. It returns
+// that step, or "" and how the run ended where it had fewer steps.
+func (h *hosts) killedAt(n int) (begun string, code int, output string) {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := h.command(ctx, "up", "--yes", "-v")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	var all strings.Builder
+	sc := bufio.NewScanner(stderr)
+	count := 0
+	for sc.Scan() {
+		all.WriteString(sc.Text() + "\n")
+		if _, step, ok := strings.Cut(sc.Text(), " begin "); ok {
+			if count++; count == n {
+				begun = step
+				_ = cmd.Process.Kill()
+			}
+		}
+	}
+	_ = cmd.Wait()
+	if begun != "" {
+		return begun, -1, all.String()
+	}
+	return "", cmd.ProcessState.ExitCode(), all.String()
+}
+
+// oneClusterOf makes sure that there is one cluster of each kind, of n heads,
+// and that it is healthy.
+func (h *hosts) oneClusterOf(n int) {
+	h.t.Helper()
+	h.green()
+	ids := map[string]bool{}
+	volumes := map[string]bool{}
+	for _, head := range h.names(lab.Head)[:n] {
+		ids[h.sh(head, `mariadb -N -e "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME='wsrep_cluster_state_uuid'"`)] = true
+		volumes[h.sh(head, `gluster --mode=script volume info | grep 'Volume ID'`)] = true
+		if got := len(h.redisNodes(head)); got != 2*n {
+			h.t.Errorf("%s sees %d redis instances, not %d", head, got, 2*n)
+		}
+	}
+	if len(ids) != 1 || len(volumes) != 1 {
+		h.t.Errorf("more than one cluster: Galera %v, GlusterFS %v", ids, volumes)
+	}
+	slotsHaveReplicasElsewhere(h)
+}
