@@ -119,7 +119,7 @@ func withoutNames(text []byte, want map[string]netip.Addr) (out []byte, changed 
 			continue
 		}
 		trimmed := strings.TrimSpace(string(line))
-		changed = append(changed, fmt.Sprintf("%q: %s", trimmed, strings.Join(wrong, ", ")))
+		changed = append(changed, strings.Join(strings.Fields(trimmed), " "))
 		b.WriteString("# multihead: was: " + trimmed + "\n")
 		b.WriteString(kept)
 	}

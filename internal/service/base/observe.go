@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -54,7 +53,7 @@ type look struct {
 	units       map[string]string // unit → ActiveState
 	timezone    bool              // has /etc/timezone
 	key         keyring
-	container   string // kind of container; empty is none
+	keyMode     fs.FileMode
 	setsClock   bool
 	hostsEdited []string // what mergeHosts would change in the lines of others
 	hostsErr    error
@@ -151,19 +150,8 @@ func (l *look) observeClock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if l.setsClock, err = maySetClock(status); err != nil {
-		return err
-	}
-	// Exit code 1 and "none" mean that it is no container.
-	out, err := l.reader.Query(ctx, "systemd-detect-virt", "--container")
-	var exit *host.ExitError
-	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrNotFound) {
-		return err
-	}
-	if kind := strings.TrimSpace(out); err == nil && kind != "none" {
-		l.container = kind
-	}
-	return nil
+	l.setsClock, err = maySetClock(status)
+	return err
 }
 
 // observeKey reads the munge key. Only a positive "it is not there" is a no.
@@ -184,7 +172,12 @@ func (l *look) observeKey(ctx context.Context) error {
 	default:
 		l.key.has, l.key.key = service.Yes, data
 	}
-	return nil
+	info, err := l.reader.Stat(ctx, mungeKey)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	l.keyMode = info.Mode.Perm()
+	return err
 }
 
 // activeStates asks systemd for several units in one question.

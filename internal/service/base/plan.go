@@ -1,10 +1,12 @@
 package base
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"multihead/internal/host"
@@ -55,7 +57,11 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		}
 		steps, notes := s.hostSteps(l, rulings, key)
 		prepare.Steps = append(prepare.Steps, steps...)
-		ph.Notes = append(ph.Notes, notes...)
+		for _, n := range notes {
+			if !slices.Contains(ph.Notes, n) {
+				ph.Notes = append(ph.Notes, n)
+			}
+		}
 	}
 	ph.Stages = append(ph.Stages, prepare)
 	if proof, ok := s.proof(members); ok {
@@ -148,7 +154,7 @@ func (s *State) hostSteps(l look, rulings []ruling, key keyChoice) (steps []plan
 		return merged, err
 	}})
 	for _, c := range l.hostsEdited {
-		notes = append(notes, fmt.Sprintf("/etc/hosts on %s contradicts the cluster file and is corrected, the old line kept as a comment: %s", l.name, c))
+		notes = append(notes, fmt.Sprintf("/etc/hosts on %s contradicts the cluster file; the old line is kept as a comment: %s", l.name, c))
 	}
 	if s.program != nil {
 		add("binary", install{s.program})
@@ -186,6 +192,9 @@ func (s *State) keySteps(l look, key keyChoice, add func(string, plan.Action)) {
 			add("munge.aside", plan.Aside{Path: mungeKey, To: mungeKey + ".multihead-" + s.now.UTC().Format("20060102T150405Z")})
 		}
 	}
+	if bytes.Equal(l.key.key, key.key) && l.keyMode&^0o600 == 0 {
+		attr.Mode = 0 // Debian's own 0600 is as good as 0400, and no reason to restart munge
+	}
 	add("munge.key", plan.File{Path: mungeKey, Data: key.key, Attr: attr, Secret: true})
 }
 
@@ -218,12 +227,8 @@ func (s *State) clockSteps(l look, add func(string, plan.Action)) (notes []strin
 		}
 		return old, nil
 	}})
-	if l.container != "" || !l.setsClock {
-		why := "it may not set the clock"
-		if l.container != "" {
-			why = "it is a container (" + l.container + ") and has the clock of the machine it runs on"
-		}
-		return []string{fmt.Sprintf("chrony is set up on %s and not started: %s", l.name, why)}
+	if !l.setsClock {
+		return []string{"chrony is set up and not started where the host may not set its clock (a container, whose machine keeps it)"}
 	}
 	add("chrony", plan.Running(l.family.chronyUnit, reads...))
 	return nil
