@@ -1,0 +1,57 @@
+//go:build lab
+
+package test
+
+import (
+	"strings"
+	"testing"
+
+	"multihead/internal/lab"
+)
+
+// The other system that has to work, and hosts that have none of the packages:
+// up installs them from a repository on the host, without a way out.
+func TestOtherImages(t *testing.T) {
+	for _, tt := range []struct {
+		image string
+		heads int
+	}{
+		{"bookworm", 3},
+		{"bare", 3},
+	} {
+		t.Run(tt.image, func(t *testing.T) {
+			h := newLab(t, lab.Spec{Name: "img-" + tt.image, Image: tt.image, Heads: tt.heads, Compute: 1})
+			r := h.must("up", "--yes")
+			t.Logf("up took %.1f s", r.took.Seconds())
+			h.green()
+			jobsFromEveryHead(h)
+			rowsReplicate(h)
+			slotsHaveReplicasElsewhere(h)
+			oneVIPHolder(h)
+			if r := h.must("up", "--yes"); !strings.Contains(r.stdout, "No changes") {
+				t.Errorf("the second up: %s", r)
+			}
+		})
+	}
+}
+
+// Two heads and a witness run Sentinel instead of Redis Cluster, and everything
+// through another login than root: one whose sudo asks for a password.
+func TestTwoHeadsAndAWitnessThroughSudo(t *testing.T) {
+	h := newLab(t, lab.Spec{Name: "two", Heads: 2, Compute: 1, Witness: 1, Login: lab.LoginAdmin})
+	canary := h.watchForSecrets()
+	r := h.must("up", "--yes")
+	canary.stop()
+	t.Logf("up took %.1f s", r.took.Seconds())
+	h.green()
+	jobsFromEveryHead(h)
+	rowsReplicate(h)
+	out := h.sh("witness1", "REDISCLI_AUTH="+h.secrets()["REDIS_PASSWORD"]+" redis-cli -p 26379 SENTINEL masters | grep -A1 -e num-slaves -e num-other-sentinels -e quorum")
+	t.Logf("the witness's sentinel says: %s", strings.ReplaceAll(out, "\n", " "))
+	if !strings.Contains(strings.ReplaceAll(out, "\n", " "), "num-other-sentinels 2") {
+		t.Errorf("the witness does not see two other sentinels")
+	}
+	if r := h.must("up", "--yes"); !strings.Contains(r.stdout, "No changes") {
+		t.Errorf("the second up: %s", r)
+	}
+}

@@ -1,0 +1,84 @@
+//go:build lab
+
+package test
+
+import (
+	"strings"
+	"testing"
+
+	"multihead/internal/lab"
+)
+
+// A phase that is made to fail is rolled back to the exact earlier state, or
+// says what of it cannot be; once the cause is gone, up carries on.
+func TestAFailedPhaseIsRolledBack(t *testing.T) {
+	tests := []struct {
+		name  string
+		phase string // what the message has to name
+		spoil func(*hosts)
+		mend  func(*hosts)
+	}{
+		{
+			name: "port taken", phase: "redis",
+			spoil: func(h *hosts) {
+				h.sh("server2", "systemd-run --unit=squatter --collect /usr/bin/socat TCP-LISTEN:6379,bind=192.0.2.12,fork,reuseaddr /dev/null")
+			},
+			mend: func(h *hosts) { h.sh("server2", "systemctl stop squatter") },
+		},
+		{
+			name: "SST broken on the joiner", phase: "mariadb",
+			spoil: func(h *hosts) { h.sh("server2", "mv /usr/bin/mariadb-backup /usr/bin/mariadb-backup.away; mv /usr/bin/mariabackup /usr/bin/mariabackup.away 2>/dev/null || true") },
+			mend:  func(h *hosts) { h.sh("server2", "mv /usr/bin/mariadb-backup.away /usr/bin/mariadb-backup; mv /usr/bin/mariabackup.away /usr/bin/mariabackup 2>/dev/null || true") },
+		},
+		{
+			name: "full disk under the brick", phase: "glusterfs",
+			spoil: func(h *hosts) { h.sh("server2", "dd if=/dev/zero of=/data/ballast bs=1M 2>/dev/null; sync; true") },
+			mend:  func(h *hosts) { h.sh("server2", "rm -f /data/ballast") },
+		},
+		{
+			name: "a broken daemon", phase: "keepalived",
+			spoil: func(h *hosts) { h.sh("server2", "mv /usr/sbin/keepalived /usr/sbin/keepalived.away; printf '#!/bin/sh\\nexit 1\\n' > /usr/sbin/keepalived; chmod 755 /usr/sbin/keepalived") },
+			mend:  func(h *hosts) { h.sh("server2", "mv /usr/sbin/keepalived.away /usr/sbin/keepalived") },
+		},
+	}
+	h := newLab(t, lab.Spec{Name: "fails", Heads: 2, Compute: 1, Data: 1 << 30})
+	h.must("up", "--yes", "--phase", "prepare")
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := h.in(t)
+			tt.spoil(h)
+			was := h.fingerprints()
+			r := h.run("up", "--yes", "--phase", tt.phase)
+			if r.code == 0 {
+				t.Fatalf("it did not fail: %s", r)
+			}
+			if !strings.Contains(r.stderr, tt.phase) {
+				t.Errorf("the message does not name the phase: %s", r)
+			}
+			t.Logf("exit %d after %.1f s: %s", r.code, r.took.Seconds(), firstLines(r.stderr, 60))
+			h.unchanged(was, "the rolled back phase")
+			tt.mend(h)
+			h.must("up", "--yes", "--phase", tt.phase)
+		})
+	}
+	h.must("up", "--yes")
+	h.green()
+}
+
+// A package that is nowhere to be had makes the phase fail and takes off what
+// came before it. On the bare image every package comes from a repository that
+// lies on the host.
+func TestAMissingPackageIsRolledBack(t *testing.T) {
+	h := newLab(t, lab.Spec{Name: "nopkg", Image: "bare", Heads: 1})
+	h.must("up", "--yes", "--phase", "prepare")
+	h.sh("server1", "echo 'Package: keepalived\nPin: version *\nPin-Priority: -1' > /etc/apt/preferences.d/none")
+	was := h.fingerprints()
+	r := h.run("up", "--yes", "--phase", "keepalived")
+	if r.code == 0 || !strings.Contains(r.stderr, "keepalived") {
+		t.Fatalf("it did not fail for want of the package: %s", r)
+	}
+	h.unchanged(was, "the rolled back phase")
+	h.sh("server1", "rm /etc/apt/preferences.d/none")
+	h.must("up", "--yes")
+	h.green()
+}
