@@ -27,8 +27,12 @@ func TestAFailedPhaseIsRolledBack(t *testing.T) {
 		},
 		{
 			name: "SST broken on the joiner", phase: "mariadb",
-			spoil: func(h *hosts) { h.sh("server2", "mv /usr/bin/mariadb-backup /usr/bin/mariadb-backup.away; mv /usr/bin/mariabackup /usr/bin/mariabackup.away 2>/dev/null || true") },
-			mend:  func(h *hosts) { h.sh("server2", "mv /usr/bin/mariadb-backup.away /usr/bin/mariadb-backup; mv /usr/bin/mariabackup.away /usr/bin/mariabackup 2>/dev/null || true") },
+			spoil: func(h *hosts) {
+				h.sh("server2", "mv /usr/bin/mariadb-backup /usr/bin/mariadb-backup.away; mv /usr/bin/mariabackup /usr/bin/mariabackup.away 2>/dev/null || true")
+			},
+			mend: func(h *hosts) {
+				h.sh("server2", "mv /usr/bin/mariadb-backup.away /usr/bin/mariadb-backup; mv /usr/bin/mariabackup.away /usr/bin/mariabackup 2>/dev/null || true")
+			},
 		},
 		{
 			name: "full disk under the brick", phase: "glusterfs",
@@ -37,8 +41,10 @@ func TestAFailedPhaseIsRolledBack(t *testing.T) {
 		},
 		{
 			name: "a broken daemon", phase: "keepalived",
-			spoil: func(h *hosts) { h.sh("server2", "mv /usr/sbin/keepalived /usr/sbin/keepalived.away; printf '#!/bin/sh\\nexit 1\\n' > /usr/sbin/keepalived; chmod 755 /usr/sbin/keepalived") },
-			mend:  func(h *hosts) { h.sh("server2", "mv /usr/sbin/keepalived.away /usr/sbin/keepalived") },
+			spoil: func(h *hosts) {
+				h.sh("server2", "mv /usr/sbin/keepalived /usr/sbin/keepalived.away; printf '#!/bin/sh\\nexit 1\\n' > /usr/sbin/keepalived; chmod 755 /usr/sbin/keepalived")
+			},
+			mend: func(h *hosts) { h.sh("server2", "mv /usr/sbin/keepalived.away /usr/sbin/keepalived") },
 		},
 	}
 	h := newLab(t, lab.Spec{Name: "fails", Heads: 2, Compute: 1, Data: 1 << 30})
