@@ -57,6 +57,8 @@ func newRoot(a *app) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	a.globalFlags(root)
 	root.AddCommand(
+		newInitCmd(a),
+		newConfigCmd(a),
 		newLabCmd(a, root),
 		newRPCCmd(),
 	)

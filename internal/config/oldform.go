@@ -39,7 +39,7 @@ func (d *decoder) moveControllers(root *node, old pair) {
 	nodes := root.get("nodes")
 	if nodes == nil {
 		nodes = &node{kind: mapKind, line: old.key.line, col: old.key.col}
-		root.pairs = append(root.pairs, pair{&node{kind: scalarKind, text: "nodes", line: old.key.line, col: old.key.col}, nodes})
+		root.pairs = append(root.pairs, pair{key: &node{kind: scalarKind, text: "nodes", line: old.key.line, col: old.key.col}, value: nodes})
 	}
 	if nodes.kind == nullKind {
 		nodes.kind = mapKind
@@ -57,7 +57,9 @@ func (d *decoder) completeSingleHead(root, head *node) {
 	scalar := func(text, tag string) *node {
 		return &node{kind: scalarKind, text: text, tag: tag, line: head.line, col: head.col}
 	}
-	set := func(m *node, key string, value *node) { m.pairs = append(m.pairs, pair{scalar(key, "!!str"), value}) }
+	set := func(m *node, key string, value *node) {
+		m.pairs = append(m.pairs, pair{key: scalar(key, "!!str"), value: value})
+	}
 	if head.index("priority") < 0 {
 		set(head, "priority", scalar("100", "!!int"))
 	}

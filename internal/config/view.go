@@ -298,7 +298,7 @@ func (e *encoder) encodeStruct(v reflect.Value) *node {
 	out := &node{kind: mapKind}
 	info := e.fields.of(v.Type())
 	for _, f := range info.fields {
-		out.pairs = append(out.pairs, pair{scalarNode(f.key, "!!str"), e.encode(v.FieldByIndex(f.index))})
+		out.pairs = append(out.pairs, pair{key: scalarNode(f.key, "!!str"), value: e.encode(v.FieldByIndex(f.index))})
 	}
 	if info.rest != nil {
 		out.pairs = append(out.pairs, e.encodeMap(v.FieldByIndex(info.rest)).pairs...)
@@ -318,7 +318,7 @@ func (e *encoder) encodeMap(v reflect.Value) *node {
 		if options, ok := v.Interface().(FenceOptions); ok && fencePlain(k) {
 			value = scalarNode(options[k].Reveal(), "!!str")
 		}
-		out.pairs = append(out.pairs, pair{scalarNode(k, "!!str"), value})
+		out.pairs = append(out.pairs, pair{key: scalarNode(k, "!!str"), value: value})
 	}
 	return out
 }
@@ -342,7 +342,7 @@ func (e *encoder) mask(n *node, secret bool) *node {
 		out.items = append(out.items, e.mask(it, secret))
 	}
 	for _, p := range n.pairs {
-		out.pairs = append(out.pairs, pair{p.key, e.mask(p.value, secret || secretName(p.key.text))})
+		out.pairs = append(out.pairs, pair{key: p.key, value: e.mask(p.value, secret || secretName(p.key.text))})
 	}
 	return out
 }

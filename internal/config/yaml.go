@@ -32,13 +32,15 @@ type node struct {
 	quoted bool   // a scalar in quotes or a block scalar: certainly a text
 	tag    string // the type YAML gives a scalar: !!int, !!bool, …
 	flow   bool   // a map or list in {} or []
+	shared bool   // it stands elsewhere in the file, behind an anchor
 	pairs  []pair
 	items  []*node
 }
 
 type pair struct {
-	key   *node
-	value *node
+	key    *node
+	value  *node
+	merged bool // it came in by <<
 }
 
 // get returns the value of key, or nil.
@@ -194,7 +196,7 @@ func (p *parser) convert(n *yaml.Node, path string, depth int) *node {
 			return out
 		}
 		target := p.convert(n.Alias, path, depth+1)
-		target.line, target.col = n.Line, n.Column
+		target.line, target.col, target.shared = n.Line, n.Column, true
 		return target
 	case yaml.ScalarNode:
 		p.scalar(n, out)
@@ -239,7 +241,7 @@ func (p *parser) mapping(n *yaml.Node, out *node, path string, depth int) {
 			continue
 		}
 		first[key.text] = key
-		out.pairs = append(out.pairs, pair{key, p.convert(n.Content[i+1], sub, depth+1)})
+		out.pairs = append(out.pairs, pair{key: key, value: p.convert(n.Content[i+1], sub, depth+1)})
 	}
 	for _, m := range merged {
 		p.merge(out, m, first, path)
@@ -256,7 +258,7 @@ func (p *parser) merge(out, m *node, first map[string]*node, path string) {
 		for _, pr := range m.pairs {
 			if first[pr.key.text] == nil {
 				first[pr.key.text] = pr.key
-				out.pairs = append(out.pairs, pr)
+				out.pairs = append(out.pairs, pair{pr.key, pr.value, true})
 			}
 		}
 	default:
