@@ -7,16 +7,6 @@ import (
 	"multihead/internal/service"
 )
 
-// LocalHead is the head that the tool runs on, empty where it runs elsewhere.
-func (v *View) LocalHead() string {
-	for _, n := range v.Input.Heads {
-		if l, ok := v.Hosts[n.Name()].(interface{ Local() bool }); ok && l.Local() {
-			return n.Name()
-		}
-	}
-	return ""
-}
-
 // Alone returns a refusal unless it is certain that no other head of the file
 // serves anything: a head made to stand alone beside a cluster would be a
 // second cluster.

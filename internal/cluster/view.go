@@ -17,8 +17,10 @@ import (
 	"multihead/internal/service"
 )
 
-// Dialer reaches one host. It is asked for every host at once.
-type Dialer func(ctx context.Context, spec config.HostSpec) (host.Host, error)
+// Connector reaches hosts, all at once. A host that does not answer has an
+// error in failed; err is for what must stop everything, such as a host key
+// that changed.
+type Connector func(ctx context.Context, specs []config.HostSpec) (reached map[string]host.Host, failed map[string]error, err error)
 
 // View is a cluster as it was found: who answered, and what each service was
 // found to be.
@@ -26,36 +28,24 @@ type View struct {
 	Cluster  *config.Cluster
 	Hosts    map[string]host.Host // those that were reached
 	Errs     map[string]error     // why the others were not
+	Local    string               // the head that the tool runs on; empty where it runs elsewhere
 	Input    service.Input
 	Services []service.Service // those that the file asks for on some head
 	States   map[string]service.State
 	At       time.Time
 }
 
-// Reach connects to the hosts at once and returns a view without states. A
-// host that does not answer is part of the view, not an error; one that is not
-// among specs is in it as neither reached nor failed.
-func Reach(ctx context.Context, c *config.Cluster, specs []config.HostSpec, dial Dialer) *View {
-	v := &View{Cluster: c, Hosts: map[string]host.Host{}, Errs: map[string]error{}, At: time.Now()}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, spec := range specs {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			h, err := dial(ctx, spec)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				v.Errs[spec.Hostname] = err
-				return
-			}
-			v.Hosts[spec.Hostname] = h
-		}()
+// Reach connects to the hosts and returns a view without states. A host that
+// does not answer is part of the view, not an error; one that is not among
+// specs is in it as neither reached nor failed.
+func Reach(ctx context.Context, c *config.Cluster, specs []config.HostSpec, connect Connector) (*View, error) {
+	reached, failed, err := connect(ctx, specs)
+	if err != nil {
+		return nil, err
 	}
-	wg.Wait()
+	v := &View{Cluster: c, Hosts: reached, Errs: failed, At: time.Now()}
 	v.Input = v.input()
-	return v
+	return v, nil
 }
 
 func (v *View) input() service.Input {
