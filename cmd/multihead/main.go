@@ -60,6 +60,7 @@ func newRoot(a *app) *cobra.Command {
 		newInitCmd(a),
 		newConfigCmd(a),
 		newLabCmd(a, root),
+		newDoctorCmd(a),
 		newRPCCmd(),
 	)
 	return root

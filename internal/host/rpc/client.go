@@ -71,7 +71,7 @@ type buffered struct {
 // readHello skips what was printed before the server spoke.
 func readHello(r *bufio.Reader) (Hello, error) {
 	var seen []byte
-	for !bytes.HasSuffix(seen, []byte(magic)) {
+	for !bytes.HasSuffix(seen, []byte(Magic)) {
 		b, err := r.ReadByte()
 		if err != nil {
 			return Hello{}, fmt.Errorf("%w: %w", ErrNoHello, err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -38,12 +39,12 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser, h host.Host, opt Server
 	}
 	hello, err := json.Marshal(Hello{
 		Protocol: Protocol, Version: opt.Version, Build: opt.Build, PID: os.Getpid(), UID: os.Geteuid(),
-		Hostname: hostname, ReadOnly: opt.ReadOnly, Time: time.Now(),
+		Hostname: hostname, ReadOnly: opt.ReadOnly, Time: time.Now(), Addresses: addresses(),
 	})
 	if err != nil {
 		return fmt.Errorf("rpc: %w", err)
 	}
-	if _, err := conn.Write([]byte(magic)); err != nil {
+	if _, err := conn.Write([]byte(Magic)); err != nil {
 		return fmt.Errorf("rpc: %w", err)
 	}
 	if err := writeFrame(conn, json.RawMessage(hello), nil); err != nil {
@@ -75,6 +76,21 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser, h host.Host, opt Server
 	s.orphan()
 	s.calls.Wait()
 	return s.unlock(context.Background())
+}
+
+// addresses are the machine's own, none where they cannot be told.
+func addresses() []netip.Addr {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var out []netip.Addr
+	for _, a := range list {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
+			out = append(out, p.Addr().Unmap())
+		}
+	}
+	return out
 }
 
 type server struct {

@@ -18,6 +18,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os/exec"
 	"syscall"
 	"time"
@@ -32,8 +33,8 @@ import (
 // versions do not talk.
 const Protocol = 1
 
-// magic begins what the server says.
-const magic = "\x00\x01multihead-rpc\x02"
+// Magic begins what the server says.
+const Magic = "\x00\x01multihead-rpc\x02"
 
 // maxHeader bounds one header, in bytes. The longest is the list of a large
 // directory.
@@ -49,6 +50,8 @@ type Hello struct {
 	Hostname string    `json:"hostname"` // what the machine calls itself
 	ReadOnly bool      `json:"read_only"`
 	Time     time.Time `json:"time"`
+	// Addresses are the machine's own, without loopback.
+	Addresses []netip.Addr `json:"addresses"`
 }
 
 // The operations.

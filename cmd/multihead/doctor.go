@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"multihead/internal/config"
+)
+
+func newDoctorCmd(a *app) *cobra.Command {
+	var r reach
+	cmd := &cobra.Command{
+		Use:  "doctor",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.loadCluster()
+			if err != nil {
+				return err
+			}
+			begin := time.Now()
+			r.lookOnly = true
+			d, err := a.dialer(c, r)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(a.stderr, "ready", time.Since(begin))
+			specs := c.AllHosts()
+			dial, err := connectAll(cmd.Context(), d, specs)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(a.stderr, "connected", time.Since(begin))
+			for _, s := range specs {
+				h, err := dial(cmd.Context(), config.HostSpec(s))
+				if err != nil {
+					fmt.Fprintln(a.stdout, err)
+					continue
+				}
+				out, err := h.Query(cmd.Context(), "uname", "-a")
+				fmt.Fprintln(a.stdout, s.Hostname, out, err)
+			}
+			fmt.Fprintln(a.stderr, "asked", time.Since(begin))
+			return nil
+		},
+	}
+	r.flags(cmd)
+	return cmd
+}

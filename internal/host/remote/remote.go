@@ -1,0 +1,423 @@
+// Package remote reaches the machines of a cluster: one SSH connection each,
+// all at once, with the remote half of multihead started at the other end. A
+// machine that is the one we run on is reached without SSH.
+//
+// Host keys are pinned: what is not in a known_hosts file is asked about, and
+// a key that changed stops everything.
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"multihead/internal/host"
+	"multihead/internal/host/rpc"
+)
+
+// DefaultTimeout is how long a host may take to answer: to connect, to agree
+// on keys, to log in and to start the remote half.
+const DefaultTimeout = 5 * time.Second
+
+// InstallPath is where the tool lies on a host that has it.
+const InstallPath = "/usr/local/bin/multihead"
+
+// Target is a machine to reach.
+type Target struct {
+	Name    string // its hostname in the cluster file
+	Address string // where it is reached; empty means Name
+	Port    int    // 0 and 22 give way to ssh_config
+	User    string // empty means ssh_config's, else ours
+	KeyFile string // private key, tried before all others; empty means none named
+}
+
+// Options is how machines are reached. The zero value reaches them as ssh(1)
+// would, with nobody there to ask.
+type Options struct {
+	// Timeout bounds the answer of each host; 0 means DefaultTimeout.
+	Timeout time.Duration
+	// ReadOnly asks for remote halves that refuse every change.
+	ReadOnly bool
+	// Binary is the program to stream to hosts that do not have it, a build
+	// of ours for their architecture; empty means the running one.
+	Binary string
+	// Version is what the local machine's half calls itself.
+	Version string
+
+	// KnownHosts are files to believe before the person's own, in order.
+	KnownHosts []string
+	// AcceptNew records the key of a host that was never seen. ConfirmKeys
+	// asks about all such keys at once. Without either they are refused.
+	AcceptNew   bool
+	ConfirmKeys func(ctx context.Context, keys []HostKey) (bool, error)
+
+	// Password is the cluster file's ssh_password, for logins and sudo.
+	Password string
+	// AskSecret asks a person for a password or passphrase, each once.
+	AskSecret func(ctx context.Context, question string) (string, error)
+
+	// Progress is told how much of the binary a host has, in bytes.
+	Progress func(host string, sent, total int64)
+	// Log gets what -v shows; nil means nothing.
+	Log *slog.Logger
+
+	// Home is the person's home directory and SSHConfig the files read in
+	// the place of ~/.ssh/config and the system's. Empty means the usual.
+	Home      string
+	SSHConfig []string
+	// AlwaysSSH reaches the local machine by SSH too.
+	AlwaysSSH bool
+}
+
+// Dialer reaches machines. It is safe for concurrent use and remembers what
+// was asked and read, so one serves all hosts of a run.
+type Dialer struct {
+	opt     Options
+	config  *sshConfig
+	pins    *pins
+	secrets *secrets
+	keys    *keyring
+	local   map[netip.Addr]bool
+	log     *slog.Logger
+	build   string // of Binary
+	size    int64
+
+	mu    sync.Mutex
+	jumps map[string]*jump
+}
+
+// New reads ssh_config and the known_hosts files.
+func New(opt Options) (*Dialer, error) {
+	if opt.Timeout <= 0 {
+		opt.Timeout = DefaultTimeout
+	}
+	if opt.Binary == "" {
+		opt.Binary = rpc.Self
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Home == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			home = "/root" // a service has no HOME; it runs as root
+		}
+		opt.Home = home
+	}
+	if opt.SSHConfig == nil {
+		opt.SSHConfig = []string{filepath.Join(opt.Home, ".ssh", "config"), "/etc/ssh/ssh_config"}
+	}
+	d := &Dialer{opt: opt, log: opt.Log, jumps: map[string]*jump{}}
+	var err error
+	if d.config, err = loadSSHConfig(opt.Home, opt.SSHConfig); err != nil {
+		return nil, err
+	}
+	own := filepath.Join(opt.Home, ".ssh", "known_hosts")
+	record := own
+	if i := slices.IndexFunc(opt.KnownHosts, exists); i >= 0 {
+		record = opt.KnownHosts[i]
+	}
+	files := append(slices.Clone(opt.KnownHosts), own, "/etc/ssh/ssh_known_hosts")
+	if d.pins, err = loadPins(files, record); err != nil {
+		return nil, err
+	}
+	d.secrets = &secrets{ask: opt.AskSecret}
+	d.keys = &keyring{home: opt.Home, secrets: d.secrets}
+	if d.local, err = localAddresses(); err != nil {
+		return nil, err
+	}
+	if d.build, err = rpc.BuildID(opt.Binary); err != nil {
+		return nil, err
+	}
+	fi, err := os.Stat(opt.Binary)
+	if err != nil {
+		return nil, err
+	}
+	d.size = fi.Size()
+	return d, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// localAddresses are the addresses of this machine, loopback included.
+func localAddresses() (map[netip.Addr]bool, error) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("addresses of this machine: %w", err)
+	}
+	out := map[netip.Addr]bool{}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			out[p.Addr().Unmap()] = true
+		}
+	}
+	return out, nil
+}
+
+// IsLocal says whether the target is the machine we run on.
+func (d *Dialer) IsLocal(t Target) bool {
+	a, err := netip.ParseAddr(t.Address)
+	return err == nil && d.local[a.Unmap()] && !d.opt.AlwaysSSH
+}
+
+// Timing is what reaching a host took.
+type Timing struct {
+	Connect time.Duration // until the socket was open
+	Keys    time.Duration // until the host key was known
+	Login   time.Duration // until logged in
+	Start   time.Duration // until the remote half answered
+	Sent    int64         // bytes of the binary that had to be streamed
+}
+
+// Conn is a machine that was reached. Whoever holds it closes it.
+type Conn struct {
+	*rpc.Client
+	Timing Timing
+	Local  bool   // the machine we run on, reached without SSH
+	User   string // who logged in
+}
+
+var (
+	_ host.Host   = (*Conn)(nil)
+	_ host.Locker = (*Conn)(nil)
+)
+
+// Result is one host of ConnectAll: a connection or the reason why not, an
+// *Error for all that has to do with the host.
+type Result struct {
+	Target Target
+	Conn   *Conn
+	Err    error
+}
+
+// ConnectAll reaches all targets at once. The results are in their order. An
+// error means that nothing may be done with any host (one of them has another
+// key than it had, or the person did not trust a new one), and no connection
+// stays open.
+func (d *Dialer) ConnectAll(ctx context.Context, targets []Target) ([]Result, error) {
+	results := make([]Result, len(targets))
+	d.connect(ctx, targets, results, func(Result) bool { return true })
+	err := changedKeys(results)
+	if unknown := unknownKeys(results); err == nil && len(unknown) > 0 {
+		var ok bool
+		if ok, err = d.confirm(ctx, unknown); ok && err == nil {
+			d.connect(ctx, targets, results, func(r Result) bool { return ClassOf(r.Err) == HostKeyUnknown })
+			err = changedKeys(results)
+		}
+	}
+	if err != nil {
+		for _, r := range results {
+			if r.Conn != nil {
+				_ = r.Conn.Close()
+			}
+		}
+		return nil, err
+	}
+	return results, nil
+}
+
+func (d *Dialer) connect(ctx context.Context, targets []Target, results []Result, which func(Result) bool) {
+	var wg sync.WaitGroup
+	for i, t := range targets {
+		if !which(results[i]) {
+			continue
+		}
+		wg.Go(func() {
+			c, err := d.dial(ctx, t)
+			results[i] = Result{Target: t, Conn: c, Err: err}
+		})
+	}
+	wg.Wait()
+}
+
+func changedKeys(results []Result) error {
+	var errs []error
+	for _, r := range results {
+		if ClassOf(r.Err) == HostKeyChanged {
+			errs = append(errs, r.Err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func unknownKeys(results []Result) []HostKey {
+	var keys []HostKey
+	for _, r := range results {
+		e, ok := errors.AsType[*Error](r.Err)
+		if !ok || e.Class != HostKeyUnknown || e.Key == nil {
+			continue
+		}
+		// Several hosts behind one jump host bring its key several times.
+		if !slices.ContainsFunc(keys, func(k HostKey) bool { return k.Address == e.Key.Address }) {
+			keys = append(keys, *e.Key)
+		}
+	}
+	return keys
+}
+
+// confirm decides over keys that were never seen, and records them. Where
+// nobody can be asked it says no without an error: the hosts' own errors say
+// what to do.
+func (d *Dialer) confirm(ctx context.Context, keys []HostKey) (bool, error) {
+	if !d.opt.AcceptNew {
+		if d.opt.ConfirmKeys == nil {
+			return false, nil
+		}
+		ok, err := d.opt.ConfirmKeys(ctx, keys)
+		if err != nil {
+			return false, err
+		}
+		if !ok {
+			return false, errors.New("the new host keys were not trusted, so nothing was done")
+		}
+	}
+	return true, d.pins.trust(keys)
+}
+
+// Connect reaches one host, as ConnectAll does.
+func (d *Dialer) Connect(ctx context.Context, t Target) (*Conn, error) {
+	results, err := d.ConnectAll(ctx, []Target{t})
+	if err != nil {
+		return nil, err
+	}
+	return results[0].Conn, results[0].Err
+}
+
+// dial reaches one host and asks nobody about its key.
+func (d *Dialer) dial(ctx context.Context, t Target) (*Conn, error) {
+	if d.IsLocal(t) {
+		return d.dialLocal(ctx, t)
+	}
+	e, err := d.config.resolve(t)
+	if err != nil {
+		return nil, &Error{Host: t.Name, Address: e.addr(), Class: BadSettings, Err: err}
+	}
+	ctx, watch := newStopwatch(ctx, d.opt.Timeout)
+	defer watch.stop()
+	var tm Timing
+	client, err := d.login(ctx, watch, e, &tm)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := d.startRemote(ctx, watch, e, t, client, &tm)
+	if err != nil {
+		_ = client.Close()
+		return nil, err
+	}
+	if err := d.rightHost(e, t, conn); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	d.log.Debug("reached", "host", t.Name, "address", e.addr(), "user", e.user,
+		"connect", tm.Connect, "keys", tm.Keys, "login", tm.Login, "start", tm.Start, "sent", tm.Sent)
+	return &Conn{Client: conn, Timing: tm, User: e.user}, nil
+}
+
+// rightHost makes sure that a host which ssh_config sends elsewhere is the one
+// of the cluster file: another cluster may have a server1 as well.
+func (d *Dialer) rightHost(e endpoint, t Target, c *rpc.Client) error {
+	want, err := netip.ParseAddr(t.Address)
+	if !e.overridden || err != nil || slices.Contains(c.Hello().Addresses, want.Unmap()) {
+		return nil
+	}
+	return &Error{Host: t.Name, Address: e.addr(), Class: WrongHost,
+		Err: fmt.Errorf("ssh_config sends %s to %s, and that machine (%s) does not have the address %s", t.Name, e.host, c.Hello().Hostname, want)}
+}
+
+// login connects, checks the host key and logs in.
+func (d *Dialer) login(ctx context.Context, watch *stopwatch, e endpoint, tm *Timing) (*ssh.Client, error) {
+	fail := func(class Class, err error) error {
+		out := &Error{Host: e.name, Address: e.addr(), Class: class, During: watch.doing(), Limit: watch.limit, Err: err}
+		if errors.Is(context.Cause(ctx), errTimeLimit) {
+			out.Class, out.Err = Timeout, errTimeLimit
+		} else if ctx.Err() != nil {
+			out.Class, out.Err = StartFailed, ctx.Err()
+		}
+		return out
+	}
+	begin := time.Now()
+	watch.now("connecting")
+	raw, err := d.socket(ctx, watch, e)
+	if err != nil {
+		if _, ok := errors.AsType[*Error](err); ok {
+			return nil, err
+		}
+		return nil, fail(dialClass(err), err)
+	}
+	tm.Connect = time.Since(begin)
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	defer stop()
+	watch.now("agreeing on keys")
+	key, algos, err := d.pins.check(e)
+	if err != nil {
+		_ = raw.Close()
+		return nil, fail(BadSettings, err)
+	}
+	var notes []error
+	conf := &ssh.ClientConfig{
+		User:              e.user,
+		HostKeyAlgorithms: algos,
+		HostKeyCallback: func(name string, remote net.Addr, k ssh.PublicKey) error {
+			tm.Keys = time.Since(begin) - tm.Connect
+			watch.now("logging in")
+			return key.callback(name, remote, k)
+		},
+		Auth: d.methods(ctx, watch, e, &notes),
+	}
+	c, chans, reqs, err := ssh.NewClientConn(raw, e.hostPort(), conf)
+	if err != nil {
+		_ = raw.Close()
+		return nil, d.explainLogin(fail, key, algos, notes, err)
+	}
+	tm.Login = time.Since(begin) - tm.Connect - tm.Keys
+	return ssh.NewClient(c, chans, reqs), nil
+}
+
+// explainLogin says at which step a login failed.
+func (d *Dialer) explainLogin(fail func(Class, error) error, key *check, algos []string, notes []error, err error) error {
+	out := fail(Unreachable, err)
+	e, ok := errors.AsType[*Error](out)
+	negotiation, noCommon := errors.AsType[*ssh.AlgorithmNegotiationError](err)
+	switch {
+	case !ok || e.Class == Timeout || e.Class == StartFailed:
+	case key.class != "":
+		e.Class, e.Err, e.Key = key.class, key.err, key.seen
+	case noCommon && key.as != "":
+		e.Class = HostKeyChanged
+		e.Err = fmt.Errorf("it no longer has a key of the kind pinned in %s (%v): %w", key.file.path, algos, negotiation)
+	case key.seen != nil: // the key was right: what failed is the login
+		e.Class, e.Err = AuthFailed, errors.Join(append([]error{err}, notes...)...)
+	default:
+		e.Hint = "something other than an SSH server may be answering, or sshd turns connections away (MaxStartups)"
+	}
+	return out
+}
+
+// socket opens the way to a host, through its jump hosts.
+func (d *Dialer) socket(ctx context.Context, watch *stopwatch, e endpoint) (net.Conn, error) {
+	if len(e.jumps) == 0 {
+		return new(net.Dialer).DialContext(ctx, "tcp", e.hostPort())
+	}
+	via, err := d.jump(ctx, watch, e.jumps)
+	if err != nil {
+		return nil, err
+	}
+	c, err := via.DialContext(ctx, "tcp", e.hostPort())
+	if err != nil {
+		return nil, fmt.Errorf("through jump host %s: %w", e.jumps[len(e.jumps)-1], err)
+	}
+	return c, nil
+}

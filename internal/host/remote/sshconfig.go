@@ -1,0 +1,204 @@
+package remote
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/kevinburke/ssh_config"
+)
+
+// sshConfig is the person's ssh_config and the system's, in that order. The
+// first value found wins, as for ssh(1).
+type sshConfig struct {
+	files []*ssh_config.Config
+	home  string
+}
+
+// loadSSHConfig reads the files that exist.
+func loadSSHConfig(home string, paths []string) (*sshConfig, error) {
+	c := &sshConfig{home: home}
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("ssh_config: %w", err)
+		}
+		parsed, err := ssh_config.Decode(f)
+		_ = f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		c.files = append(c.files, parsed)
+	}
+	return c, nil
+}
+
+// get is the first value of key for the first of the aliases that has one.
+func (c *sshConfig) get(key string, aliases ...string) string {
+	if v := c.all(key, aliases...); len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+func (c *sshConfig) all(key string, aliases ...string) []string {
+	for _, alias := range aliases {
+		if alias == "" {
+			continue
+		}
+		var out []string
+		for _, f := range c.files {
+			if v, err := f.GetAll(alias, key); err == nil {
+				out = append(out, v...)
+			}
+		}
+		if len(out) > 0 {
+			return out
+		}
+	}
+	return nil
+}
+
+// endpoint is where and as whom a host, or a jump host, is reached.
+type endpoint struct {
+	name       string // as people call it
+	host       string // name or address to connect to
+	port       int
+	user       string
+	keys       []string // private key files, in the order to try
+	only       bool     // IdentitiesOnly: no other keys of the agent
+	jumps      []string // each as in ProxyJump, outermost first
+	known      []string // UserKnownHostsFile
+	keyAlias   string   // HostKeyAlias
+	isJump     bool     // it is only on the way
+	overridden bool     // ssh_config sends it elsewhere than the cluster file says
+}
+
+func (e endpoint) addr() string { return e.host + ":" + strconv.Itoa(e.port) }
+
+// hostPort is addr in the form that net.Dial takes.
+func (e endpoint) hostPort() string {
+	if strings.Contains(e.host, ":") {
+		return "[" + e.host + "]:" + strconv.Itoa(e.port)
+	}
+	return e.addr()
+}
+
+// resolve merges a target with ssh_config: the cluster file says who and
+// where; ssh_config says how to get there. A default in the cluster file
+// (port 22) gives way to ssh_config.
+func (c *sshConfig) resolve(t Target) (endpoint, error) {
+	aliases := []string{t.Name, t.Address}
+	if proxy := c.get("ProxyCommand", aliases...); proxy != "" && proxy != "none" {
+		return endpoint{}, errors.New("ssh_config has a ProxyCommand for it, which is not supported: use ProxyJump")
+	}
+	e := endpoint{name: t.Name, host: t.Address, port: t.Port, user: t.User, keyAlias: c.get("HostKeyAlias", aliases...)}
+	if e.host == "" {
+		e.host = t.Name
+	}
+	if h := c.get("HostName", aliases...); h != "" {
+		h = strings.ReplaceAll(h, "%h", t.Name)
+		e.overridden = h != e.host && t.Address != ""
+		e.host = h
+	}
+	if err := c.fill(&e, aliases); err != nil {
+		return e, err
+	}
+	if t.KeyFile != "" {
+		e.keys = append([]string{c.expand(t.KeyFile)}, e.keys...)
+	}
+	return e, nil
+}
+
+// fill sets what the endpoint leaves open.
+func (c *sshConfig) fill(e *endpoint, aliases []string) error {
+	if e.user == "" {
+		if e.user = c.get("User", aliases...); e.user == "" {
+			me, err := user.Current()
+			if err != nil {
+				return err
+			}
+			e.user = me.Username
+		}
+	}
+	if e.port == 0 || e.port == defaultPort {
+		e.port = defaultPort
+		if p := c.get("Port", aliases...); p != "" {
+			n, err := strconv.ParseUint(p, 10, 16)
+			if err != nil || n == 0 {
+				return fmt.Errorf("ssh_config: Port %q", p)
+			}
+			e.port = int(n)
+		}
+	}
+	for _, k := range c.all("IdentityFile", aliases...) {
+		e.keys = append(e.keys, c.expand(k))
+	}
+	e.only = strings.EqualFold(c.get("IdentitiesOnly", aliases...), "yes")
+	for _, k := range strings.Fields(c.get("UserKnownHostsFile", aliases...)) {
+		e.known = append(e.known, c.expand(k))
+	}
+	if j := c.get("ProxyJump", aliases...); j != "" && !strings.EqualFold(j, "none") {
+		e.jumps = strings.Split(j, ",")
+	}
+	return nil
+}
+
+// jump reads one hop of ProxyJump, [user@]host[:port] or an ssh:// address.
+// The host is an alias itself.
+func (c *sshConfig) jump(spec string) (endpoint, error) {
+	s := strings.TrimPrefix(strings.TrimSpace(spec), "ssh://")
+	e := endpoint{isJump: true}
+	if at := strings.LastIndexByte(s, '@'); at >= 0 {
+		e.user, s = s[:at], s[at+1:]
+	}
+	s = strings.TrimSuffix(s, "/")
+	switch {
+	case strings.HasPrefix(s, "["): // [2001:db8::1]:22
+		end := strings.IndexByte(s, ']')
+		if end < 0 {
+			return e, fmt.Errorf("ProxyJump %q", spec)
+		}
+		e.host, s = s[1:end], strings.TrimPrefix(s[end+1:], ":")
+	case strings.Count(s, ":") == 1:
+		e.host, s, _ = strings.Cut(s, ":")
+	default:
+		e.host, s = s, ""
+	}
+	if s != "" {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil || n == 0 {
+			return e, fmt.Errorf("ProxyJump %q: port %q", spec, s)
+		}
+		e.port = int(n)
+	}
+	if e.host == "" {
+		return e, fmt.Errorf("ProxyJump %q names no host", spec)
+	}
+	e.name = e.host
+	aliases := []string{e.host}
+	e.keyAlias = c.get("HostKeyAlias", aliases...)
+	if h := c.get("HostName", aliases...); h != "" {
+		e.host = strings.ReplaceAll(h, "%h", e.host)
+	}
+	return e, c.fill(&e, aliases)
+}
+
+// expand resolves ~ and %d, the person's home directory.
+func (c *sshConfig) expand(path string) string {
+	path = strings.ReplaceAll(path, "%d", c.home)
+	if rest, ok := strings.CutPrefix(path, "~/"); ok {
+		return filepath.Join(c.home, rest)
+	}
+	return path
+}
+
+const defaultPort = 22
