@@ -1,0 +1,120 @@
+package slurm
+
+import (
+	"fmt"
+	"strings"
+
+	"multihead/internal/config"
+	"multihead/internal/service"
+)
+
+// Health says who is in charge, who stands by, and how the nodes are.
+func (s *State) Health() service.Health {
+	h := service.Health{Service: "slurm", State: service.Up, Nodes: map[string]service.NodeHealth{}}
+	active := s.active()
+	var backups, reasons []string
+	up, dbd := 0, 0
+	for i, x := range s.heads {
+		n := s.headHealth(x, i == active)
+		h.Nodes[x.name] = n
+		if x.dbd == service.Yes {
+			dbd++
+		}
+		if x.listens == service.Yes {
+			up++
+			if i != active {
+				backups = append(backups, x.name)
+			}
+		}
+		if n.Reason != "" {
+			reasons = append(reasons, x.name+": "+n.Reason)
+		}
+	}
+	var parts []string
+	if active >= 0 {
+		parts = append(parts, "primary "+s.heads[active].name)
+	}
+	if len(backups) > 0 {
+		parts = append(parts, "backup "+strings.Join(backups, ", "))
+	}
+	if accounts(s.cluster) {
+		parts = append(parts, fmt.Sprintf("slurmdbd %d/%d", dbd, len(s.cluster.SlurmControllers())))
+	}
+	if c := s.cluWide.nodes; c != nil {
+		parts = append(parts, fmt.Sprintf("nodes %d: %d idle, %d busy, %d drained, %d down", c.total, c.idle, c.busy, c.drained, c.down))
+		if c.total > 0 && 2*c.down > c.total {
+			reasons = append(reasons, "more than half of the nodes are down: "+strings.Join(c.bad, ", "))
+		}
+	} else if up > 0 {
+		reasons = append(reasons, "the nodes are not known: "+s.cluWide.why)
+	}
+	switch {
+	case up == 0 && len(reasons) > 0:
+		h.State = service.Down
+		for _, n := range h.Nodes {
+			if n.State == service.Unknown {
+				h.State = service.Unknown
+			}
+		}
+	case len(reasons) > 0:
+		h.State = service.Degraded
+	}
+	h.Reason = strings.Join(reasons, "; ")
+	h.Summary = strings.Join(parts, "; ")
+	return h
+}
+
+func (s *State) headHealth(h head, active bool) service.NodeHealth {
+	n := service.NodeHealth{State: service.Up}
+	if h.controller {
+		n.Role = "backup"
+		if active || s.active() < 0 && h.index == 0 {
+			n.Role = "primary"
+		}
+		n.Facts = map[string]any{"controller": n.Role}
+	}
+	switch {
+	case !h.reached:
+		n.State, n.Reason = service.Unknown, h.why
+	case !h.controller:
+	case h.listens == service.No:
+		n.State, n.Reason = service.Down, "slurmctld does not run ("+h.units[ctldUnit]+")"
+		n.Role, n.Facts = "", nil
+	case h.listens == service.Unsure:
+		n.State, n.Reason = service.Unknown, "slurmctld runs and does not answer"
+	case accounts(s.cluster) && h.dbd != service.Yes:
+		n.State, n.Reason = service.Degraded, "slurmdbd does not answer ("+h.units[dbdUnit]+"); what it would have stored is kept and stored later"
+	}
+	return n
+}
+
+// Survival is what is left of the controllers, and no more than the storage of
+// their state can lose. Accounting limits nothing: what cannot be stored is
+// kept by the controller until it can.
+func (s *State) Survival() service.Survival {
+	n := len(s.cluster.SlurmControllers())
+	sv := service.Survival{Service: "slurm", AtOnce: max(n-1, 0), InTurn: max(n-1, 0)}
+	sv.Why = fmt.Sprintf("%d controllers, one is enough", n)
+	if n < 2 {
+		sv.RaisedBy = "services.slurm on another head"
+		return sv
+	}
+	sv.RaisedBy = "another head with slurm"
+	bricks := len(s.cluster.HeadsWith(config.GlusterFS))
+	if bricks == 0 {
+		sv.Why += "; their state is on storage outside of the heads"
+		return sv
+	}
+	votes := bricks
+	if len(s.cluster.Witnesses) > 0 && bricks%2 == 0 {
+		votes++
+	}
+	canLose := votes - (votes/2 + 1)
+	sv.DataSafe = bricks - 1
+	if canLose < sv.AtOnce {
+		sv.AtOnce, sv.InTurn = canLose, canLose
+		sv.Why += fmt.Sprintf(", and their state needs a majority of the volume: %d of %d", votes/2+1, votes)
+		sv.RaisedBy = "what raises the volume's: another head with glusterfs, or a witness"
+	}
+	return sv
+}

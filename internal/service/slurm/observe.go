@@ -1,0 +1,423 @@
+package slurm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"multihead/internal/config"
+	"multihead/internal/host"
+	"multihead/internal/service"
+)
+
+// lookTime bounds what one host is asked, all questions together. A volume
+// that hangs costs no more than this.
+const lookTime = 3 * time.Second
+
+// State is what was found, and what the file wants.
+type State struct {
+	cluster *config.Cluster
+	heads   []head // those with slurm, in the order of SlurmctldHost, then the rest
+	nodes   []node
+	cluWide clusterLook
+	now     time.Time
+}
+
+// common is what every host shows.
+type common struct {
+	name    string
+	reached bool
+	why     string
+	reader  host.Reader
+	pkg     packageNames
+	units   map[string]string // unit → ActiveState
+}
+
+// head is one head with Slurm.
+type head struct {
+	common
+	controller bool // runs slurmctld
+	index      int  // of its SlurmctldHost line
+	conf       []byte
+	listens    service.Answer // slurmctld takes connections
+	dbd        service.Answer // slurmdbd does
+	state      stateDir
+	oldState   stateDir // where the slurm.conf that is there has its state, if elsewhere
+}
+
+// stateDir is a StateSaveLocation as one head sees it.
+type stateDir struct {
+	path    string
+	data    service.Answer // a controller has saved its state here
+	cluster string         // whose
+	beat    *heartbeat
+	why     string
+}
+
+// node is one compute node.
+type node struct {
+	common
+	spec     config.ComputeNode
+	ownConf  bool           // has a slurm.conf of its own, and is no head
+	cgroups  service.Answer // Slurm's cgroup plugins can work
+	whyNot   string
+	hardware config.Hardware
+}
+
+// clusterLook is what the controller in charge says, asked once.
+type clusterLook struct {
+	asked string // the head it was asked on
+	nodes *nodeCounts
+	why   string
+}
+
+// Observe looks at every head with Slurm and every compute node at once.
+func (*Service) Observe(ctx context.Context, in service.Input) (service.State, error) {
+	s := &State{cluster: in.Cluster, now: time.Now()}
+	controllers := in.Cluster.SlurmControllers()
+	for _, n := range in.HeadsWith(config.Slurm) {
+		h := head{common: commonOf(n)}
+		h.index = slices.IndexFunc(controllers, func(c config.Controller) bool { return c.Hostname == h.name })
+		h.controller = h.index >= 0
+		s.heads = append(s.heads, h)
+	}
+	slices.SortStableFunc(s.heads, func(a, b head) int { return order(a) - order(b) })
+	specs := in.Cluster.AllComputes()
+	for _, n := range in.Computes {
+		c := node{common: commonOf(n)}
+		if i := slices.IndexFunc(specs, func(x config.ComputeNode) bool { return x.Hostname == c.name }); i >= 0 {
+			c.spec = specs[i]
+		}
+		s.nodes = append(s.nodes, c)
+	}
+	var g errgroup.Group
+	for i := range s.heads {
+		if h := &s.heads[i]; h.reached {
+			g.Go(func() error { h.observe(ctx, in.Cluster); return nil })
+		}
+	}
+	for i := range s.nodes {
+		if n := &s.nodes[i]; n.reached {
+			isHead := slices.ContainsFunc(s.heads, func(h head) bool { return h.name == n.name })
+			g.Go(func() error { n.observe(ctx, isHead); return nil })
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	s.askController(ctx)
+	return s, nil
+}
+
+func order(h head) int {
+	if h.index < 0 {
+		return 1 << 20
+	}
+	return h.index
+}
+
+func commonOf(n service.Node) common {
+	c := common{name: n.Name(), reached: n.Reached(), reader: n.Reader}
+	if n.Err != nil {
+		c.why = n.Err.Error()
+	}
+	return c
+}
+
+// lost turns a host that stopped answering half-way into one that was not
+// reached.
+func (c *common) lost(err error) {
+	c.reached, c.why = false, err.Error()
+}
+
+func (c *common) observe(ctx context.Context, units ...string) error {
+	release, err := c.reader.ReadFile(ctx, "/etc/os-release")
+	if err != nil {
+		return err
+	}
+	c.pkg = familyOf(release)
+	c.units, err = activeStates(ctx, c.reader, units...)
+	return err
+}
+
+func (h *head) observe(ctx context.Context, c *config.Cluster) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	if err := h.common.observe(ctx, ctldUnit, dbdUnit); err != nil {
+		h.lost(err)
+		return
+	}
+	conf, err := h.reader.ReadFile(ctx, path.Join(c.Slurm.ConfigPath, "slurm.conf"))
+	if errors.Is(err, fs.ErrNotExist) {
+		conf, err = h.reader.ReadFile(ctx, path.Join(confDir, "slurm.conf"))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		h.lost(err)
+		return
+	}
+	h.conf = conf
+	h.listens = answers(ctx, h.reader, h.units[ctldUnit], ctldPort)
+	h.dbd = answers(ctx, h.reader, h.units[dbdUnit], strconv.Itoa(c.Slurm.Accounting.StoragePort))
+	h.state = lookState(ctx, h.reader, c.Slurm.StateSaveLocation)
+	if old := settings(conf)["statesavelocation"]; old != "" && path.Clean(old) != path.Clean(c.Slurm.StateSaveLocation) {
+		h.oldState = lookState(ctx, h.reader, old)
+	}
+}
+
+// answers says whether a daemon takes connections. One that systemd says does
+// not run does not; one that runs and cannot be asked is unknown.
+func answers(ctx context.Context, r host.Reader, state, port string) service.Answer {
+	if !running(state) {
+		return service.No
+	}
+	conn, err := r.Dial(ctx, "tcp", "127.0.0.1:"+port)
+	switch {
+	case err == nil:
+		_ = conn.Close()
+		return service.Yes
+	case ctx.Err() != nil:
+		return service.Unsure
+	}
+	return service.No // refused: it starts, or has stopped listening
+}
+
+func running(state string) bool {
+	return state == "active" || state == "reloading" || state == "deactivating"
+}
+
+// lookState reads what a controller leaves in its state directory.
+func lookState(ctx context.Context, r host.Reader, dir string) stateDir {
+	d := stateDir{path: dir}
+	name, err := r.ReadFile(ctx, path.Join(dir, "clustername"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		d.data = service.No
+		return d
+	case err != nil:
+		d.why = err.Error()
+		return d
+	}
+	d.data, d.cluster = service.Yes, strings.TrimSpace(string(name))
+	if data, err := r.ReadFile(ctx, path.Join(dir, "heartbeat")); err == nil {
+		if b, err := parseHeartbeat(data); err == nil {
+			d.beat = &b
+		}
+	}
+	return d
+}
+
+func (n *node) observe(ctx context.Context, isHead bool) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	if err := n.common.observe(ctx, nodeUnit); err != nil {
+		n.lost(err)
+		return
+	}
+	_, err := n.reader.Stat(ctx, path.Join(confDir, "slurm.conf"))
+	n.ownConf = err == nil && !isHead
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		n.lost(err)
+		return
+	}
+	n.cgroups, n.whyNot = lookCgroups(ctx, n.reader)
+	if n.hardware, err = lookHardware(ctx, n.reader, n.spec.Hardware); err != nil {
+		n.lost(err)
+	}
+}
+
+// needed is the cgroup controllers without which Slurm's cgroup plugins do not
+// start.
+var needed = []string{"cpu", "cpuset", "memory"}
+
+// lookCgroups says whether Slurm's cgroup plugins can work: with the unified
+// hierarchy its root must offer the controllers; with the old one they must be
+// mounted. A machine that splits its controllers between the two has neither.
+func lookCgroups(ctx context.Context, r host.Reader) (service.Answer, string) {
+	data, err := r.ReadFile(ctx, "/sys/fs/cgroup/cgroup.controllers")
+	if err == nil {
+		return cgroup2Offers(string(data))
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return service.Unsure, err.Error()
+	}
+	for _, c := range append([]string{"freezer"}, needed...) {
+		if _, err := r.Stat(ctx, "/sys/fs/cgroup/"+c); errors.Is(err, fs.ErrNotExist) {
+			return service.No, "the cgroup controller " + c + " is not mounted"
+		} else if err != nil {
+			return service.Unsure, err.Error()
+		}
+	}
+	return service.Yes, ""
+}
+
+func cgroup2Offers(controllers string) (service.Answer, string) {
+	have := strings.Fields(controllers)
+	for _, c := range needed {
+		if !slices.Contains(have, c) {
+			return service.No, "its cgroup hierarchy does not offer the controller " + c
+		}
+	}
+	return service.Yes, ""
+}
+
+// lookHardware asks a node for what it has, to fill what the file leaves out
+// and to compare with what it says.
+func lookHardware(ctx context.Context, r host.Reader, given config.Hardware) (config.Hardware, error) {
+	var hw config.Hardware
+	mem, err := r.ReadFile(ctx, "/proc/meminfo")
+	if err != nil {
+		return hw, err
+	}
+	hw.MemoryMB = memoryMB(string(mem))
+	cpu, err := r.ReadFile(ctx, "/proc/cpuinfo")
+	if err != nil {
+		return hw, err
+	}
+	fillCPUs(&hw, string(cpu))
+	return hw, nil
+}
+
+// memoryMB is MemTotal in MiB, rounded down to a multiple of 256: it changes a
+// little with every kernel, and a node with less than it promised is drained.
+func memoryMB(meminfo string) int {
+	for line := range strings.Lines(meminfo) {
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == "MemTotal:" {
+			kb, err := strconv.Atoi(f[1])
+			if err == nil {
+				return kb / 1024 / 256 * 256
+			}
+		}
+	}
+	return 0
+}
+
+// fillCPUs counts /proc/cpuinfo: logical CPUs, sockets, cores, threads. Where
+// the parts do not multiply to the whole, only the whole is told.
+func fillCPUs(hw *config.Hardware, cpuinfo string) {
+	sockets, cores := map[string]bool{}, map[string]bool{}
+	socket := ""
+	for line := range strings.Lines(cpuinfo) {
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch strings.TrimSpace(key) {
+		case "processor":
+			hw.CPUs++
+		case "physical id":
+			socket = value
+			sockets[value] = true
+		case "core id":
+			cores[socket+"/"+value] = true
+		}
+	}
+	if n, k := len(sockets), len(cores); n > 0 && k > 0 && k%n == 0 && hw.CPUs%k == 0 {
+		hw.Sockets, hw.CoresPerSocket, hw.ThreadsPerCore = n, k/n, hw.CPUs/k
+	}
+}
+
+// askController asks the controller in charge for its nodes, on one head that
+// has a running controller: the one in charge where that is known.
+func (s *State) askController(ctx context.Context) {
+	i := s.active()
+	if i < 0 {
+		i = slices.IndexFunc(s.heads, func(h head) bool { return h.reached && h.listens == service.Yes })
+	}
+	if i < 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	s.cluWide.asked = s.heads[i].name
+	out, err := s.heads[i].reader.Query(ctx, "sinfo", "--Node", "--noheader", "--format=%N %T")
+	if err != nil {
+		s.cluWide.why = err.Error()
+		return
+	}
+	counts := parseNodes(out)
+	s.cluWide.nodes = &counts
+}
+
+// active is the index in heads of the controller in charge, -1 where it is not
+// known: the one whose index is in the last heartbeat, if it runs. (The
+// heartbeat of a controller that died says its name until another takes over.)
+func (s *State) active() int {
+	var last *heartbeat
+	for _, h := range s.heads {
+		if h.reached && h.state.beat != nil && (last == nil || h.state.beat.at.After(last.at)) {
+			last = h.state.beat
+		}
+	}
+	up := func(h head) bool { return h.reached && h.controller && h.listens == service.Yes }
+	if last != nil {
+		// The index counts the SlurmctldHost lines that the writer has
+		// read, which may be fewer than the file has now.
+		for i, h := range s.heads {
+			if up(h) && h.place() == last.index {
+				return i
+			}
+		}
+		return -1
+	}
+	only := -1
+	for i, h := range s.heads {
+		if up(h) {
+			if only >= 0 {
+				return -1
+			}
+			only = i
+		}
+	}
+	return only
+}
+
+// place is the head's index among the SlurmctldHost lines of the slurm.conf
+// that it has now.
+func (h head) place() int {
+	i := 0
+	for line := range strings.Lines(string(h.conf)) {
+		value, ok := strings.CutPrefix(strings.TrimSpace(line), "SlurmctldHost=")
+		if !ok {
+			continue
+		}
+		if name, _, _ := strings.Cut(value, "("); name == h.name {
+			return i
+		}
+		i++
+	}
+	return -1
+}
+
+// activeStates asks systemd for several units in one question.
+func activeStates(ctx context.Context, h host.Reader, units ...string) (map[string]string, error) {
+	out, err := h.Query(ctx, append([]string{"systemctl", "show", "--property=Id,ActiveState"}, units...)...)
+	if err != nil {
+		return nil, err
+	}
+	states := map[string]string{}
+	for block := range strings.SplitSeq(out, "\n\n") {
+		var id, state string
+		for line := range strings.Lines(block) {
+			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			switch key {
+			case "Id":
+				id = value
+			case "ActiveState":
+				state = value
+			}
+		}
+		states[id] = state
+	}
+	for _, u := range units {
+		if states[u] == "" {
+			return nil, fmt.Errorf("%s: systemd told nothing of %s", h.Name(), u)
+		}
+	}
+	return states, nil
+}

@@ -1,0 +1,385 @@
+package slurm
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"multihead/internal/config"
+	"multihead/internal/host"
+	"multihead/internal/plan"
+	"multihead/internal/service"
+)
+
+// files is everything that is rendered, the same for all heads.
+type files struct{ slurm, cgroup, gres []byte }
+
+// Plan brings the controllers up one before the others, then the others and
+// the compute nodes beside each other.
+//
+// All at once on an empty state directory costs 30 s: each waits for a
+// heartbeat that nobody writes yet.
+func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
+	var ph plan.Phase
+	d, err := s.decide(intent)
+	if err != nil {
+		return ph, err
+	}
+	f, notes, err := s.render()
+	if err != nil {
+		return ph, err
+	}
+	ph.Notes = append(s.notes(d), notes...)
+	first := d.First
+	if d.Verdict == service.Joins {
+		first = d.Members[0]
+		if i := s.active(); i >= 0 {
+			first = s.heads[i].name
+		}
+	}
+	prepare := plan.Stage{Name: "prepare"}
+	begin := plan.Stage{Name: "first controller"}
+	rest := plan.Stage{Name: "other controllers and nodes"}
+	verify := plan.Stage{Name: "verify"}
+	for _, h := range s.heads {
+		if !h.reached || slices.Contains(d.Skipped, h.name) {
+			continue
+		}
+		steps, err := s.prepareHead(h, f)
+		if err != nil {
+			return ph, err
+		}
+		prepare.Steps = append(prepare.Steps, steps...)
+		if !h.controller {
+			continue
+		}
+		if h.name == first {
+			begin.Steps = s.startFirst(h)
+			verify.Steps = append(verify.Steps, s.verifyCluster(h, intent)...)
+		} else {
+			rest.Steps = append(rest.Steps, s.startOther(h)...)
+		}
+		verify.Steps = append(verify.Steps, step(h.name, "ping", awaitPing(s.pingable(d)...)))
+	}
+	for _, n := range s.nodes {
+		if !n.reached || !intent.Includes(n.name) {
+			continue
+		}
+		prepare.Steps = append(prepare.Steps, s.prepareNode(n)...)
+		rest.Steps = append(rest.Steps, step(n.name, "node", plan.Running(nodeUnit, dropIn(nodeUnit))))
+	}
+	ph.Stages = []plan.Stage{prepare, begin, rest, verify}
+	return ph, nil
+}
+
+func step(host, id string, a plan.Action) plan.Step {
+	return plan.Step{ID: "slurm." + id, Host: host, Action: a}
+}
+
+func dropIn(unit string) string { return dropInDir + unit + dropInFile }
+
+// render makes the files that are the same on all heads.
+func (s *State) render() (f files, notes []string, err error) {
+	usable, note := s.cgroupsUsable()
+	if note != "" {
+		notes = append(notes, note)
+	}
+	hw := map[string]config.Hardware{}
+	for _, n := range s.nodes {
+		if n.reached {
+			hw[n.name] = n.hardware
+		}
+	}
+	if f.slurm, err = slurmConf(s.cluster, found{usable, hw}); err != nil {
+		return f, nil, err
+	}
+	f.gres = gresConf(s.cluster)
+	f.cgroup, err = cgroupConf(s.cluster, usable)
+	return f, notes, err
+}
+
+// notes is what a person should know before saying yes.
+func (s *State) notes(d service.Decision) []string {
+	var out []string
+	for _, h := range s.heads {
+		if !h.reached {
+			out = append(out, fmt.Sprintf("%s is left as it is: %s", h.name, h.why))
+		} else if slices.Contains(d.Skipped, h.name) {
+			out = append(out, fmt.Sprintf("%s is left as it is: %s", h.name, h.state.why))
+		}
+	}
+	if !accounts(s.cluster) {
+		out = append(out, "jobs are not accounted: no head runs mariadb, or accounting is switched off")
+	}
+	if _, ok := shared(s.cluster); !ok {
+		out = append(out, "the state of slurmctld lies on the local disk of the only head that runs it: no other can take over")
+	}
+	for _, n := range s.nodes {
+		given, has := n.spec.Hardware, n.hardware
+		switch {
+		case !n.reached:
+			out = append(out, fmt.Sprintf("the compute node %s is left as it is: %s", n.name, n.why))
+		case has.MemoryMB > 0 && given.MemoryMB > has.MemoryMB+256:
+			out = append(out, fmt.Sprintf("%s has %d MiB of memory and the file says %d: Slurm will drain it", n.name, has.MemoryMB, given.MemoryMB))
+		case has.CPUs > 0 && given.CPUs > has.CPUs:
+			out = append(out, fmt.Sprintf("%s has %d CPUs and the file says %d: Slurm will not use it", n.name, has.CPUs, given.CPUs))
+		}
+		if n.reached && n.ownConf {
+			out = append(out, fmt.Sprintf("%s has a slurm.conf of its own; it is kept aside, for it would contradict that of the heads", n.name))
+		}
+	}
+	return out
+}
+
+// prepareHead puts packages and files in place and starts nothing.
+func (s *State) prepareHead(h head, f files) ([]plan.Step, error) {
+	c, user := s.cluster, s.cluster.Users.SlurmUser
+	var out []plan.Step
+	add := func(id string, a plan.Action) { out = append(out, step(h.name, id, a)) }
+	names := slices.Clone(h.pkg.client)
+	if h.controller {
+		names = append(names, h.pkg.ctld...)
+		if accounts(c) {
+			names = append(names, h.pkg.dbd...)
+		}
+	}
+	add("packages", plan.Packages{Names: names})
+	add("logs", plan.Dir{Path: c.Slurm.LogPath, Attr: host.Attr{Owner: user, Group: user}})
+	public := host.Attr{Mode: 0o644}
+	write := func(name string, data []byte, attr host.Attr, secret bool) {
+		add(name, plan.File{Path: path.Join(c.Slurm.ConfigPath, name), Data: data, Attr: attr, Secret: secret})
+		if path.Clean(c.Slurm.ConfigPath) != confDir {
+			add(name+".link", plan.Link{Path: path.Join(confDir, name), Target: path.Join(c.Slurm.ConfigPath, name)})
+		}
+	}
+	write("cgroup.conf", f.cgroup, public, false)
+	write("gres.conf", f.gres, public, false)
+	write("slurm.conf", f.slurm, public, false)
+	if !h.controller {
+		return out, nil
+	}
+	mount, _ := shared(c)
+	add("ctld.unit", plan.File{Path: dropIn(ctldUnit), Data: ctldDropIn(mount, c.Slurm.StateSaveLocation), Attr: public})
+	if accounts(c) {
+		data, err := dbdConf(c, h.name)
+		if err != nil {
+			return nil, err
+		}
+		// slurmdbd refuses a file that others could read.
+		write("slurmdbd.conf", data, host.Attr{Mode: 0o600, Owner: user, Group: user}, true)
+		add("dbd.unit", plan.File{Path: dropIn(dbdUnit), Data: []byte(dbdDropIn), Attr: public})
+	}
+	return out, nil
+}
+
+// prepareNode sets a compute node up to fetch its configuration.
+func (s *State) prepareNode(n node) []plan.Step {
+	c := s.cluster
+	var out []plan.Step
+	add := func(id string, a plan.Action) { out = append(out, step(n.name, "node."+id, a)) }
+	add("packages", plan.Packages{Names: append(slices.Clone(n.pkg.node), n.pkg.client...)})
+	add("logs", plan.Dir{Path: c.Slurm.LogPath, Attr: host.Attr{Owner: c.Users.SlurmUser, Group: c.Users.SlurmUser}})
+	add("spool", plan.Dir{Path: c.Slurm.SpoolPath})
+	if n.ownConf {
+		from := path.Join(confDir, "slurm.conf")
+		add("aside", plan.Aside{Path: from, To: from + ".multihead-" + s.stamp()})
+	}
+	// Not among what the unit reads: slurmd is told of new controllers while
+	// it runs, and needs the list only for its next start.
+	add("env", plan.File{Path: nodeEnv, Attr: host.Attr{Mode: 0o644},
+		Data: []byte("# Managed by multihead; changes are overwritten.\nSLURMD_OPTIONS=\"--conf-server " + confServers(c) + "\"\n")})
+	add("unit", plan.File{Path: dropIn(nodeUnit), Data: []byte(nodeDropIn), Attr: host.Attr{Mode: 0o644}})
+	return out
+}
+
+func (s *State) stamp() string { return s.now.UTC().Format("20060102T150405Z") }
+
+// startFirst starts accounting and the controller that the others wait for:
+// on a new cluster slurmdbd makes the tables here, and the state is begun.
+func (s *State) startFirst(h head) []plan.Step {
+	out := s.storageSteps(h, true)
+	out = append(out, s.accountingSteps(h)...)
+	return append(out,
+		step(h.name, "ctld", plan.Running(ctldUnit, dropIn(ctldUnit))),
+		step(h.name, "ctld.load", load{confs: s.confs()}),
+		step(h.name, "ctld.serves", s.awaitInCharge(h)))
+}
+
+// startOther starts a controller that stands by.
+func (s *State) startOther(h head) []plan.Step {
+	out := s.storageSteps(h, false)
+	out = append(out, s.accountingSteps(h)...)
+	return append(out,
+		step(h.name, "ctld", plan.Running(ctldUnit, dropIn(ctldUnit))),
+		step(h.name, "ctld.load", load{confs: s.confs(), restart: true}))
+}
+
+func (s *State) confs() []string {
+	var out []string
+	for _, n := range []string{"slurm.conf", "cgroup.conf", "gres.conf"} {
+		out = append(out, path.Join(s.cluster.Slurm.ConfigPath, n))
+	}
+	return out
+}
+
+// storageSteps waits for the volume and, on one head, makes the state
+// directory on it.
+func (s *State) storageSteps(h head, make bool) []plan.Step {
+	var out []plan.Step
+	if mount, ok := shared(s.cluster); ok {
+		out = append(out, step(h.name, "volume", awaitMount(mount)))
+	}
+	if make {
+		user, dir := s.cluster.Users.SlurmUser, s.cluster.Slurm.StateSaveLocation
+		out = append(out,
+			step(h.name, "state", stateDirectory{dir: dir, cluster: clusterName(s.cluster), user: user, aside: dir + ".multihead-" + s.stamp()}),
+			step(h.name, "marker", plan.File{Path: path.Join(dir, marker), Attr: host.Attr{Mode: 0o644, Owner: user, Group: user},
+				Data: []byte("slurmctld starts only where this file is: the state of the cluster " + clusterName(s.cluster) + " lies here.\n")}))
+	}
+	return out
+}
+
+func (s *State) accountingSteps(h head) []plan.Step {
+	if !accounts(s.cluster) {
+		return nil
+	}
+	return []plan.Step{
+		step(h.name, "dbd", plan.Running(dbdUnit, path.Join(s.cluster.Slurm.ConfigPath, "slurmdbd.conf"), dropIn(dbdUnit))),
+		step(h.name, "dbd.serves", awaitPort("slurmdbd reaches its database and takes connections", s.cluster.Slurm.Accounting.StoragePort)),
+	}
+}
+
+// pingable is the controllers that have to answer in the end.
+func (s *State) pingable(d service.Decision) []string {
+	var out []string
+	for _, h := range s.heads {
+		if h.controller && h.reached && !slices.Contains(d.Skipped, h.name) {
+			out = append(out, h.name)
+		}
+	}
+	return out
+}
+
+// verifyCluster asks the controller in charge for what it sees.
+func (s *State) verifyCluster(h head, intent service.Intent) []plan.Step {
+	var names []string
+	for _, n := range s.nodes {
+		if n.reached && intent.Includes(n.name) {
+			names = append(names, n.name)
+		}
+	}
+	out := []plan.Step{step(h.name, "nodes", awaitNodes(names))}
+	if accounts(s.cluster) {
+		out = append(out, step(h.name, "accounted", awaitAccounted(clusterName(s.cluster))))
+	}
+	return out
+}
+
+// Stop stops the backups, then the controller in charge, then accounting. The
+// daemons of the compute nodes go on, and with them every running job; queued
+// jobs are in the state directory and go on when a controller starts again.
+func (s *State) Stop(intent service.Intent) (plan.Phase, error) {
+	var ph plan.Phase
+	active := ""
+	if i := s.active(); i >= 0 {
+		active = s.heads[i].name
+	}
+	no := false
+	backups, primary, dbd := plan.Stage{Name: "backups"}, plan.Stage{Name: "controller in charge"}, plan.Stage{Name: "accounting"}
+	stays := ""
+	for _, h := range s.heads {
+		if !h.reached || !h.controller {
+			continue
+		}
+		if !intent.Includes(h.name) {
+			if stays == "" && h.listens == service.Yes {
+				stays = h.name
+			}
+			continue
+		}
+		stop := step(h.name, "ctld.stop", plan.Unit{Name: ctldUnit, Active: &no})
+		if h.name == active {
+			primary.Steps = append(primary.Steps, stop)
+		} else {
+			backups.Steps = append(backups.Steps, stop)
+		}
+		dbd.Steps = append(dbd.Steps, step(h.name, "dbd.stop", plan.Unit{Name: dbdUnit, Active: &no}))
+	}
+	handover := plan.Stage{Name: "hand over"}
+	if len(primary.Steps) > 0 && stays != "" && stays != active {
+		handover.Steps = append(handover.Steps, step(stays, "takeover", takeover(stays, s)))
+	}
+	if len(primary.Steps) > 0 && stays == "" {
+		ph.Notes = append(ph.Notes, "running jobs go on; commands such as sbatch and squeue fail until a controller runs again")
+	}
+	ph.Stages = []plan.Stage{backups, handover, primary, dbd}
+	return ph, nil
+}
+
+// ctldDropIn guards slurmctld's start. Where the volume is not mounted its
+// place is an empty directory, and slurmctld would begin anew in there, without
+// the jobs; Slurm 22.05 does not notice.
+func ctldDropIn(mount, state string) []byte {
+	var b strings.Builder
+	b.WriteString("# Managed by multihead; changes are overwritten.\n[Unit]\nAfter=slurmdbd.service\n")
+	if mount != "" {
+		// Wants and PartOf instead of Requires: a start that fails because
+		// the volume is not there yet is tried again, mount and all, and an
+		// unmounted volume stops the daemon.
+		unit := mountUnit(mount)
+		fmt.Fprintf(&b, "After=%[1]s\nWants=%[1]s\nPartOf=%[1]s\n", unit)
+	}
+	b.WriteString("StartLimitIntervalSec=0\n\n[Service]\nRuntimeDirectory=slurmctld\nRuntimeDirectoryMode=0755\n")
+	if mount != "" {
+		fmt.Fprintf(&b, "ExecStartPre=+/usr/bin/mountpoint -q %s\n", mount)
+	}
+	fmt.Fprintf(&b, "ExecStartPre=/usr/bin/test -f %s\n", path.Join(state, marker))
+	b.WriteString("# At boot the volume may come after this daemon.\nRestart=on-failure\nRestartSec=2\n")
+	return []byte(b.String())
+}
+
+// dbdDropIn lets slurmdbd wait for its database instead of giving up.
+const dbdDropIn = `# Managed by multihead; changes are overwritten.
+[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+RuntimeDirectory=slurmdbd
+RuntimeDirectoryMode=0755
+Restart=on-failure
+RestartSec=2
+`
+
+// nodeDropIn lets slurmd start without a slurm.conf, which Slurm 22.05's unit
+// demands, and fetch it from the heads, again and again until one answers.
+const nodeDropIn = `# Managed by multihead; changes are overwritten.
+[Unit]
+ConditionPathExists=
+StartLimitIntervalSec=0
+
+[Service]
+EnvironmentFile=` + nodeEnv + `
+Restart=on-failure
+RestartSec=2
+`
+
+// mountUnit is systemd's name for the unit of a mount point.
+func mountUnit(mount string) string {
+	p := strings.Trim(path.Clean(mount), "/")
+	if p == "" {
+		return "-.mount"
+	}
+	var b strings.Builder
+	for i := range len(p) {
+		switch c := p[i]; {
+		case c == '/':
+			b.WriteByte('-')
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == ':', c == '_', c == '.' && i > 0:
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, `\x%02x`, c)
+		}
+	}
+	return b.String() + ".mount"
+}
