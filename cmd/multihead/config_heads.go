@@ -135,7 +135,7 @@ func newConfigVIPCmd(a *app) *cobra.Command {
 func (a *app) printVIP(c *config.Cluster, format string) error {
 	vip := c.Network.VIP
 	if !vip.Address.IsValid() && format != "json" {
-		return &exitError{exitConfig, fmt.Errorf("%s sets no virtual address; add network: vip: {address: …}", c.File())}
+		return &exitError{exitConfig, fmt.Errorf("%s sets no virtual address; add network: vip: {address: ...}", c.File())}
 	}
 	owner := ""
 	if h, ok := c.VIPOwner(); ok {

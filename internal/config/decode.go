@@ -180,6 +180,7 @@ func (d *decoder) unknownKey(p pair, v reflect.Value, info *structInfo, path str
 	fix := msg("remove it; known here: %s", strings.Join(known, ", "))
 	if near != "" {
 		fix = msg("did you mean %s?", near)
+		d.bad[keyPath(path, near)] = true // it is not missing, it is misspelt
 	}
 	d.fail(p.key, sub, msg("unknown key"), fix)
 }

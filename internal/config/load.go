@@ -68,7 +68,11 @@ func Parse(name string, data []byte, opts ...Option) (*Cluster, Problems, error)
 		if len(d.problems) == 0 {
 			d.fail(&node{line: 1, col: 1}, "", msg("the file is empty"), msg("start with the output of multihead init"))
 		}
-		return nil, nil, &InvalidError{d.problems}
+		return nil, d.problems, &InvalidError{d.problems}
+	}
+	if root.kind != mapKind {
+		d.fail(root, "", msg("%s is not a cluster file", d.quote(root)), msg("start with the output of multihead init"))
+		return nil, d.problems, &InvalidError{d.problems}
 	}
 	d.vars = &variables{lookup: o.lookup, section: root.get("environment")}
 	d.modernise(root)

@@ -132,7 +132,7 @@ func checkDatabaseConfig(k *checker) {
 
 func checkRedis(k *checker) {
 	heads := k.HeadsWith(Redis)
-	if len(heads) == 0 {
+	if len(heads) == 0 || k.unreadBelow("nodes.controllers") {
 		return
 	}
 	r := k.Redis
@@ -142,7 +142,7 @@ func checkRedis(k *checker) {
 	case r.Type == RedisCluster && len(heads) < 3:
 		k.err("redis.type", msg("a Redis Cluster needs 3 heads and has %d", len(heads)), msg("write type: auto"))
 	}
-	if k.RedisMode() == RedisSentinel && len(heads) == 2 && len(k.Witnesses) == 0 {
+	if k.RedisMode() == RedisSentinel && r.Type != RedisCluster && len(heads) == 2 && len(k.Witnesses) == 0 {
 		k.warn("redis.type", msg("two sentinels without a third voter: when one head dies, the other may not make itself master, and Redis takes no writes"), msg("add a witness"))
 	}
 	if m := r.Cluster.MaxMemory; m != "" && !memorySize.MatchString(strings.ToLower(m)) {

@@ -182,7 +182,7 @@ func checkHardware(k *checker) {
 	each("nodes.compute_nodes", k.Nodes.ComputeNodes)
 	each("nodes.viz_nodes", k.Nodes.VizNodes)
 	if len(bare) > 0 {
-		k.warn("nodes.compute_nodes", msg("no CPUs are given for %s: Slurm takes each for a machine with 1 CPU", HostList(bare)), msg("add hardware: {cpus: …, memory_mb: …} as slurmd -C prints it on the node"))
+		k.warn("nodes.compute_nodes", msg("no CPUs are given for %s: Slurm takes each for a machine with 1 CPU", HostList(bare)), msg("add hardware: {cpus: ..., memory_mb: ...} as slurmd -C prints it on the node"))
 	}
 }
 
@@ -248,7 +248,7 @@ func checkVIPOwner(k *checker, priorities []int) {
 			k.err(path, msg("%s should hold the virtual address, but another head has a higher priority than its %d", h.Hostname, h.Priority), msg("give %s the highest priority, or make that head the owner", h.Hostname))
 		}
 	}
-	if heads := k.HeadsWith(Keepalived); owner < 0 && len(heads) > 1 {
+	if heads := k.HeadsWith(Keepalived); owner < 0 && len(heads) > 1 && !k.unreadBelow("nodes.controllers") {
 		if h, ok := k.VIPOwner(); ok {
 			k.warn("nodes.controllers", msg("no head says vip_owner: true; %s will hold the virtual address, it has the highest priority", h.Hostname), msg("add vip_owner: true to the head that should hold it"))
 		}
@@ -269,7 +269,7 @@ func checkServices(k *checker) {
 
 // checkWitnesses says what an even number of voters means.
 func checkWitnesses(k *checker) {
-	if len(k.Witnesses) > 0 {
+	if len(k.Witnesses) > 0 || k.unreadBelow("nodes.controllers") {
 		return
 	}
 	var even []string
@@ -288,5 +288,5 @@ func checkWitnesses(k *checker) {
 		k.warn("nodes.controllers", msg("%s on 2 heads without a witness: when one head dies, the other cannot know whether it did and stops as well", names(even)), fix)
 		return
 	}
-	k.warn("nodes.controllers", msg("%s on %d heads without a witness: when the network parts them %d and %d, both halves stop, and no more heads may be lost at once than of %d", names(even), heads, heads/2, heads/2, heads-1), fix)
+	k.warn("nodes.controllers", msg("%s on %d heads without a witness: when the network parts them %d and %d, both halves stop; it survives the loss of no more heads at once than %d heads would", names(even), heads, heads/2, heads/2, heads-1), fix)
 }

@@ -14,11 +14,11 @@ func checkVIP(k *checker) {
 	path := "network.vip.address"
 	if !vip.Address.IsValid() {
 		if slices.ContainsFunc(k.Nodes.Controllers, func(h Controller) bool { return h.Services.Keepalived }) {
-			k.warn("network.vip", msg("there is no virtual address: keepalived stays off, and clients need the address of each head"), msg("add network: vip: {address: …}"))
+			k.warn("network.vip", msg("there is no virtual address: keepalived stays off, and clients need the address of each head"), msg("add network: vip: {address: ...}"))
 		}
 		return
 	}
-	if len(k.HeadsWith(Keepalived)) == 0 {
+	if len(k.HeadsWith(Keepalived)) == 0 && !k.unreadBelow("nodes.controllers") && len(k.Nodes.Controllers) > 0 {
 		k.warn(path, msg("no head runs keepalived, so nobody will hold the virtual address"), msg("set services.keepalived: true on the heads that may hold it"))
 	}
 	if vip.Netmask > vip.Address.BitLen() {
@@ -43,7 +43,7 @@ func checkVIP(k *checker) {
 		k.err(path, msg("%s is the network's own address or its broadcast address", vip.Address), msg("use another address of %s", network))
 	}
 	for i, h := range k.Nodes.Controllers {
-		if h.Services.Keepalived && h.Address.IsValid() && !network.Contains(h.Address) {
+		if h.Services.Keepalived && h.Address.IsValid() && !h.Address.IsLoopback() && !network.Contains(h.Address) {
 			k.err(headPath(i, "ip_address"), msg("%s is outside %s, the network of the virtual address, so %s could not hold it", h.Address, network, h.Hostname), msg("use an address of that network, or switch services.keepalived off"))
 		}
 	}

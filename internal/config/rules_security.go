@@ -157,7 +157,7 @@ func checkFencing(k *checker) {
 	}
 	for _, h := range k.Nodes.Controllers {
 		if !seen[h.Hostname] {
-			k.warn("fencing.devices", msg("%s has no fence device: nothing takes over from it without a person", h.Hostname), msg("add {node: %s, agent: …}", h.Hostname))
+			k.warn("fencing.devices", msg("%s has no fence device: nothing takes over from it without a person", h.Hostname), msg("add {node: %s, agent: ...}", h.Hostname))
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 var (
 	partitionName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 	slurmTime     = regexp.MustCompile(`^([0-9]+|[0-9]+:[0-5][0-9](:[0-5][0-9])?|[0-9]+-[0-9]{1,2}(:[0-5][0-9](:[0-5][0-9])?)?)$`)
+	anyNumber     = regexp.MustCompile(`[0-9]+`)
 	gresItem      = regexp.MustCompile(`^[A-Za-z0-9_]+(:[A-Za-z0-9_.-]+)*$`)
 )
 
@@ -66,7 +67,7 @@ func (k *checker) checkSlurmHeads(heads []Controller) {
 }
 
 func checkAccounting(k *checker) {
-	if len(k.HeadsWith(Slurm)) == 0 || !k.Slurm.Accounting.wanted() {
+	if len(k.HeadsWith(Slurm)) == 0 || !k.Slurm.Accounting.wanted() || k.unreadBelow("nodes.controllers") || k.unreadBelow("database.mariadb.databases") {
 		return
 	}
 	a := k.Slurm.Accounting
@@ -151,7 +152,7 @@ func checkPartitions(k *checker) {
 			k.warn(at("max_nodes"), msg("%d is more than the %s of the partition", n, plural(len(p.Nodes), "node")), msg("write %d, or auto", len(p.Nodes)))
 		}
 	}
-	if first < 0 && len(k.Slurm.Partitions) > 0 {
+	if first < 0 && len(k.Slurm.Partitions) > 0 && !k.unreadBelow("slurm_config.partitions") {
 		k.warn("slurm_config.partitions", msg("no partition says default: true, so sbatch without --partition is refused"), msg("add default: true to one"))
 	}
 }
@@ -184,14 +185,14 @@ func checkPartitionNodes(k *checker) {
 			continue
 		}
 		fix := msg("add them below nodes: compute_nodes:, or correct the list")
-		if near := nearest(missing[0], all); near != "" && len(missing) == 1 {
+		if near := nearest(missing[0], all); near != "" && len(missing) == 1 && anyNumber.ReplaceAllString(near, "") != anyNumber.ReplaceAllString(missing[0], "") {
 			fix = msg("did you mean %s?", near)
 		} else if len(all) > 0 {
 			fix = msg("add them below nodes: compute_nodes:, or write some of %s", hostlist.Compress(all))
 		}
 		k.err(at, msg("%s not among the compute nodes of this file", areOrIs(missing)), fix)
 	}
-	if len(k.HeadsWith(Slurm)) == 0 || len(k.Slurm.Partitions) == 0 {
+	if len(k.HeadsWith(Slurm)) == 0 || len(k.Slurm.Partitions) == 0 || k.unreadBelow("slurm_config.partitions") {
 		return
 	}
 	idle := slices.DeleteFunc(all, func(n string) bool { return used[n] })

@@ -14,9 +14,9 @@ func checkSharedStorage(k *checker) {
 	switch s.Type {
 	case StorageNFS:
 		if s.NFS.Server == "" {
-			k.err("shared_storage.nfs.server", msg("shared_storage.type is nfs and no server is named"), msg("add nfs: {server: …, export: …}"))
+			k.err("shared_storage.nfs.server", msg("shared_storage.type is nfs and no server is named"), msg("add nfs: {server: ..., export: ...}"))
 		}
-		if !path.IsAbs(s.NFS.Export) {
+		if !path.IsAbs(s.NFS.Export) && s.NFS.Server != "" {
 			k.err("shared_storage.nfs.export", msg("%q is not a path of the NFS server", s.NFS.Export), msg("write an absolute path such as /export/shared"))
 		}
 		k.checkMountPoint("shared_storage.nfs.mount_point", s.NFS.MountPoint)

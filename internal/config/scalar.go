@@ -1,8 +1,11 @@
 package config
 
 import (
+	"cmp"
+	"encoding/binary"
 	"fmt"
 	"math"
+	"math/bits"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -27,8 +30,14 @@ func (d *decoder) quote(n *node) string {
 	if len([]rune(text)) > 60 {
 		text = string([]rune(text)[:57]) + "..."
 	}
+	if !n.quoted && bareValue.MatchString(text) {
+		return text
+	}
 	return fmt.Sprintf("%q", text)
 }
+
+// bareValue is a value that is plain to see without quotes.
+var bareValue = regexp.MustCompile(`^[A-Za-z0-9._/:+-]+$`)
 
 // plain returns the text of a scalar with its variables resolved. fromVar
 // says whether there were any.
@@ -179,17 +188,34 @@ func (d *decoder) integer(n *node, path string, f *field) (int64, bool) {
 func numberFix(s string) Message {
 	switch {
 	case octal.MatchString(s):
-		digits := strings.TrimLeft(s, "+-0o")
-		if digits == "" {
-			digits = "0"
+		if v, err := strconv.ParseInt(strings.TrimLeft(s, "+"), 0, 64); err == nil && strings.Contains(s, "o") {
+			return msg("write %d", v)
+		} else if digits := strings.TrimLeft(s, "+-0"); err == nil {
+			return msg("write %s, or %d: some YAML readers take a leading 0 for base 8", cmp.Or(digits, "0"), v)
+		} else {
+			return msg("write %s, without leading zeros", cmp.Or(digits, "0"))
 		}
-		return msg("some YAML readers take a leading 0 for base 8: write %s", digits)
 	case strings.Contains(s, "_") && decimal.MatchString(strings.ReplaceAll(s, "_", "")):
 		return msg("write %s, without _", strings.ReplaceAll(s, "_", ""))
 	case sexagesi.MatchString(s):
 		return msg("some YAML readers take %s for base 60: write one number", s)
 	}
+	if bits, ok := maskBits(s); ok {
+		return msg("write %d", bits)
+	}
 	return msg("write a whole number such as 10")
+}
+
+// maskBits is the prefix length of a netmask such as 255.255.255.0.
+func maskBits(s string) (int, bool) {
+	a, err := netip.ParseAddr(s)
+	if err != nil || !a.Is4() {
+		return 0, false
+	}
+	b := a.As4()
+	mask := binary.BigEndian.Uint32(b[:])
+	ones := bits.LeadingZeros32(^mask)
+	return ones, ones > 0 && bits.OnesCount32(mask) == ones
 }
 
 func (d *decoder) within(n *node, path string, i int64, f *field) bool {

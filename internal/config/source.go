@@ -26,17 +26,17 @@ func indexPath(path string, i int) string { return path + "[" + strconv.Itoa(i) 
 
 // Pos returns where the file sets the key at path, such as
 // "nodes.controllers[2].priority". For a key the file leaves out it is the
-// place of the nearest part around it, and at least the file.
+// place of the nearest part around it, and at least the start of the file.
 func (c *Cluster) Pos(path string) Position {
 	for {
 		if p, ok := c.src.pos[path]; ok {
 			return p
 		}
 		i := strings.LastIndexAny(path, ".[")
-		if i < 0 {
-			return Position{File: c.src.file}
+		if i < 0 && path == "" {
+			return Position{File: c.src.file, Line: 1, Col: 1}
 		}
-		path = path[:i]
+		path = path[:max(i, 0)]
 	}
 }
 

@@ -69,6 +69,20 @@ func (k *checker) unread(path string) bool {
 	}
 }
 
+// unreadBelow reports whether anything at path or below it could not be read,
+// so that what the rest of it adds up to is not known.
+func (k *checker) unreadBelow(path string) bool {
+	if k.unread(path) {
+		return true
+	}
+	for bad := range k.bad {
+		if strings.HasPrefix(bad, path) {
+			return true
+		}
+	}
+	return false
+}
+
 func headPath(i int, key string) string { return listPath("nodes.controllers", i, key) }
 
 func listPath(list string, i int, key string) string {

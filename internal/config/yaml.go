@@ -100,7 +100,11 @@ func parseYAML(data []byte, report func(line, col int, path string, what, fix Me
 	if doc.Kind == yaml.DocumentNode && len(doc.Content) > 0 {
 		root = doc.Content[0]
 	}
-	return p.convert(root, "", 0)
+	tree := p.convert(root, "", 0)
+	if p.full {
+		return nil
+	}
+	return tree
 }
 
 // checkBytes finds what no YAML reader explains well: other encodings,
@@ -159,9 +163,11 @@ func (p *parser) syntaxError(data []byte, err error) {
 	text := le.Message
 	fix := msg("correct this line or the one above it")
 	switch {
+	case unquotedVariable(data, line):
+		fix = msg("put ${NAME} in quotes: inside { } YAML takes its } for the end")
 	case strings.Contains(text, "mapping values are not allowed"):
 		fix = msg("put the value in quotes if it contains a colon, or correct the indentation")
-	case strings.Contains(text, "did not find expected key"):
+	case strings.Contains(text, "did not find expected key"), strings.Contains(text, "expected '-' indicator"):
 		fix = msg("indent the line like its neighbours, or close the quotes and brackets above it")
 	case strings.Contains(text, "cannot start any token"):
 		fix = msg("put the value in quotes")
@@ -174,6 +180,18 @@ func (p *parser) syntaxError(data []byte, err error) {
 		}
 	}
 	p.report(line, col, "", msg("this is not YAML: %s", text), fix)
+}
+
+// unquotedVariable reports whether a line has ${NAME} without quotes inside
+// { } or [ ].
+func unquotedVariable(data []byte, line int) bool {
+	for text := range bytes.Lines(data) {
+		if line--; line == 0 {
+			i := bytes.Index(text, []byte("${"))
+			return i > 0 && text[i-1] == ' ' && bytes.ContainsAny(text[:i-1], "{[")
+		}
+	}
+	return false
 }
 
 func (p *parser) convert(n *yaml.Node, path string, depth int) *node {
