@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"multihead/internal/cluster"
 	"multihead/internal/config"
 	"multihead/internal/host"
 	"multihead/internal/host/remote"
@@ -76,32 +77,27 @@ func target(spec config.HostSpec) remote.Target {
 	return t
 }
 
-// connectAll reaches the hosts at once. What it returns hands out the results
-// one by one, as cluster.Dialer; an error means that nothing may be done with
-// any host.
-func connectAll(ctx context.Context, d *remote.Dialer, specs []config.HostSpec) (func(context.Context, config.HostSpec) (host.Host, error), error) {
-	targets := make([]remote.Target, len(specs))
-	for i, s := range specs {
-		targets[i] = target(s)
-	}
-	results, err := d.ConnectAll(ctx, targets)
-	if err != nil {
-		return nil, err
-	}
-	byName := map[string]remote.Result{}
-	for _, r := range results {
-		byName[r.Target.Name] = r
-	}
-	return func(_ context.Context, spec config.HostSpec) (host.Host, error) {
-		r, ok := byName[spec.Hostname]
-		switch {
-		case !ok:
-			return nil, fmt.Errorf("%s was not asked for", spec.Hostname)
-		case r.Err != nil:
-			return nil, r.Err
+// connector reaches hosts for a cluster.View.
+func connector(d *remote.Dialer) cluster.Connector {
+	return func(ctx context.Context, specs []config.HostSpec) (map[string]host.Host, map[string]error, error) {
+		targets := make([]remote.Target, len(specs))
+		for i, s := range specs {
+			targets[i] = target(s)
 		}
-		return r.Conn, nil
-	}, nil
+		results, err := d.ConnectAll(ctx, targets)
+		if err != nil {
+			return nil, nil, err
+		}
+		reached, failed := map[string]host.Host{}, map[string]error{}
+		for _, r := range results {
+			if r.Err != nil {
+				failed[r.Target.Name] = r.Err
+				continue
+			}
+			reached[r.Target.Name] = r.Conn
+		}
+		return reached, failed, nil
+	}
 }
 
 // confirmKeys shows the keys of all hosts that were never seen, and asks once.

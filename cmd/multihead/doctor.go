@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"multihead/internal/config"
 )
 
 func newDoctorCmd(a *app) *cobra.Command {
@@ -27,18 +25,17 @@ func newDoctorCmd(a *app) *cobra.Command {
 			}
 			fmt.Fprintln(a.stderr, "ready", time.Since(begin))
 			specs := c.AllHosts()
-			dial, err := connectAll(cmd.Context(), d, specs)
+			reached, failed, err := connector(d)(cmd.Context(), specs)
 			if err != nil {
 				return err
 			}
 			fmt.Fprintln(a.stderr, "connected", time.Since(begin))
 			for _, s := range specs {
-				h, err := dial(cmd.Context(), config.HostSpec(s))
-				if err != nil {
+				if err := failed[s.Hostname]; err != nil {
 					fmt.Fprintln(a.stdout, err)
 					continue
 				}
-				out, err := h.Query(cmd.Context(), "uname", "-a")
+				out, err := reached[s.Hostname].Query(cmd.Context(), "uname", "-a")
 				fmt.Fprintln(a.stdout, s.Hostname, out, err)
 			}
 			fmt.Fprintln(a.stderr, "asked", time.Since(begin))
