@@ -57,6 +57,11 @@ func newRoot(a *app) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	a.globalFlags(root)
 	root.AddCommand(
+		newUpCmd(a),
+		newPlanCmd(a),
+		newDiscoverCmd(a),
+		newStatusCmd(a),
+		newDownCmd(a),
 		newInitCmd(a),
 		newConfigCmd(a),
 		newLabCmd(a, root),

@@ -60,12 +60,13 @@ type unitState struct {
 	load, active, file string
 	started            time.Time // its main process began; for a unit without one, it became active
 	changed            time.Time // its state last changed; a reload counts
+	unread             bool      // its files on disk are newer than what systemd has read
 }
 
 // lookUnit asks systemd once for everything that is needed.
 func lookUnit(ctx context.Context, h host.Reader, name string) (unitState, error) {
 	out, err := h.Query(ctx, "systemctl", "show", "--timestamp=us+utc", name,
-		"--property=LoadState,ActiveState,UnitFileState,ActiveEnterTimestamp,ExecMainStartTimestamp,StateChangeTimestamp")
+		"--property=LoadState,ActiveState,UnitFileState,ActiveEnterTimestamp,ExecMainStartTimestamp,StateChangeTimestamp,NeedDaemonReload")
 	if err != nil {
 		return unitState{}, err
 	}
@@ -79,6 +80,8 @@ func lookUnit(ctx context.Context, h host.Reader, name string) (unitState, error
 			s.active = value
 		case "UnitFileState":
 			s.file = value
+		case "NeedDaemonReload":
+			s.unread = value == "yes"
 		case "ExecMainStartTimestamp":
 			if t := stamp(value); !t.IsZero() {
 				s.started = t
@@ -166,13 +169,19 @@ func (u Unit) Do(ctx context.Context, h host.Host) (Action, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	// Unit files come with packages and with File steps just before.
-	if _, err := h.Run(ctx, host.Command("systemctl", "daemon-reload")); err != nil {
-		return nil, err
-	}
 	s, err := lookUnit(ctx, h, u.Name)
 	if err != nil {
 		return nil, err
+	}
+	// Unit files come with packages and with File steps just before. A reload
+	// reads all units of the machine again, so it is done where it is needed.
+	if s.unread || s.load == "not-found" {
+		if _, err := h.Run(ctx, host.Command("systemctl", "daemon-reload")); err != nil {
+			return nil, err
+		}
+		if s, err = lookUnit(ctx, h, u.Name); err != nil {
+			return nil, err
+		}
 	}
 	wasEnabled, wasActive := s.enabled(), s.running()
 	undo := Unit{Name: u.Name, Timeout: u.Timeout}

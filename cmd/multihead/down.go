@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"multihead/internal/service"
+)
+
+func newDownCmd(a *app) *cobra.Command {
+	var f upFlags
+	cmd := &cobra.Command{
+		Use:   "down",
+		Short: "Stop the cluster, or a part of it, in order: nothing is lost and up starts it again",
+		Example: `  multihead down                    everything, jobs keep running on the compute nodes
+  multihead down --service redis    one service on all heads
+  multihead down --node server4     everything on one head`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.down(cmd.Context(), f) },
+	}
+	f.reach.flags(cmd)
+	fl := cmd.Flags()
+	fl.StringSliceVar(&f.nodes, "node", nil, "only these `hosts`")
+	fl.StringSliceVar(&f.phases, "service", nil, "only these `services`")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be done; change nothing")
+	fl.BoolVarP(&f.yes, "yes", "y", false, "do it without asking")
+	fl.StringVarP(&f.output, "output", "o", "table", "table or json")
+	return cmd
+}
+
+func (a *app) down(ctx context.Context, f upFlags) error {
+	c, err := a.loadCluster()
+	if err != nil {
+		return err
+	}
+	run := &upRun{flags: f, intent: service.Intent{Mode: service.Auto, Nodes: f.nodes}}
+	if run.phases, err = phaseNames(f.phases); err != nil {
+		return err
+	}
+	if err := checkHosts(c, f.nodes); err != nil {
+		return err
+	}
+	f.lookOnly = f.dryRun
+	if run.sess, err = a.open(ctx, c, c.AllHosts(), f.reach); err != nil {
+		return err
+	}
+	defer run.sess.close()
+	run.stop = true
+	if err := a.propose(ctx, run); err != nil {
+		return err
+	}
+	a.saySkipped(run)
+	if run.prop.Empty() {
+		fmt.Fprintln(a.stdout, "No changes: it is stopped already.")
+		return a.upDone(run)
+	}
+	if err := a.showPlan(run); err != nil {
+		return err
+	}
+	if f.dryRun {
+		fmt.Fprintln(a.stdout, "Nothing was changed.")
+		return nil
+	}
+	if err := a.ask(f); err != nil {
+		return err
+	}
+	if err := a.lock(ctx, run); err != nil {
+		return err
+	}
+	if err := a.apply(ctx, run); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout, "Stopped. Start it again with: multihead up")
+	return a.upDone(run)
+}
+

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"multihead/internal/cluster"
+	"multihead/internal/plan"
+)
+
+func newPlanCmd(a *app) *cobra.Command {
+	var f upFlags
+	var detailed bool
+	cmd := &cobra.Command{
+		Use:   "plan",
+		Short: "Show what up would do, and what the cluster will survive",
+		Example: `  multihead plan                    what up would do
+  multihead plan --diff             with the changes of files
+  multihead plan -o json            for scripts
+  multihead plan --detailed-exitcode; echo $?    0 no change, 2 changes`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.plan(cmd.Context(), f, detailed) },
+	}
+	f.addMode(cmd)
+	cmd.Flags().BoolVar(&f.diff, "diff", false, "show how files change")
+	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit 0 for no change, 2 for changes")
+	return cmd
+}
+
+func (a *app) plan(ctx context.Context, f upFlags, detailed bool) error {
+	f.lookOnly = true
+	run, err := a.prepare(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer run.sess.close()
+	a.saySkipped(run)
+	survival := run.sess.view.Survival()
+	if f.output == "json" {
+		err = a.printJSON(struct {
+			plan.JSON
+			Survival cluster.Survival `json:"survival"`
+		}{run.prop.JSON(), survival})
+	} else {
+		if run.prop.Empty() {
+			fmt.Fprintln(a.stdout, "No changes: the cluster is as the file says.")
+		} else {
+			err = a.showPlan(run)
+		}
+		a.printSurvival(survival)
+		fmt.Fprintln(a.stdout, "Nothing was changed.")
+	}
+	if err == nil && detailed && !run.prop.Empty() {
+		return &exitError{2, nil}
+	}
+	return err
+}
+
+// printSurvival says what the cluster as the file asks for it can lose.
+func (a *app) printSurvival(s cluster.Survival) {
+	fmt.Fprintf(a.stdout, "\nAs the file says, the cluster %s.\n", s.Sentence())
+	t := table.NewWriter()
+	t.SetStyle(a.tableStyle())
+	t.AppendHeader(table.Row{"SERVICE", "AT ONCE", "IN TURN", "WHY", "RAISED BY"})
+	t.SetColumnConfigs([]table.ColumnConfig{{Number: 4, WidthMax: 48}, {Number: 5, WidthMax: 40}})
+	for _, sv := range s.Services {
+		t.AppendRow(table.Row{sv.Service, sv.AtOnce, sv.InTurn, sv.Why, sv.RaisedBy})
+	}
+	fmt.Fprintln(a.stdout, t.Render())
+}

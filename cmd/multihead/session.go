@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+
+	"multihead/internal/cluster"
+	"multihead/internal/config"
+	"multihead/internal/service"
+	"multihead/internal/service/all"
+)
+
+// session is one verb's look at the cluster: the file, and the hosts reached.
+type session struct {
+	file *config.Cluster
+	view *cluster.View
+}
+
+// open reaches the hosts.
+func (a *app) open(ctx context.Context, c *config.Cluster, specs []config.HostSpec, r reach) (*session, error) {
+	d, err := a.dialer(c, r)
+	if err != nil {
+		return nil, err
+	}
+	view, err := cluster.Reach(ctx, c, specs, connector(d))
+	if err != nil {
+		return nil, err
+	}
+	for _, spec := range headSpecs(c) {
+		if d.IsLocal(target(spec)) {
+			view.Local = spec.Hostname
+		}
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		view.Close()
+		return nil, fmt.Errorf("find the running binary: %w", err)
+	}
+	view.Input.Binary = exe
+	return &session{file: c, view: view}, nil
+}
+
+// observe asks every service that the verb is about.
+func (s *session) observe(ctx context.Context, services []service.Service) error {
+	return s.view.Observe(ctx, services)
+}
+
+func (s *session) close() { s.view.Close() }
+
+// headSpecs are the hosts that discover and status look at.
+func headSpecs(c *config.Cluster) []config.HostSpec {
+	var out []config.HostSpec
+	for _, h := range c.Nodes.Controllers {
+		out = append(out, h.HostSpec)
+	}
+	for _, w := range c.Witnesses {
+		out = append(out, w.HostSpec)
+	}
+	return out
+}
+
+// servicesButBase are the services that heads offer to others.
+func servicesButBase() []service.Service {
+	var out []service.Service
+	for _, s := range all.Services() {
+		if s.Name() != "base" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// phaseNames maps what --phase takes to services: their names, and the numbers
+// that the sites' documents use.
+func phaseNames(args []string) ([]string, error) {
+	numbers := map[string]string{"prepare": "base", "0": config.GlusterFS, "1": config.MariaDB, "2": config.Redis,
+		"3": config.Slurm, "4": config.Keepalived}
+	known := map[string]bool{}
+	var names []string
+	for _, s := range all.Services() {
+		known[s.Name()] = true
+		names = append(names, s.Name())
+	}
+	var out []string
+	for _, a := range args {
+		if n, ok := numbers[a]; ok {
+			a = n
+		}
+		switch {
+		case known[a]:
+			out = append(out, a)
+		case a == config.Web || a == "monitoring" || a == "backup" || a == "5" || a == "6" || a == "7":
+			return nil, usageError(fmt.Errorf("phase %s: this release does not have it yet", a))
+		default:
+			return nil, usageError(fmt.Errorf("there is no phase %q; there are %s, and the numbers 0 to 4", a, strings.Join(names, ", ")))
+		}
+	}
+	return out, nil
+}
+
+// knownHosts checks names given on the command line against the file.
+func checkHosts(c *config.Cluster, names []string) error {
+	have := map[string]bool{}
+	var all []string
+	for _, h := range c.AllHosts() {
+		have[h.Hostname] = true
+		all = append(all, h.Hostname)
+	}
+	for _, n := range names {
+		if !have[n] {
+			return usageError(fmt.Errorf("the cluster file has no host %q; it has %s", n, strings.Join(all, ", ")))
+		}
+	}
+	return nil
+}
+
+// stateDir is where this machine keeps the records of runs.
+func stateDir(c *config.Cluster) string {
+	name := strings.Map(func(r rune) rune {
+		if r == '/' || r == 0 {
+			return '_'
+		}
+		return r
+	}, c.Info.ClusterName)
+	if dir := os.Getenv(stateVariable); dir != "" {
+		return filepath.Join(dir, name)
+	}
+	if os.Geteuid() == 0 {
+		return filepath.Join("/var/lib/multihead", name)
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "multihead", name)
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "/tmp"
+	}
+	return filepath.Join(home, ".local/state/multihead", name)
+}
+
+// whoami is the person who runs the tool, as records name them.
+func whoami() (name, from string) {
+	name = os.Getenv("SUDO_USER")
+	if u, err := user.Current(); err == nil && name == "" {
+		name = u.Username
+	}
+	from, err := os.Hostname()
+	if err != nil {
+		from = "an unknown machine"
+	}
+	return name, from
+}
+
+// refusals turns what a plan was refused for into one error, every reason on
+// lines of its own.
+func refusals(err error) error {
+	var lines []string
+	var walk func(error)
+	walk = func(e error) {
+		if joined, ok := e.(interface{ Unwrap() []error }); ok {
+			for _, sub := range joined.Unwrap() {
+				walk(sub)
+			}
+			return
+		}
+		var r *service.Refusal
+		if errors.As(e, &r) {
+			lines = append(lines, fmt.Sprintf("%s: refused: %s\n  what to do: %s", r.Service, r.Reason, r.Remedy))
+			return
+		}
+		lines = append(lines, e.Error())
+	}
+	walk(err)
+	return errors.New("nothing was changed\n" + strings.Join(lines, "\n"))
+}
