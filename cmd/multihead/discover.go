@@ -92,4 +92,3 @@ func orNone(s string) string {
 	}
 	return s
 }
-

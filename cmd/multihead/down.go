@@ -75,4 +75,3 @@ func (a *app) down(ctx context.Context, f upFlags) error {
 	fmt.Fprintln(a.stdout, "Stopped. Start it again with: multihead up")
 	return a.upDone(run)
 }
-

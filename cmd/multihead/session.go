@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"multihead/internal/cluster"
 	"multihead/internal/config"
@@ -42,6 +43,7 @@ func (a *app) open(ctx context.Context, c *config.Cluster, specs []config.HostSp
 		return nil, fmt.Errorf("find the running binary: %w", err)
 	}
 	view.Input.Binary = exe
+	view.Input.Stamp = time.Now().UTC().Format("20060102T150405Z")
 	return &session{file: c, view: view}, nil
 }
 

@@ -381,4 +381,3 @@ func (a *app) upDone(run *upRun) error {
 	}
 	return &exitError{exitFailed, fmt.Errorf("%s left out: not reached", strings.Join(left, ", "))}
 }
-

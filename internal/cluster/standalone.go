@@ -40,7 +40,7 @@ func (v *View) Narrow(head string) error {
 	}
 	c := *v.Cluster
 	c.Nodes.Controllers = []config.Controller{h}
-	binary := v.Input.Binary
+	binary, stamp := v.Input.Binary, v.Input.Stamp
 	v.Cluster = &c
 	for _, n := range v.Input.Heads {
 		if n.Name() != head {
@@ -52,6 +52,6 @@ func (v *View) Narrow(head string) error {
 		}
 	}
 	v.Input = v.input()
-	v.Input.Binary = binary
+	v.Input.Binary, v.Input.Stamp = binary, stamp
 	return nil
 }

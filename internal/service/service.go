@@ -36,6 +36,9 @@ type Input struct {
 	// Binary is the running multihead itself, for installing it on hosts;
 	// its path on this machine.
 	Binary string
+	// Stamp names what this run keeps aside ("munge.key.multihead-STAMP"): the
+	// same however often the run observes, another one for every run.
+	Stamp string
 }
 
 // HeadsWith is the heads that run the named service, in the file's order.
