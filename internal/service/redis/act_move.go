@@ -1,0 +1,325 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"multihead/internal/config"
+	"multihead/internal/host"
+	"multihead/internal/plan"
+)
+
+// moveBatch is how many slots are opened at once. A slot that is open costs
+// clients one more round trip for keys that have moved already, so that not
+// all are open together.
+const moveBatch = 128
+
+// keysAtOnce is how many keys one MIGRATE takes: the source serves nobody else
+// meanwhile.
+const keysAtOnce = 100
+
+// migrateLimit bounds one MIGRATE: a single key of hundreds of megabytes.
+const migrateLimit = time.Minute
+
+// balance moves slots until all masters serve about the same number, clients
+// going on all the while. What an interrupted move left open is finished first.
+func balance(masters []instance, password config.Secret) plan.Action {
+	return plan.Func{
+		What: fmt.Sprintf("move slots until each of %d masters serves about %d", len(masters), slotCount/max(len(masters), 1)),
+		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
+			m, err := openMover(ctx, h, masters, password)
+			if err != nil {
+				return false, ifStarting(err)
+			}
+			defer m.close()
+			return len(m.openSlots()) == 0 && len(m.transfers()) == 0, nil
+		},
+		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+			m, err := openMover(ctx, h, masters, password)
+			if err != nil {
+				return nil, err
+			}
+			defer m.close()
+			if err := m.finish(); err != nil {
+				return nil, err
+			}
+			return nil, m.level(ctx)
+		},
+		Timeout: 6 * time.Hour,
+	}
+}
+
+// ifStarting makes "not there yet" no error.
+func ifStarting(err error) error {
+	if starting(err) {
+		return nil
+	}
+	return err
+}
+
+// mover holds a connection to every master.
+type mover struct {
+	password config.Secret
+	addrs    []string // in the plan's order
+	conns    map[string]*conn
+	ids      map[string]string // address → node id
+	mine     map[string]clusterNode
+}
+
+func openMover(ctx context.Context, h host.Reader, masters []instance, password config.Secret) (*mover, error) {
+	m := &mover{password: password, conns: map[string]*conn{}, ids: map[string]string{}, mine: map[string]clusterNode{}}
+	for _, i := range masters {
+		c, err := connect(ctx, h, i.addr(), password.Reveal())
+		if err != nil {
+			m.close()
+			return nil, err
+		}
+		m.addrs = append(m.addrs, i.addr())
+		m.conns[i.addr()] = c
+	}
+	if err := m.look(); err != nil {
+		m.close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *mover) close() {
+	for _, c := range m.conns {
+		c.close()
+	}
+}
+
+// look asks every master for its own slots.
+func (m *mover) look() error {
+	for addr, c := range m.conns {
+		nodes, err := c.nodes()
+		if err != nil {
+			return err
+		}
+		me, ok := myself(nodes)
+		if !ok || !me.is("master") {
+			return fmt.Errorf("redis at %s is no master (any more): run again", addr)
+		}
+		m.ids[addr], m.mine[addr] = me.ID, me
+	}
+	return nil
+}
+
+func (m *mover) transfers() []transfer {
+	have := map[string]int{}
+	for addr, n := range m.mine {
+		have[addr] = n.Slots.count()
+	}
+	return level(m.addrs, have)
+}
+
+// opened is a slot between two masters.
+type opened struct {
+	slot     int
+	from, to string // to is empty where only the owner itself has it open
+}
+
+// openSlots finds every slot that a move has opened and not closed.
+func (m *mover) openSlots() []opened {
+	var out []opened
+	addrOf := func(id string) string {
+		for a, i := range m.ids {
+			if i == id {
+				return a
+			}
+		}
+		return ""
+	}
+	ownerOf := func(slot int) string {
+		for a, n := range m.mine {
+			if n.Slots.has(slot) {
+				return a
+			}
+		}
+		return ""
+	}
+	seen := map[int]bool{}
+	for _, addr := range m.addrs {
+		n := m.mine[addr]
+		for _, o := range n.Open {
+			if seen[o.Slot] {
+				continue
+			}
+			seen[o.Slot] = true
+			from, to := ownerOf(o.Slot), addrOf(o.Peer)
+			if o.Importing {
+				to = addr
+			}
+			if to == from {
+				to = ""
+			}
+			out = append(out, opened{o.Slot, from, to})
+		}
+	}
+	return out
+}
+
+// finish completes or closes what an interrupted move left open.
+func (m *mover) finish() error {
+	for _, o := range m.openSlots() {
+		if o.from == "" {
+			return fmt.Errorf("slot %d is between two nodes and none of the heads' masters owns it: see CLUSTER NODES", o.slot)
+		}
+		if o.to != "" {
+			if err := m.move(o.from, o.to, []int{o.slot}); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := m.conns[o.from].do("CLUSTER", "SETSLOT", strconv.Itoa(o.slot), "STABLE"); err != nil {
+			return err
+		}
+	}
+	return m.look()
+}
+
+// level moves whole batches, from all givers to one taker at a time: a taker
+// takes a new configuration epoch with each slot, and two that do so at once
+// could take the same.
+func (m *mover) level(ctx context.Context) error {
+	moves := m.transfers()
+	total, done := 0, 0
+	for _, t := range moves {
+		total += t.slots
+	}
+	for _, t := range moves {
+		own := m.mine[t.from]
+		slots := own.Slots.list()
+		slots = slots[len(slots)-t.slots:]
+		for batch := range slices.Chunk(slots, moveBatch) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := m.move(t.from, t.to, batch); err != nil {
+				return err
+			}
+			done += len(batch)
+			plan.Tell(ctx, fmt.Sprintf("%d of %d slots", done, total))
+		}
+		if err := m.look(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// move brings slots with their keys from one master to another: the taker is
+// told to expect them, then the giver to send clients on; the keys go; then
+// both are told who owns them, the taker first, so that no slot is ever
+// without an owner.
+func (m *mover) move(from, to string, slots []int) error {
+	src, dst := m.conns[from], m.conns[to]
+	if _, err := dst.all(askLimit, setSlots(slots, "IMPORTING", m.ids[from])...); err != nil {
+		return err
+	}
+	if _, err := src.all(askLimit, setSlots(slots, "MIGRATING", m.ids[to])...); err != nil {
+		return err
+	}
+	var count [][]string
+	for _, s := range slots {
+		count = append(count, []string{"CLUSTER", "COUNTKEYSINSLOT", strconv.Itoa(s)})
+	}
+	counts, err := src.all(askLimit, count...)
+	if err != nil {
+		return err
+	}
+	for n, s := range slots {
+		if counts[n] != int64(0) {
+			if err := m.moveKeys(src, to, s); err != nil {
+				return err
+			}
+		}
+	}
+	var g errgroup.Group
+	if _, err := dst.all(askLimit, setSlots(slots, "NODE", m.ids[to])...); err != nil {
+		return err
+	}
+	for addr, c := range m.conns { // gossip would tell the others too, later
+		if addr != to {
+			g.Go(func() error {
+				_, err := c.all(askLimit, setSlots(slots, "NODE", m.ids[to])...)
+				return err
+			})
+		}
+	}
+	return g.Wait()
+}
+
+func setSlots(slots []int, what, id string) [][]string {
+	var out [][]string
+	for _, s := range slots {
+		out = append(out, []string{"CLUSTER", "SETSLOT", strconv.Itoa(s), what, id})
+	}
+	return out
+}
+
+// moveKeys empties a slot. A key that an interrupted move left on both sides
+// is taken from the giver, which served it until now.
+func (m *mover) moveKeys(src *conn, to string, slot int) error {
+	host, port := splitAddr(to)
+	for {
+		v, err := src.do("CLUSTER", "GETKEYSINSLOT", strconv.Itoa(slot), strconv.Itoa(keysAtOnce))
+		if err != nil {
+			return err
+		}
+		keys, err := words(v)
+		if err != nil || len(keys) == 0 {
+			return err
+		}
+		cmd := []string{"MIGRATE", host, port, "", "0", strconv.FormatInt(migrateLimit.Milliseconds(), 10), "REPLACE"}
+		if !m.password.IsZero() {
+			cmd = append(cmd, "AUTH", m.password.Reveal())
+		}
+		if _, err := src.doWithin(migrateLimit+askLimit, append(append(cmd, "KEYS"), keys...)...); err != nil {
+			return err
+		}
+	}
+}
+
+// handOver makes a copy take over from its master in order, nothing lost and
+// hardly anything waiting, before the master's head is stopped.
+func handOver(i instance, password config.Secret) plan.Action {
+	return plan.Func{
+		What: fmt.Sprintf("%s takes over from its master", i),
+		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
+			return onServer(ctx, h, i, password, func(c *conn) (bool, error) {
+				inf, err := c.info()
+				return err == nil && inf["role"] == "master", err
+			})
+		},
+		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+			c, err := reach(ctx, h, i, password.Reveal())
+			if err != nil {
+				return nil, err
+			}
+			defer c.close()
+			if _, err := c.do("CLUSTER", "FAILOVER"); err != nil {
+				return nil, err
+			}
+			return nil, until(ctx, meshLimit, i.String()+" is the master", func() (bool, string, error) {
+				nodes, err := c.nodes()
+				if err != nil {
+					return false, "", err
+				}
+				me, ok := myself(nodes)
+				if !ok {
+					return false, "", errors.New("its own line is missing")
+				}
+				return me.is("master"), strings.Join(me.Flags, ","), nil
+			})
+		},
+	}
+}

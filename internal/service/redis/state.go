@@ -1,0 +1,186 @@
+package redis
+
+import (
+	"net/netip"
+	"time"
+
+	"multihead/internal/config"
+	"multihead/internal/service"
+)
+
+// State is what was found, with the part of the file that it is held against.
+// It is data: everything asked of it is decided without another look.
+type State struct {
+	wanted    wanted
+	heads     []head // in the file's order
+	witnesses []voter
+}
+
+// wanted is what the cluster file asks for.
+type wanted struct {
+	mode     Mode
+	kind     string // redis.type as written
+	port     int
+	replicas int
+	conf     config.RedisServer
+	memoryMB map[string]int // of heads whose hardware the file describes
+}
+
+// head is one head with redis, and its servers as they were found.
+type head struct {
+	name    string
+	addr    netip.Addr
+	reached bool
+	err     string // why not
+	servers []server
+	voter   voter
+	other   []int // ports of servers that multihead set up there and the file does not name
+}
+
+// answer is how a server took a question.
+type answer int
+
+// The short names of what a probe says.
+const (
+	no     = service.No
+	unsure = service.Unsure
+)
+
+// The answers. Only absent is a positive no.
+const (
+	unknown answer = iota // not asked, hung, a stranger, or not to be understood
+	absent                // nothing listens there
+	loading               // it is reading its data
+	running               // it answered
+)
+
+// server is one Redis server as it was found.
+type server struct {
+	at      instance
+	answer  answer
+	why     string // for unknown
+	managed bool   // it has the state file that multihead makes
+	ours    bool   // it runs on that state file
+	version string
+	info    info
+	clustr  bool // cluster-enabled
+	summary info // CLUSTER INFO
+	nodes   []clusterNode
+	dir     string // where it keeps its data now
+	disk    disk   // looked at only where it does not run
+}
+
+// disk is what a server that does not run left behind.
+type disk struct {
+	data      service.Answer // whether there are keys
+	why       string
+	snapshot  bool // a snapshot with keys, and no append-only file beside it
+	replID    string
+	nodes     []clusterNode
+	replicaOf string // address that its state file names
+}
+
+// voter is a sentinel as it was found, on a head or a witness.
+type voter struct {
+	name     string
+	addr     netip.Addr
+	reached  bool
+	answer   answer
+	why      string
+	master   string   // address it holds for the master
+	replicas []string // addresses it knows of
+	flags    string   // what it thinks of the master
+	quorum   int
+	others   int // sentinels it knows besides itself
+}
+
+// role is what a running server says of itself.
+func (s server) role() string { return s.info["role"] }
+
+func (s server) keys() map[int]int { return s.info.keys() }
+
+func (s server) keyCount() int {
+	n := 0
+	for _, k := range s.keys() {
+		n += k
+	}
+	return n
+}
+
+// me is its own line of CLUSTER NODES.
+func (s server) me() clusterNode {
+	n, _ := myself(s.nodes)
+	return n
+}
+
+// peers is whether it knows of other nodes.
+func (s server) peers() bool { return len(s.nodes) > 1 }
+
+// linkUp says whether a replica is connected to its master and has its data.
+func (s server) linkUp() bool { return s.info["master_link_status"] == "up" }
+
+// masterAddr is the address of a replica's master, empty for a master.
+func (s server) masterAddr() string {
+	if s.role() != "slave" {
+		return ""
+	}
+	return joinAddr(s.info["master_host"], s.info["master_port"])
+}
+
+// serves says whether the server is part of something that works: it serves
+// slots of a cluster in order, or keys, or copies.
+func (s server) serves() bool {
+	if s.answer != running {
+		return false
+	}
+	if s.clustr {
+		return s.summary["cluster_state"] == "ok" && s.summary.number("cluster_slots_assigned") > 0
+	}
+	if s.role() == "slave" {
+		return s.linkUp()
+	}
+	return s.keyCount() > 0 || s.info.number("connected_slaves") > 0
+}
+
+// holds says whether it has something that must not be lost or doubled:
+// keys, slots, or the membership of a cluster.
+func (s server) holds() service.Answer {
+	switch s.answer {
+	case running:
+		if s.keyCount() > 0 || s.peers() || s.role() == "slave" || s.info.number("connected_slaves") > 0 {
+			return service.Yes
+		}
+		if me := s.me(); me.Slots.count() > 0 {
+			return service.Yes
+		}
+		return service.No
+	case absent:
+		if s.disk.data == service.No && (len(s.disk.nodes) > 1 || s.disk.replicaOf != "") {
+			return service.Yes
+		}
+		for _, n := range s.disk.nodes {
+			if n.Slots.count() > 0 {
+				return service.Yes
+			}
+		}
+		return s.disk.data
+	}
+	return service.Unsure
+}
+
+// instances lists the servers of a head as the file wants them.
+func (w wanted) instances(name string, addr netip.Addr) []instance {
+	n := 1
+	if w.mode == modeCluster {
+		n += w.replicas
+	}
+	out := make([]instance, n)
+	for i := range out {
+		out[i] = instance{Host: name, Addr: addr, Number: i, Port: w.port + i}
+	}
+	return out
+}
+
+// settle is how long a wait for data to be copied may take: a full copy of
+// some tens of gigabytes over a slow network.
+const settle = 30 * time.Minute
