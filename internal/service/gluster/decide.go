@@ -1,0 +1,246 @@
+package gluster
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"multihead/internal/service"
+)
+
+// evidence is what each head with a brick shows, in the form that the common
+// rule of forming, joining and resuming takes.
+func (s *State) evidence() []service.Evidence {
+	var out []service.Evidence
+	for _, h := range s.bricks() {
+		out = append(out, s.evidenceOf(h))
+	}
+	return out
+}
+
+func (s *State) evidenceOf(h head) service.Evidence {
+	e := service.Evidence{Node: h.name, Why: h.why}
+	if !h.reached {
+		return e
+	}
+	// A replica that was stopped, in order or by a power cut, starts again
+	// from its own books: each brick knows what the others have missed. So
+	// every start is a clean one and no brick is ahead of the others.
+	e.Clean = service.Yes
+	switch {
+	case h.vol != nil:
+		e.Cluster = h.vol.ID
+	case h.dataID != "":
+		e.Cluster = h.dataID
+	}
+	e.Live = s.liveness(h)
+	switch {
+	case h.vol != nil || h.data == service.Yes:
+		e.Data = service.Yes
+	case h.store == service.Unsure || h.data == service.Unsure:
+		e.Data = service.Unsure
+	default:
+		e.Data = service.No
+	}
+	if e.Why == "" {
+		e.Why = s.describe(h)
+	}
+	return e
+}
+
+// liveness says whether the head's brick serves the started volume.
+func (s *State) liveness(h head) service.Answer {
+	switch {
+	case h.store == service.Unsure || h.running == service.Unsure || h.daemon == service.Unsure:
+		return service.Unsure
+	case h.vol == nil || h.vol.Status != volStarted || !h.vol.has(s.own(&h)):
+		return service.No
+	default:
+		return h.running
+	}
+}
+
+func (s *State) describe(h head) string {
+	switch {
+	case h.vol == nil && h.data == service.Yes:
+		return fmt.Sprintf("%s is not empty", s.conf.BrickPath)
+	case h.vol == nil:
+		return "no volume and no data"
+	case h.vol.Status != volStarted:
+		return "the volume is stopped"
+	case h.running == service.No:
+		return "its brick does not run"
+	default:
+		return "its brick serves"
+	}
+}
+
+// blueprint is what Plan builds its steps from: the decision and who takes
+// part in what.
+type blueprint struct {
+	verdict service.Verdict
+	cli     string   // head whose glusterd is given the commands
+	pool    []string // heads that are to be in the pool and take part
+	first   string   // the first brick's head, of a volume that is formed
+	create  []string // heads whose bricks a new volume begins with
+	grow    []string // heads whose bricks are added, one after the other
+	skipped []string // heads with a brick of which nothing is known
+	known   *volume  // the volume as it is; nil where it is to be formed
+}
+
+// decide turns evidence and intent into what is to be done, or refuses.
+func (s *State) decide(intent service.Intent) (blueprint, error) {
+	if err := s.unsafeBricks(intent); err != nil {
+		return blueprint{}, err
+	}
+	d, err := service.Decide("glusterfs", s.evidence(), intent)
+	if err != nil {
+		return blueprint{}, err
+	}
+	b := blueprint{verdict: d.Verdict, skipped: d.Skipped}
+	known := append([]string{d.First}, append(slices.Clone(d.Members), d.Joiners...)...)
+	for _, h := range s.bricks() {
+		member := slices.Contains(d.Members, h.name)
+		if slices.Contains(known, h.name) && (member || intent.Includes(h.name)) {
+			b.pool = append(b.pool, h.name)
+		}
+	}
+	if len(b.pool) == 0 {
+		return b, nil // the plan was limited to hosts without a brick
+	}
+	if d.Verdict == service.Form {
+		b.first = b.pool[0]
+		b.cli, b.create = b.first, b.pool
+		return b, s.countFits(len(b.pool))
+	}
+	return s.around(b, d)
+}
+
+// around completes the blueprint for a volume that exists.
+func (s *State) around(b blueprint, d service.Decision) (blueprint, error) {
+	for _, name := range append(slices.Clone(d.Members), b.pool...) {
+		h := s.head(name)
+		if h.vol == nil || h.daemon == service.Unsure {
+			continue
+		}
+		// One that answers is better than one that has yet to be started.
+		if b.cli == "" || h.daemon == service.Yes && s.head(b.cli).daemon != service.Yes {
+			b.cli = name
+		}
+		if b.known == nil {
+			b.known = h.vol
+		}
+	}
+	if b.known == nil {
+		return b, &service.Refusal{Service: "glusterfs",
+			Reason: fmt.Sprintf("%s holds data, and no reached head knows a volume %s", strings.Join(b.pool, ", "), s.conf.VolumeName),
+			Remedy: "If this is an old brick, move it aside by hand. If the volume's configuration was lost, restore /var/lib/glusterd from a backup."}
+	}
+	for _, name := range b.pool {
+		if err := s.fits(&b, s.head(name)); err != nil {
+			return b, err
+		}
+	}
+	if len(b.grow) > 0 {
+		if err := s.canGrow(b); err != nil {
+			return b, err
+		}
+	}
+	return b, s.countFits(len(b.known.Bricks) - s.leftover(b.known) + len(b.grow))
+}
+
+// fits sees whether a head has its brick in the volume, can be given one, or
+// contradicts it.
+func (s *State) fits(b *blueprint, h *head) error {
+	if b.known.has(s.own(h)) {
+		if h.vol == nil && h.store != service.Unsure {
+			return &service.Refusal{Service: "glusterfs",
+				Reason: fmt.Sprintf("the volume counts on a brick on %s, but glusterd there knows nothing of it: the head was installed anew", h.name),
+				Remedy: "Take the lost brick out with multihead node replace, which brings the head in again as an empty one."}
+		}
+		return nil
+	}
+	if h.data == service.Yes {
+		return &service.Refusal{Service: "glusterfs",
+			Reason: fmt.Sprintf("%s on %s is not empty and is no brick of %s", s.conf.BrickPath, h.name, s.conf.VolumeName),
+			Remedy: "Move it aside by hand on " + h.name + ", then run up again."}
+	}
+	for _, p := range h.peers {
+		if !s.isOurs(p) {
+			return &service.Refusal{Service: "glusterfs",
+				Reason: fmt.Sprintf("%s is in a pool with %s, which is none of the heads", h.name, strings.Join(p.Names, " or ")),
+				Remedy: "Detach it there (gluster peer detach), then run up again."}
+		}
+	}
+	b.grow = append(b.grow, h.name)
+	return nil
+}
+
+func (s *State) isOurs(p peer) bool {
+	for _, h := range s.heads {
+		if p.named(h.addr.String()) || p.named(h.name) || p.UUID != "" && p.UUID == h.uuid {
+			return true
+		}
+	}
+	return false
+}
+
+// canGrow says what keeps a brick from being added. All bricks there are have
+// to serve: the new copy is made from them, and glusterd wants them all up.
+func (s *State) canGrow(b blueprint) error {
+	for _, name := range b.skipped {
+		return &service.Refusal{Service: "glusterfs",
+			Reason: fmt.Sprintf("a brick cannot be added for %s while %s is not known (%s)", strings.Join(b.grow, ", "), name, s.head(name).why),
+			Remedy: "Bring " + name + " back first, or take it out of the cluster, then run up again."}
+	}
+	single := len(b.known.Bricks) == 1
+	if single && b.known.Options[shdOption] != "off" && b.known.Status == volStarted {
+		return &service.Refusal{Service: "glusterfs",
+			Reason: "the volume has one brick and was not made by multihead: files that are replaced in the seconds while a second brick is added would be in split-brain for good",
+			Remedy: "Stop what uses the volume, run: gluster volume stop " + s.conf.VolumeName + ", and add the brick by hand; or move the data to a volume made by multihead."}
+	}
+	return nil
+}
+
+// unsafeBricks refuses brick paths that are no place for data.
+func (s *State) unsafeBricks(intent service.Intent) error {
+	for _, h := range s.bricks() {
+		if !h.reached || !intent.Includes(h.name) || h.vol != nil && h.vol.has(s.own(&h)) {
+			continue
+		}
+		switch {
+		case h.onRoot:
+			return &service.Refusal{Service: "glusterfs",
+				Reason: fmt.Sprintf("%s on %s lies on the root file system: data that fills it would stop the head itself", s.conf.BrickPath, h.name),
+				Remedy: "Mount a file system of its own (XFS or ext4) there or above it, or set shared_storage.glusterfs.brick_path to a directory on one."}
+		case h.isMount:
+			return &service.Refusal{Service: "glusterfs",
+				Reason: fmt.Sprintf("%s on %s is itself a mount point: were it ever not mounted, the brick would be an empty directory on the disk below", s.conf.BrickPath, h.name),
+				Remedy: "Set shared_storage.glusterfs.brick_path to a directory below it, such as " + s.conf.BrickPath + "/brick."}
+		}
+	}
+	for _, h := range s.heads {
+		if h.reached && intent.Includes(h.name) && h.mounted == service.No && len(h.hides) > 0 {
+			return &service.Refusal{Service: "glusterfs",
+				Reason: fmt.Sprintf("%s on %s is not mounted and holds %s: mounting the volume would hide that", s.conf.MountPoint, h.name, strings.Join(h.hides, ", ")),
+				Remedy: "Move it away on " + h.name + "; it was written there while the volume was not mounted."}
+		}
+		if h.reached && intent.Includes(h.name) && h.mounted == service.Yes && !strings.HasSuffix(h.source, ":/"+s.conf.VolumeName) && !strings.HasSuffix(h.source, ":"+s.conf.VolumeName) {
+			return &service.Refusal{Service: "glusterfs",
+				Reason: fmt.Sprintf("%s on %s has something else mounted: %s", s.conf.MountPoint, h.name, h.source),
+				Remedy: "Unmount it, or set shared_storage.glusterfs.mount_point to another directory."}
+		}
+	}
+	return nil
+}
+
+// countFits compares the number of copies with a count that the file fixes.
+func (s *State) countFits(n int) error {
+	want := s.conf.ReplicaCount
+	if want.Auto() || int(want) == n || len(s.bricks()) == int(want) {
+		return nil
+	}
+	return &service.Refusal{Service: "glusterfs",
+		Reason: fmt.Sprintf("replica_count is %s, and the volume would have %d copies: every head with glusterfs holds one", want, n),
+		Remedy: "Set shared_storage.glusterfs.replica_count to auto, or switch glusterfs off on some heads."}
+}

@@ -1,0 +1,410 @@
+package gluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"multihead/internal/config"
+	"multihead/internal/host"
+	"multihead/internal/service"
+)
+
+const (
+	// askLimit bounds what one head is asked: the gluster command blocks for
+	// up to 120 s while glusterd waits for a silent peer.
+	askLimit = 3 * time.Second
+	// mountLimit bounds a look through the mount, which blocks for the
+	// network.ping-timeout when a brick's head has just died.
+	mountLimit = 2500 * time.Millisecond
+)
+
+// Observe asks every head that has a brick or mounts the volume, all at once.
+func (*Service) Observe(ctx context.Context, in service.Input) (service.State, error) {
+	c := in.Cluster
+	if c.SharedStorage.Type != config.StorageGlusterFS {
+		return observePlain(ctx, in), nil
+	}
+	s := &State{conf: c.SharedStorage.GlusterFS, dirs: directories(c)}
+	var nodes []service.Node
+	for _, n := range in.HeadsWith(config.GlusterFS) {
+		nodes = append(nodes, n)
+		s.heads = append(s.heads, newHead(n, true))
+	}
+	for _, n := range in.Heads {
+		if mountsOnly(c, n) {
+			nodes = append(nodes, n)
+			s.heads = append(s.heads, newHead(n, false))
+		}
+	}
+	var g errgroup.Group
+	for i, n := range nodes {
+		if !n.Reached() {
+			continue
+		}
+		g.Go(func() error {
+			observe(ctx, n.Reader, &s.heads[i], s.conf)
+			return nil
+		})
+	}
+	_ = g.Wait() // what a head does not answer is part of what was found
+	s.askSplits(ctx, nodes)
+	return s, nil
+}
+
+// mountsOnly says whether a head without a brick needs the volume: Slurm's
+// state and the web services' files are on it.
+func mountsOnly(c *config.Cluster, n service.Node) bool {
+	return !c.Runs(n.Name(), config.GlusterFS) &&
+		(c.Runs(n.Name(), config.Slurm) || c.Runs(n.Name(), config.Web))
+}
+
+func newHead(n service.Node, hasBrick bool) head {
+	h := head{name: n.Name(), addr: n.Spec.Address, brick: hasBrick, reached: n.Reached(), pending: -1, splits: -1}
+	if !h.reached {
+		h.why = "not reached"
+		if n.Err != nil {
+			h.why = n.Err.Error()
+		}
+	}
+	return h
+}
+
+func observe(ctx context.Context, r host.Reader, h *head, conf config.GlusterFSConfig) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	var why whys
+	var g errgroup.Group
+	look := func(f func() error) {
+		g.Go(func() error {
+			if err := f(); err != nil {
+				why.add(err)
+			}
+			return nil
+		})
+	}
+	if h.brick {
+		look(func() error { return h.askDaemon(ctx, r) })
+		look(func() error { return h.readStore(ctx, r, conf.VolumeName) })
+		look(func() error { return h.lookAtBrick(ctx, r, conf.BrickPath) })
+		look(func() error { return h.askRunning(ctx, r, conf) })
+	}
+	look(func() error { return h.lookAtMounts(ctx, r, conf) })
+	_ = g.Wait() // no function returns an error
+	h.why = why.String()
+}
+
+// askDaemon asks glusterd itself who its peers are. Nothing but an answer
+// counts: a hung daemon is active as far as systemd is concerned.
+func (h *head) askDaemon(ctx context.Context, r host.Reader) error {
+	rep, err := ask(ctx, r, "peer", "status")
+	if err == nil {
+		h.daemon = service.Yes
+		for _, p := range rep.Peers {
+			if p.Connected == 0 {
+				h.down = append(h.down, p.Host)
+			}
+			if strings.Contains(p.Word, "Rejected") {
+				h.rejected = append(h.rejected, p.Host)
+			}
+		}
+		return nil
+	}
+	if errors.Is(err, exec.ErrNotFound) {
+		h.daemon = service.No // not installed
+		return nil
+	}
+	// The command fails the same way for a daemon that is off and for one
+	// that is in trouble; systemd knows the difference.
+	out, qerr := r.Query(ctx, "systemctl", "show", "glusterd.service", "--property=ActiveState")
+	if _, state, _ := strings.Cut(strings.TrimSpace(out), "="); qerr == nil && (state == "inactive" || state == "failed") {
+		h.daemon = service.No
+		return nil
+	}
+	return fmt.Errorf("glusterd does not answer: %w", err)
+}
+
+func (h *head) readStore(ctx context.Context, r host.Reader, volumeName string) error {
+	id, err := r.ReadFile(ctx, idFile)
+	switch {
+	case err == nil:
+		h.uuid = parseUUID(id)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	h.store = service.No
+	vols, err := readDir(ctx, r, volsDir)
+	if err != nil {
+		h.store = service.Unsure
+		return err
+	}
+	for _, v := range vols {
+		if !v.IsDir() {
+			continue
+		}
+		if v.Name != volumeName {
+			h.others = append(h.others, v.Name)
+			continue
+		}
+		if h.vol, err = readVolume(ctx, r, volumeName); err != nil {
+			h.store = service.Unsure
+			return err
+		}
+	}
+	if h.peers, err = readPeers(ctx, r); err != nil {
+		h.store = service.Unsure
+		return err
+	}
+	if h.uuid != "" || len(vols) > 0 {
+		h.store = service.Yes
+	}
+	return nil
+}
+
+// readVolume reads a volume from the store; nil where there is none.
+func readVolume(ctx context.Context, r host.Reader, name string) (*volume, error) {
+	data, err := r.ReadFile(ctx, path.Join(volsDir, name, "info"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseVolume(data), nil
+}
+
+func readPeers(ctx context.Context, r host.Reader) ([]peer, error) {
+	files, err := readDir(ctx, r, peersDir)
+	if err != nil {
+		return nil, err
+	}
+	var out []peer
+	for _, f := range files {
+		data, err := r.ReadFile(ctx, path.Join(peersDir, f.Name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // detached since it was listed
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, parsePeer(data))
+	}
+	return out, nil
+}
+
+// readDir lists a directory; one that is not there is empty.
+func readDir(ctx context.Context, r host.Reader, name string) ([]host.FileInfo, error) {
+	list, err := r.ReadDir(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return list, err
+}
+
+func (h *head) lookAtBrick(ctx context.Context, r host.Reader, brickPath string) error {
+	list, err := readDir(ctx, r, brickPath)
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		h.data = service.No
+		return nil
+	}
+	h.data = service.Yes
+	h.dataID = volumeIDOf(ctx, r, brickPath)
+	waiting, err := r.ReadDir(ctx, path.Join(brickPath, indexPath))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		h.pending = 0
+	case err != nil:
+		return err
+	default:
+		h.pending = pendingIn(waiting)
+	}
+	return nil
+}
+
+// volumeIDOf reads which volume a directory is a brick of; empty where it is
+// none or that cannot be read.
+func volumeIDOf(ctx context.Context, r host.Reader, brickPath string) string {
+	out, err := r.Query(ctx, "getfattr", "--absolute-names", "-e", "hex", "-n", "trusted.glusterfs.volume-id", brickPath)
+	if err != nil {
+		return ""
+	}
+	return parseVolumeID(out)
+}
+
+// parseVolumeID makes a uuid of what getfattr prints:
+// trusted.glusterfs.volume-id=0x and 32 hexadecimal digits.
+func parseVolumeID(out string) string {
+	_, hex, _ := strings.Cut(out, "=0x")
+	hex = strings.TrimSpace(hex)
+	if len(hex) != 32 {
+		return ""
+	}
+	return strings.Join([]string{hex[:8], hex[8:12], hex[12:16], hex[16:20], hex[20:]}, "-")
+}
+
+// pendingIn counts the entries of a heal index: each is a file that some other
+// brick has yet to get. The index's own base file is not one of them.
+func pendingIn(index []host.FileInfo) int {
+	n := 0
+	for _, f := range index {
+		if !strings.HasPrefix(f.Name, "xattrop-") {
+			n++
+		}
+	}
+	return n
+}
+
+// askRunning looks for the process that serves the brick.
+func (h *head) askRunning(ctx context.Context, r host.Reader, conf config.GlusterFSConfig) (err error) {
+	h.running, err = brickRuns(ctx, r, h.addr.String(), conf)
+	return err
+}
+
+func brickRuns(ctx context.Context, r host.Reader, addr string, conf config.GlusterFSConfig) (service.Answer, error) {
+	pidFile := path.Join(pidDir, conf.VolumeName, addr+strings.ReplaceAll(conf.BrickPath, "/", "-")+".pid")
+	data, err := r.ReadFile(ctx, pidFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return service.No, nil
+	}
+	if err != nil {
+		return service.Unsure, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || pid <= 1 {
+		return service.No, nil // emptied when the brick was stopped
+	}
+	proc := path.Join("/proc", strconv.Itoa(pid))
+	cmdline, err := r.ReadFile(ctx, proc+"/cmdline")
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !strings.Contains(string(cmdline), "glusterfsd") {
+		return service.No, nil // gone, and its number may be another's by now
+	}
+	if err != nil {
+		return service.Unsure, err
+	}
+	status, err := r.ReadFile(ctx, proc+"/status")
+	if err != nil {
+		return service.Unsure, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if state, ok := strings.CutPrefix(line, "State:"); ok && strings.ContainsAny(strings.TrimSpace(state)[:1], "TtZX") {
+			return service.Unsure, fmt.Errorf("%s: the brick's process %d is stopped or dying (%s)", r.Name(), pid, strings.TrimSpace(state))
+		}
+	}
+	return service.Yes, nil
+}
+
+// lookAtMounts reads the kernel's table of mounts, which never blocks, and
+// only then looks through the mount.
+func (h *head) lookAtMounts(ctx context.Context, r host.Reader, conf config.GlusterFSConfig) error {
+	table, err := readMounts(ctx, r)
+	if err != nil {
+		return err
+	}
+	at := table.holding(conf.BrickPath)
+	h.onRoot, h.isMount = at.dir == "/", at.dir == path.Clean(conf.BrickPath)
+	h.mounted = service.No
+	if m, ok := table.at(conf.MountPoint); ok {
+		h.mounted, h.source = service.Yes, m.source
+		return h.lookThrough(ctx, r, conf.MountPoint)
+	}
+	list, err := readDir(ctx, r, conf.MountPoint)
+	if err != nil {
+		return err
+	}
+	for _, f := range list {
+		h.hides = append(h.hides, f.Name)
+	}
+	return nil
+}
+
+func (h *head) lookThrough(ctx context.Context, r host.Reader, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, mountLimit)
+	defer cancel()
+	data, err := r.ReadFile(ctx, path.Join(dir, Marker))
+	switch {
+	case err == nil:
+		h.answers, h.marker = service.Yes, string(data)
+	case errors.Is(err, fs.ErrNotExist):
+		h.answers = service.Yes
+	case strings.Contains(err.Error(), "not connected"):
+		h.answers = service.No
+		return fmt.Errorf("the volume mounted on %s does not serve: %w", dir, err)
+	default:
+		return fmt.Errorf("the volume mounted on %s does not answer: %w", dir, err)
+	}
+	out, err := r.Query(ctx, "df", "-B1", "--output=size,used", dir)
+	if err != nil {
+		return err
+	}
+	h.size, h.used = parseDF(out)
+	return nil
+}
+
+// parseDF reads the second line of df --output=size,used.
+func parseDF(out string) (size, used int64) {
+	_, line, _ := strings.Cut(out, "\n")
+	words := strings.Fields(line)
+	if len(words) != 2 {
+		return 0, 0
+	}
+	size, err1 := strconv.ParseInt(words[0], 10, 64)
+	used, err2 := strconv.ParseInt(words[1], 10, 64)
+	if err1 != nil || err2 != nil || size < 0 || used < 0 || used > size {
+		return 0, 0
+	}
+	return size, used
+}
+
+// askSplits asks one head about split-brain, where something is waiting to be
+// healed: otherwise there is none.
+func (s *State) askSplits(ctx context.Context, nodes []service.Node) {
+	waiting := false
+	for _, h := range s.heads {
+		waiting = waiting || h.pending > 0
+	}
+	if !waiting {
+		return
+	}
+	for i := range s.heads {
+		h := &s.heads[i]
+		if h.daemon != service.Yes || h.running != service.Yes {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, askLimit)
+		defer cancel()
+		h.healAsks = true
+		rep, err := ask(ctx, nodes[i].Reader, "volume", "heal", s.conf.VolumeName, "info", "summary")
+		if err == nil {
+			_, h.splits, _ = healOf(rep)
+		}
+		return
+	}
+}
+
+// healOf adds up a heal summary: entries pending and in split-brain over all
+// bricks, and the bricks that could not be asked.
+func healOf(rep reply) (pending, splits int, silent []string) {
+	for _, b := range rep.Heal {
+		p, err := strconv.Atoi(b.Pending)
+		if err != nil || b.Status != "Connected" {
+			silent = append(silent, b.Name)
+			continue
+		}
+		pending += p
+		if n, err := strconv.Atoi(b.SplitBrain); err == nil {
+			splits += n
+		}
+	}
+	return pending, splits, silent
+}

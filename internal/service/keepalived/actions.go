@@ -1,0 +1,83 @@
+package keepalived
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path"
+	"strings"
+
+	"multihead/internal/host"
+	"multihead/internal/plan"
+)
+
+// checkedConf is a keepalived.conf that takes the place of the old one only
+// after keepalived itself has read it without complaint.
+type checkedConf struct{ plan.File }
+
+// Do writes the file beside its place, has it checked, and then writes it.
+func (c checkedConf) Do(ctx context.Context, h host.Host) (plan.Action, error) {
+	candidate := plan.File{Path: path.Join(path.Dir(c.Path), ".multihead-candidate.conf"), Data: c.Data, Attr: c.Attr}
+	undo, err := candidate.Do(ctx, h)
+	if undo != nil {
+		defer func() { _, _ = undo.Do(context.WithoutCancel(ctx), h) }()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := h.Query(ctx, "keepalived", "-t", "-f", candidate.Path); err != nil {
+		return nil, fmt.Errorf("keepalived does not accept its new configuration, the old one stays: %w", complaint(err))
+	}
+	return c.File.Do(ctx, h)
+}
+
+// complaint brings forward what keepalived said: the place and the reason
+// stand in the middle of its output.
+func complaint(err error) error {
+	var exit *host.ExitError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	var said []string
+	for line := range strings.SplitSeq(exit.Stderr+"\n"+exit.Stdout, "\n") {
+		if strings.Contains(line, "Line ") || strings.Contains(line, "(multihead)") {
+			said = append(said, strings.TrimSpace(line))
+		}
+	}
+	if len(said) == 0 {
+		return err
+	}
+	return fmt.Errorf("%s: %w", strings.Join(said, "; "), err)
+}
+
+// sysctl sets a kernel setting now; a file in /etc/sysctl.d does so at boot.
+type sysctl struct{ path, name, value string }
+
+func (s sysctl) String() string { return "set " + s.name + " to " + s.value }
+
+// Done reads the setting. A kernel without it has nothing to set.
+func (s sysctl) Done(ctx context.Context, h host.Reader) (bool, error) {
+	now, err := readWord(ctx, h, s.path)
+	return now == s.value || now == "", err
+}
+
+// Do sets it and returns what sets it back.
+func (s sysctl) Do(ctx context.Context, h host.Host) (plan.Action, error) {
+	was, err := readWord(ctx, h, s.path)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := h.Run(ctx, host.Command("sysctl", "-q", "-w", s.name+"="+s.value)); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, fmt.Errorf("sysctl is missing (package procps): %w", err)
+		}
+		return nil, err
+	}
+	return sysctl{s.path, s.name, was}, nil
+}
+
+// Preview counts it as a change.
+func (s sysctl) Preview(context.Context, host.Reader) (plan.Preview, error) {
+	return plan.Preview{Kind: plan.Change}, nil
+}
