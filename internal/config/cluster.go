@@ -46,7 +46,10 @@ type Cluster struct {
 	GPUComputing     Section          `yaml:"gpu_computing" doc:"GPU drivers and CUDA on compute nodes" later:"gpu_computing"`
 	MPISupport       Section          `yaml:"mpi_support" doc:"MPI libraries on compute nodes" later:"mpi_support"`
 
-	src source
+	// src is a function because fmt prints what unexported fields hold, through
+	// pointers as well and without asking their methods, and the file holds
+	// passwords.
+	src func() *source
 }
 
 // ClusterInfo names the cluster and says how to get in for the first time.

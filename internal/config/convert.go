@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"reflect"
@@ -48,6 +49,9 @@ func Convert(name string, text []byte) ([]byte, []Change, error) {
 	if !bytes.Equal(before, after) {
 		return nil, nil, fmt.Errorf("%s cannot be rewritten without changing what it says; %w", name, ErrByHand)
 	}
+	slices.SortStableFunc(changes, func(a, b Change) int {
+		return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Col, b.Pos.Col))
+	})
 	return doc.text, changes, nil
 }
 

@@ -106,7 +106,7 @@ func (d *decoder) decodeValue(n *node, v reflect.Value, path string, f *field) b
 	case *Millis:
 		d.millis(n, p, path)
 	case *Section:
-		*p = Section{Set: true, Enabled: true, value: n}
+		*p = Section{Set: true, Enabled: true, value: func() *node { return n }}
 		d.sectionSecrets(n, path, false)
 		if on := n.get("enabled"); on != nil {
 			p.Enabled, _ = d.boolean(on, keyPath(path, "enabled"))

@@ -44,7 +44,7 @@ func Load(path string, opts ...Option) (*Cluster, Problems, error) {
 	if err != nil {
 		return nil, warnings, err
 	}
-	if p, ok := readableByOthers(c, c.src.secrets, info.Mode()); ok {
+	if p, ok := readableByOthers(c, c.source().secrets, info.Mode()); ok {
 		warnings = append(Problems{p}, warnings...)
 	}
 	return c, warnings, nil
@@ -63,7 +63,8 @@ func Parse(name string, data []byte, opts ...Option) (*Cluster, Problems, error)
 		d.bad[path] = true
 	})
 	c := defaults()
-	c.src = source{file: name, data: data, pos: d.pos}
+	src := &source{file: name, data: data, pos: d.pos}
+	c.src = func() *source { return src }
 	if root == nil || root.kind == nullKind {
 		if len(d.problems) == 0 {
 			d.fail(&node{line: 1, col: 1}, "", msg("the file is empty"), msg("start with the output of multihead init"))
@@ -80,7 +81,7 @@ func Parse(name string, data []byte, opts ...Option) (*Cluster, Problems, error)
 	d.warnLater()
 	c.complete()
 	d.problems = append(d.problems, validate(c, d)...)
-	c.src.secrets = d.secrets
+	c.source().secrets = d.secrets
 	d.problems.sort()
 	if len(d.problems.Errors()) > 0 {
 		return nil, d.problems, &InvalidError{d.problems}

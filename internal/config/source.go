@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 )
@@ -9,18 +8,20 @@ import (
 // source is where a Cluster came from.
 type source struct {
 	file string
-	data fileText
+	data []byte
 	pos  map[string]Position // by path
 	// secrets is every password of the file and where it stands.
 	secrets []placedSecret
 }
 
-// fileText is the text of a file. It holds the file's secrets, so printing it
-// prints its length only.
-type fileText []byte
-
-// Format prints the length for every verb.
-func (t fileText) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "(%d bytes)", len(t)) }
+// source returns where the cluster came from: nowhere, for one that was made
+// by hand.
+func (c *Cluster) source() *source {
+	if c.src == nil {
+		return &source{}
+	}
+	return c.src()
+}
 
 func indexPath(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
@@ -29,12 +30,12 @@ func indexPath(path string, i int) string { return path + "[" + strconv.Itoa(i) 
 // place of the nearest part around it, and at least the start of the file.
 func (c *Cluster) Pos(path string) Position {
 	for {
-		if p, ok := c.src.pos[path]; ok {
+		if p, ok := c.source().pos[path]; ok {
 			return p
 		}
 		i := strings.LastIndexAny(path, ".[")
 		if i < 0 && path == "" {
-			return Position{File: c.src.file, Line: 1, Col: 1}
+			return Position{File: c.source().file, Line: 1, Col: 1}
 		}
 		path = path[:max(i, 0)]
 	}
@@ -42,13 +43,13 @@ func (c *Cluster) Pos(path string) Position {
 
 // Has reports whether the file itself sets the key at path.
 func (c *Cluster) Has(path string) bool {
-	_, ok := c.src.pos[path]
+	_, ok := c.source().pos[path]
 	return ok
 }
 
 // File returns the path the cluster was loaded from.
-func (c *Cluster) File() string { return c.src.file }
+func (c *Cluster) File() string { return c.source().file }
 
 // Source returns the bytes of the file as they were read. They hold the
 // file's secrets.
-func (c *Cluster) Source() []byte { return c.src.data }
+func (c *Cluster) Source() []byte { return c.source().data }

@@ -115,7 +115,7 @@ func readableByOthers(c *Cluster, secrets []placedSecret, mode fs.FileMode) (Pro
 			return Problem{
 				Severity: Warning, Pos: c.Pos(s.path), Path: s.path,
 				What: msg("the file holds passwords and its mode %s lets other users read them", fmt.Sprintf("%04o", mode.Perm())),
-				Fix:  msg("chmod 600 %s, or write ${NAME} and export NAME", c.src.file),
+				Fix:  msg("chmod 600 %s, or write ${NAME} and export NAME", c.source().file),
 			}, true
 		}
 	}

@@ -97,9 +97,9 @@ func fmtDuration(d, unit time.Duration) string {
 // Section is a part of the file whose inside is not typed yet: true or false,
 // or settings of any form.
 type Section struct {
-	Set     bool // whether the file has it
-	Enabled bool // true, or settings whose enabled is not false
-	value   *node
+	Set     bool         // whether the file has it
+	Enabled bool         // true, or settings whose enabled is not false
+	value   func() *node // a function, so that fmt cannot print the secrets in it
 }
 
 // Rest collects the keys of a section beyond the typed ones, because the

@@ -272,7 +272,7 @@ func (e *encoder) encodeValue(v any) (*node, bool) {
 		if x.value == nil {
 			return &node{kind: nullKind}, true
 		}
-		return e.mask(x.value, false), true
+		return e.mask(x.value(), false), true
 	}
 	return nil, false
 }
