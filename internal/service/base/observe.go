@@ -123,7 +123,7 @@ func (s *State) observe(ctx context.Context, l *look) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	_, l.hostsEdited, l.hostsErr = mergeHosts(old, entries(s.cluster))
+	_, l.hostsEdited, l.hostsErr = mergeHosts(old, entries(s.cluster, l.name))
 	if err := l.observeClock(ctx); err != nil {
 		return err
 	}
@@ -219,8 +219,9 @@ func systemName(osRelease []byte) string {
 }
 
 // entries is our block of /etc/hosts: every host by its short name first, for
-// that is the name Slurm and Gluster know it by.
-func entries(c *config.Cluster) []entry {
+// that is the name Slurm and Gluster know it by, and last what this host is to
+// ask for accounting.
+func entries(c *config.Cluster, hostname string) []entry {
 	var out []entry
 	for _, h := range c.AllHosts() {
 		e := entry{h.Address, []string{h.Hostname}}
@@ -228,6 +229,9 @@ func entries(c *config.Cluster) []entry {
 			e.names = append(e.names, h.Hostname+"."+c.Info.Domain)
 		}
 		out = append(out, e)
+	}
+	if a := c.SlurmDBDFor(hostname); a.IsValid() {
+		out = append(out, entry{a, []string{config.SlurmDBDHere}})
 	}
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
+	"net/netip"
 	"path"
 	"slices"
 	"sort"
@@ -55,6 +56,7 @@ type confData struct {
 	State, Spool, Logs string
 	ReturnToService    int
 	Scheduler          config.Scheduler
+	DefMemPerCPU       int // MiB; 0 leaves it out
 	Cgroups            bool
 	GatherType         string
 	GatherFreq         int
@@ -68,10 +70,28 @@ type confData struct {
 	Nodes, Partitions  []string
 }
 
-// accounts says whether jobs are accounted at all: that needs a database.
+// accounts says whether jobs are accounted at all: that needs a database, or a
+// slurmdbd of the site's own.
 func accounts(c *config.Cluster) bool {
 	a := c.Slurm.Accounting
-	return a.Enabled && a.StorageType != "accounting_storage/none" && len(c.HeadsWith(config.MariaDB)) > 0
+	return a.Enabled && a.StorageType != "accounting_storage/none" && (external(c) || len(c.HeadsWith(config.MariaDB)) > 0)
+}
+
+// runsDBD says whether the controllers run slurmdbd.
+func runsDBD(c *config.Cluster) bool { return accounts(c) && !external(c) }
+
+// external says whether the file names a slurmdbd that is none of the heads'.
+func external(c *config.Cluster) bool {
+	h := c.Slurm.Accounting.StorageHost
+	if a, err := netip.ParseAddr(h); h == "" || h == "localhost" || err == nil && a.IsLoopback() {
+		return false
+	}
+	for _, head := range c.Nodes.Controllers {
+		if h == head.Hostname || h == head.Address.String() {
+			return false
+		}
+	}
+	return h != c.Network.VIP.Address.String()
 }
 
 // slurmConf renders slurm.conf.
@@ -82,17 +102,24 @@ func slurmConf(c *config.Cluster, f found) ([]byte, error) {
 		State: c.Slurm.StateSaveLocation, Spool: c.Slurm.SpoolPath, Logs: c.Slurm.LogPath,
 		ReturnToService: c.Slurm.Scheduler.ReturnToService, Scheduler: c.Slurm.Scheduler,
 		Cgroups: f.cgroups, GatherType: gatherType(a.GatherType, f.cgroups), GatherFreq: a.GatherFreq,
-		Accounting: accounts(c), StorageHost: a.StorageHost, StoragePort: a.StoragePort, Enforce: a.Enforce,
+		Accounting: accounts(c), StoragePort: a.StoragePort, Enforce: a.Enforce,
 		Rest:      append(rest(a.Rest), rest(c.Slurm.Scheduler.Rest)...),
 		GresTypes: gresTypes(c),
 	}
-	d.StorageBackup = storageBackup(c)
+	d.StorageHost, d.StorageBackup = storageHosts(c)
 	for _, n := range c.AllComputes() {
 		hw := n.Hardware
 		if h, ok := f.hardware[n.Hostname]; ok {
 			hw = fill(hw, h)
 		}
 		d.Nodes = append(d.Nodes, nodeLine(n, hw))
+		if share := hw.MemoryMB / max(hw.CPUs, 1); share > 0 && (d.DefMemPerCPU == 0 || share < d.DefMemPerCPU) {
+			d.DefMemPerCPU = share
+		}
+	}
+	if !strings.Contains(strings.ToLower(d.Scheduler.SelectParameters.String()), "memory") ||
+		slices.ContainsFunc(d.Rest, func(r string) bool { return strings.HasPrefix(r, "DefMemPer") }) {
+		d.DefMemPerCPU = 0
 	}
 	for _, p := range c.Slurm.Partitions {
 		d.Partitions = append(d.Partitions, partitionLine(p))
@@ -103,17 +130,21 @@ func slurmConf(c *config.Cluster, f found) ([]byte, error) {
 	return render("slurm.conf.tmpl", d)
 }
 
-// storageBackup is where accounting is asked for when the own host has no
-// slurmdbd: by compute nodes always. The virtual address is on a healthy head;
-// without one it is the first head.
-func storageBackup(c *config.Cluster) string {
-	if len(c.HeadsWith(config.Keepalived)) > 0 {
-		return c.Network.VIP.Address.String()
+// storageHosts is where accounting is asked for, and where else when that does
+// not answer: on the virtual address, which is with a healthy head, or without
+// one on the second controller.
+func storageHosts(c *config.Cluster) (host, backup string) {
+	if external(c) {
+		return c.Slurm.Accounting.StorageHost, ""
 	}
-	if heads := c.SlurmControllers(); len(heads) > 0 && len(c.AllComputes()) > 0 {
-		return heads[0].Address.String()
+	controllers := c.SlurmControllers()
+	switch {
+	case len(c.HeadsWith(config.Keepalived)) > 0:
+		backup = c.Network.VIP.Address.String()
+	case len(controllers) > 1:
+		backup = controllers[1].Address.String()
 	}
-	return ""
+	return config.SlurmDBDHere, backup
 }
 
 // gatherType is how the use of running jobs is measured. The cgroup plugin

@@ -22,7 +22,7 @@ func (s *State) decide(intent service.Intent) (service.Decision, error) {
 			"%d controllers, and %s is not on storage that all of them see: a backup would take over without the jobs",
 			len(s.cluster.SlurmControllers()), s.cluster.Slurm.StateSaveLocation)
 	}
-	if accounts(s.cluster) {
+	if runsDBD(s.cluster) {
 		if _, _, ok := dbAccount(s.cluster); !ok {
 			return service.Decision{}, refusal("Add it to database.mariadb.databases with user and password, or set slurm_config.accounting.enabled: false.",
 				"accounting is on and no account is given for the database %s", s.cluster.Slurm.Accounting.StorageLoc)

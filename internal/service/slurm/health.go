@@ -37,7 +37,7 @@ func (s *State) Health() service.Health {
 	if len(backups) > 0 {
 		parts = append(parts, "backup "+strings.Join(backups, ", "))
 	}
-	if accounts(s.cluster) {
+	if runsDBD(s.cluster) {
 		parts = append(parts, fmt.Sprintf("slurmdbd %d/%d", dbd, len(s.cluster.SlurmControllers())))
 	}
 	if c := s.cluWide.nodes; c != nil {
@@ -82,7 +82,7 @@ func (s *State) headHealth(h head, active bool) service.NodeHealth {
 		n.Role, n.Facts = "", nil
 	case h.listens == service.Unsure:
 		n.State, n.Reason = service.Unknown, "slurmctld runs and does not answer"
-	case accounts(s.cluster) && h.dbd != service.Yes:
+	case runsDBD(s.cluster) && h.dbd != service.Yes:
 		n.State, n.Reason = service.Degraded, "slurmdbd does not answer ("+h.units[dbdUnit]+"); what it would have stored is kept and stored later"
 	}
 	return n

@@ -165,7 +165,7 @@ func (h *head) observe(ctx context.Context, c *config.Cluster) {
 	}
 	h.conf = conf
 	h.listens = answers(ctx, h.reader, h.units[ctldUnit], ctldPort)
-	h.dbd = answers(ctx, h.reader, h.units[dbdUnit], strconv.Itoa(c.Slurm.Accounting.StoragePort))
+	h.dbd = answers(ctx, h.reader, h.units[dbdUnit], c.Slurm.Accounting.StoragePort)
 	h.state = lookState(ctx, h.reader, c.Slurm.StateSaveLocation)
 	if old := settings(conf)["statesavelocation"]; old != "" && path.Clean(old) != path.Clean(c.Slurm.StateSaveLocation) {
 		h.oldState = lookState(ctx, h.reader, old)
@@ -174,11 +174,11 @@ func (h *head) observe(ctx context.Context, c *config.Cluster) {
 
 // answers says whether a daemon takes connections. One that systemd says does
 // not run does not; one that runs and cannot be asked is unknown.
-func answers(ctx context.Context, r host.Reader, state, port string) service.Answer {
+func answers(ctx context.Context, r host.Reader, state string, port int) service.Answer {
 	if !running(state) {
 		return service.No
 	}
-	conn, err := r.Dial(ctx, "tcp", "127.0.0.1:"+port)
+	conn, err := r.Dial(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(port))
 	switch {
 	case err == nil:
 		_ = conn.Close()
@@ -205,7 +205,9 @@ func lookState(ctx context.Context, r host.Reader, dir string) stateDir {
 		d.why = err.Error()
 		return d
 	}
-	d.data, d.cluster = service.Yes, strings.TrimSpace(string(name))
+	// From 24.05 on a number follows: "hpc|1163".
+	cluster, _, _ := strings.Cut(string(name), "|")
+	d.data, d.cluster = service.Yes, strings.TrimSpace(cluster)
 	if data, err := r.ReadFile(ctx, path.Join(dir, "heartbeat")); err == nil {
 		if b, err := parseHeartbeat(data); err == nil {
 			d.beat = &b

@@ -39,6 +39,7 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		}
 	}
 	prepare := plan.Stage{Name: "prepare"}
+	storage := plan.Stage{Name: "state and accounting"}
 	begin := plan.Stage{Name: "first controller"}
 	rest := plan.Stage{Name: "other controllers and nodes"}
 	verify := plan.Stage{Name: "verify"}
@@ -46,7 +47,7 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		if !h.reached || slices.Contains(d.Skipped, h.name) {
 			continue
 		}
-		steps, err := s.prepareHead(h, f)
+		steps, err := s.prepareHead(h, f, first)
 		if err != nil {
 			return ph, err
 		}
@@ -54,13 +55,24 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		if !h.controller {
 			continue
 		}
-		if h.name == first {
-			begin.Steps = s.startFirst(h)
-			verify.Steps = append(verify.Steps, s.verifyCluster(h, intent)...)
-		} else {
-			rest.Steps = append(rest.Steps, s.startOther(h)...)
+		standby := h.name != first
+		controller := s.controllerSteps(h, standby)
+		if standby {
+			// The tables are made by one slurmdbd; then the others start
+			// beside the first controller.
+			begin.Steps = append(begin.Steps, s.accountingSteps(h)...)
+			rest.Steps = append(rest.Steps, s.storageSteps(h, false)...)
+			rest.Steps = append(rest.Steps, controller...)
+			rest.Steps = append(rest.Steps, step(h.name, "ctld.serves", awaitPort("slurmctld on "+h.name+" stands by", ctldPort)))
+			continue
 		}
-		verify.Steps = append(verify.Steps, step(h.name, "ping", awaitPing(s.pingable(d)...)))
+		storage.Steps = append(s.storageSteps(h, true), s.accountingSteps(h)...)
+		begin.Steps = append(begin.Steps, controller...)
+		begin.Steps = append(begin.Steps, step(h.name, "ctld.serves", s.awaitInCharge(h)))
+		verify.Steps = append(verify.Steps, step(h.name, "nodes", s.awaitNodes(intent)))
+		if accounts(s.cluster) {
+			verify.Steps = append(verify.Steps, step(h.name, "registered", registered(clusterName(s.cluster))))
+		}
 	}
 	for _, n := range s.nodes {
 		if !n.reached || !intent.Includes(n.name) {
@@ -69,7 +81,7 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		prepare.Steps = append(prepare.Steps, s.prepareNode(n)...)
 		rest.Steps = append(rest.Steps, step(n.name, "node", plan.Running(nodeUnit, dropIn(nodeUnit))))
 	}
-	ph.Stages = []plan.Stage{prepare, begin, rest, verify}
+	ph.Stages = []plan.Stage{prepare, storage, begin, rest, verify}
 	return ph, nil
 }
 
@@ -133,14 +145,14 @@ func (s *State) notes(d service.Decision) []string {
 }
 
 // prepareHead puts packages and files in place and starts nothing.
-func (s *State) prepareHead(h head, f files) ([]plan.Step, error) {
+func (s *State) prepareHead(h head, f files, first string) ([]plan.Step, error) {
 	c, user := s.cluster, s.cluster.Users.SlurmUser
 	var out []plan.Step
 	add := func(id string, a plan.Action) { out = append(out, step(h.name, id, a)) }
 	names := slices.Clone(h.pkg.client)
 	if h.controller {
 		names = append(names, h.pkg.ctld...)
-		if accounts(c) {
+		if runsDBD(c) {
 			names = append(names, h.pkg.dbd...)
 		}
 	}
@@ -148,7 +160,12 @@ func (s *State) prepareHead(h head, f files) ([]plan.Step, error) {
 	add("logs", plan.Dir{Path: c.Slurm.LogPath, Attr: host.Attr{Owner: user, Group: user}})
 	public := host.Attr{Mode: 0o644}
 	write := func(name string, data []byte, attr host.Attr, secret bool) {
-		add(name, plan.File{Path: path.Join(c.Slurm.ConfigPath, name), Data: data, Attr: attr, Secret: secret})
+		file := plan.File{Path: path.Join(c.Slurm.ConfigPath, name), Data: data, Attr: attr, Secret: secret}
+		if h.controller && !secret && running(h.units[ctldUnit]) {
+			add(name, conf{file, load{confs: s.confs(), restart: h.name != first}})
+		} else {
+			add(name, file)
+		}
 		if path.Clean(c.Slurm.ConfigPath) != confDir {
 			add(name+".link", plan.Link{Path: path.Join(confDir, name), Target: path.Join(c.Slurm.ConfigPath, name)})
 		}
@@ -161,7 +178,7 @@ func (s *State) prepareHead(h head, f files) ([]plan.Step, error) {
 	}
 	mount, _ := shared(c)
 	add("ctld.unit", plan.File{Path: dropIn(ctldUnit), Data: ctldDropIn(mount, c.Slurm.StateSaveLocation), Attr: public})
-	if accounts(c) {
+	if runsDBD(c) {
 		data, err := dbdConf(c, h.name)
 		if err != nil {
 			return nil, err
@@ -180,7 +197,7 @@ func (s *State) prepareNode(n node) []plan.Step {
 	add := func(id string, a plan.Action) { out = append(out, step(n.name, "node."+id, a)) }
 	add("packages", plan.Packages{Names: append(slices.Clone(n.pkg.node), n.pkg.client...)})
 	add("logs", plan.Dir{Path: c.Slurm.LogPath, Attr: host.Attr{Owner: c.Users.SlurmUser, Group: c.Users.SlurmUser}})
-	add("spool", plan.Dir{Path: c.Slurm.SpoolPath})
+	add("spool", ownDir{dir: c.Slurm.SpoolPath, aside: c.Slurm.SpoolPath + ".multihead-" + s.stamp()})
 	if n.ownConf {
 		from := path.Join(confDir, "slurm.conf")
 		add("aside", plan.Aside{Path: from, To: from + ".multihead-" + s.stamp()})
@@ -195,24 +212,14 @@ func (s *State) prepareNode(n node) []plan.Step {
 
 func (s *State) stamp() string { return s.now.UTC().Format("20060102T150405Z") }
 
-// startFirst starts accounting and the controller that the others wait for:
-// on a new cluster slurmdbd makes the tables here, and the state is begun.
-func (s *State) startFirst(h head) []plan.Step {
-	out := s.storageSteps(h, true)
-	out = append(out, s.accountingSteps(h)...)
-	return append(out,
-		step(h.name, "ctld", plan.Running(ctldUnit, dropIn(ctldUnit))),
-		step(h.name, "ctld.load", load{confs: s.confs()}),
-		step(h.name, "ctld.serves", s.awaitInCharge(h)))
-}
-
-// startOther starts a controller that stands by.
-func (s *State) startOther(h head) []plan.Step {
-	out := s.storageSteps(h, false)
-	out = append(out, s.accountingSteps(h)...)
-	return append(out,
-		step(h.name, "ctld", plan.Running(ctldUnit, dropIn(ctldUnit))),
-		step(h.name, "ctld.load", load{confs: s.confs(), restart: true}))
+// controllerSteps start slurmctld, or make one that runs read its files again;
+// one that starts reads them anyway.
+func (s *State) controllerSteps(h head, standby bool) []plan.Step {
+	out := []plan.Step{step(h.name, "ctld", plan.Running(ctldUnit, dropIn(ctldUnit)))}
+	if running(h.units[ctldUnit]) {
+		out = append(out, step(h.name, "ctld.load", load{confs: s.confs(), restart: standby}))
+	}
+	return out
 }
 
 func (s *State) confs() []string {
@@ -233,7 +240,8 @@ func (s *State) storageSteps(h head, make bool) []plan.Step {
 	if make {
 		user, dir := s.cluster.Users.SlurmUser, s.cluster.Slurm.StateSaveLocation
 		out = append(out,
-			step(h.name, "state", stateDirectory{dir: dir, cluster: clusterName(s.cluster), user: user, aside: dir + ".multihead-" + s.stamp()}),
+			step(h.name, "state", ownDir{dir: dir, cluster: clusterName(s.cluster), aside: dir + ".multihead-" + s.stamp(),
+				attr: host.Attr{Mode: 0o750, Owner: user, Group: user}}),
 			step(h.name, "marker", plan.File{Path: path.Join(dir, marker), Attr: host.Attr{Mode: 0o644, Owner: user, Group: user},
 				Data: []byte("slurmctld starts only where this file is: the state of the cluster " + clusterName(s.cluster) + " lies here.\n")}))
 	}
@@ -241,39 +249,13 @@ func (s *State) storageSteps(h head, make bool) []plan.Step {
 }
 
 func (s *State) accountingSteps(h head) []plan.Step {
-	if !accounts(s.cluster) {
+	if !runsDBD(s.cluster) {
 		return nil
 	}
 	return []plan.Step{
 		step(h.name, "dbd", plan.Running(dbdUnit, path.Join(s.cluster.Slurm.ConfigPath, "slurmdbd.conf"), dropIn(dbdUnit))),
 		step(h.name, "dbd.serves", awaitPort("slurmdbd reaches its database and takes connections", s.cluster.Slurm.Accounting.StoragePort)),
 	}
-}
-
-// pingable is the controllers that have to answer in the end.
-func (s *State) pingable(d service.Decision) []string {
-	var out []string
-	for _, h := range s.heads {
-		if h.controller && h.reached && !slices.Contains(d.Skipped, h.name) {
-			out = append(out, h.name)
-		}
-	}
-	return out
-}
-
-// verifyCluster asks the controller in charge for what it sees.
-func (s *State) verifyCluster(h head, intent service.Intent) []plan.Step {
-	var names []string
-	for _, n := range s.nodes {
-		if n.reached && intent.Includes(n.name) {
-			names = append(names, n.name)
-		}
-	}
-	out := []plan.Step{step(h.name, "nodes", awaitNodes(names))}
-	if accounts(s.cluster) {
-		out = append(out, step(h.name, "accounted", awaitAccounted(clusterName(s.cluster))))
-	}
-	return out
 }
 
 // Stop stops the backups, then the controller in charge, then accounting. The

@@ -34,7 +34,7 @@ const (
 	dbdUnit  = "slurmdbd.service"
 	nodeUnit = "slurmd.service"
 
-	ctldPort = "6817"
+	ctldPort = 6817
 
 	dropInDir  = "/etc/systemd/system/"
 	dropInFile = ".d/multihead.conf"

@@ -92,14 +92,16 @@ func awaitPing(names ...string) plan.Await {
 
 // awaitInCharge waits until the head's controller serves. Of several it has to
 // have written its heartbeat as well: the others, started before that, would
-// wait for half a minute.
+// wait for half a minute. (scontrol ping would ask all of them, and each that
+// is not up yet costs it seconds.)
 func (s *State) awaitInCharge(h head) plan.Await {
 	beats := len(s.cluster.SlurmControllers()) > 1
 	dir := s.cluster.Slurm.StateSaveLocation
+	listens := awaitPort("", ctldPort)
 	return plan.Await{
 		What: "slurmctld on " + h.name + " serves",
 		Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
-			ok, state, err := awaitPing(h.name).Until(ctx, r)
+			ok, state, err := listens.Until(ctx, r)
 			if !ok || err != nil || !beats {
 				return ok, state, err
 			}
@@ -116,16 +118,21 @@ func (s *State) awaitInCharge(h head) plan.Await {
 	}
 }
 
-// awaitNodes waits until the nodes named have registered.
-func awaitNodes(names []string) plan.Await {
+// awaitNodes waits until the nodes of the plan have registered.
+func (s *State) awaitNodes(intent service.Intent) plan.Await {
+	var names []string
+	for _, n := range s.nodes {
+		if n.reached && intent.Includes(n.name) {
+			names = append(names, n.name)
+		}
+	}
 	return plan.Await{
 		What:    fmt.Sprintf("%d compute nodes have registered", len(names)),
 		Timeout: 90 * time.Second,
 		Every:   500 * time.Millisecond,
 		Until: func(ctx context.Context, h host.Reader) (bool, string, error) {
-			if len(names) == 0 {
-				return true, "", nil
-			}
+			// Asked also where there is nothing to wait for: an answer is
+			// the proof that the controller serves.
 			out, err := h.Query(ctx, "sinfo", "--Node", "--noheader", "--format=%N %T")
 			if err != nil {
 				return false, "", err
@@ -157,79 +164,106 @@ func unregistered(sinfo string, names []string) []string {
 	return out
 }
 
-// awaitAccounted waits until the database knows the cluster: the controller
-// registers it when it first reaches slurmdbd.
-func awaitAccounted(cluster string) plan.Await {
-	return plan.Await{
-		What: "the cluster " + cluster + " is known to accounting",
-		Until: func(ctx context.Context, h host.Reader) (bool, string, error) {
-			out, err := h.Query(ctx, "sacctmgr", "-nP", "show", "cluster", "format=cluster,controlhost")
-			if err != nil {
-				return false, "", err
+// registered makes the database know where the cluster's controller is.
+//
+// slurmctld registers when it first reaches slurmdbd. On a state directory that
+// is new it then closes that connection, and slurmdbd takes the end of a
+// connection for the end of the controller and forgets its address: from then
+// on nothing that sacctmgr changes reaches it. Reading its configuration again
+// makes it register once more.
+func registered(cluster string) plan.Action {
+	is := func(ctx context.Context, h host.Reader) (bool, string, error) {
+		out, err := h.Query(ctx, "sacctmgr", "-nP", "show", "cluster", "format=cluster,controlhost")
+		if err != nil {
+			return false, "", err
+		}
+		for line := range strings.Lines(out) {
+			name, control, _ := strings.Cut(strings.TrimSpace(line), "|")
+			if name == cluster {
+				return control != "", "its controller has not registered", nil
 			}
-			for line := range strings.Lines(out) {
-				name, control, _ := strings.Cut(strings.TrimSpace(line), "|")
-				if name == cluster {
-					// Without a host the controller has not registered.
-					return control != "", "its controller has not registered", nil
-				}
+		}
+		return false, "it is not in the database", nil
+	}
+	return plan.Func{
+		What: "register the controller of " + cluster + " with accounting",
+		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
+			ok, _, err := is(ctx, h)
+			return ok, err
+		},
+		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+			if _, err := h.Run(ctx, host.Command("scontrol", "reconfigure")); err != nil {
+				return nil, err
 			}
-			return false, "it is not in the database", nil
+			return plan.Await{What: "the controller of " + cluster + " is registered", Until: is, Timeout: 30 * time.Second}.Do(ctx, h)
 		},
 	}
 }
 
-// stateDirectory makes StateSaveLocation, and makes sure that it is not
-// another cluster's.
-type stateDirectory struct {
-	dir, cluster, user string
-	aside              string // where an undo puts what was formed in it meanwhile
+// ownDir makes a directory that a daemon keeps its state in. Where it is
+// StateSaveLocation, it makes sure that it is not another cluster's.
+type ownDir struct {
+	dir     string
+	attr    host.Attr
+	cluster string // of StateSaveLocation; empty for another directory
+	aside   string // where an undo puts what was begun in it meanwhile
 }
 
-func (s stateDirectory) String() string { return "make the state directory " + s.dir }
-
-func (s stateDirectory) attr() host.Attr {
-	return host.Attr{Mode: 0o750, Owner: s.user, Group: s.user}
-}
+func (s ownDir) String() string { return "make directory " + s.dir }
 
 // Done says whether it is there with its owner, and holds nothing or the
 // state of this cluster.
-func (s stateDirectory) Done(ctx context.Context, h host.Reader) (bool, error) {
-	d := lookState(ctx, h, s.dir)
-	switch {
-	case d.data == service.Unsure:
-		return false, fmt.Errorf("%s: %s: %s", h.Name(), s.dir, d.why)
-	case d.data == service.Yes && !strings.EqualFold(d.cluster, s.cluster):
-		return false, fmt.Errorf("%s: %s holds the state of the cluster %s, not of %s; it is not touched", h.Name(), s.dir, d.cluster, s.cluster)
+func (s ownDir) Done(ctx context.Context, h host.Reader) (bool, error) {
+	if s.cluster != "" {
+		d := lookState(ctx, h, s.dir)
+		switch {
+		case d.data == service.Unsure:
+			return false, fmt.Errorf("%s: %s: %s", h.Name(), s.dir, d.why)
+		case d.data == service.Yes && !strings.EqualFold(d.cluster, s.cluster):
+			return false, fmt.Errorf("%s: %s holds the state of the cluster %s, not of %s; it is not touched", h.Name(), s.dir, d.cluster, s.cluster)
+		}
 	}
-	return plan.Dir{Path: s.dir, Attr: s.attr()}.Done(ctx, h)
+	return plan.Dir{Path: s.dir, Attr: s.attr}.Done(ctx, h)
 }
 
-// Do makes it. The undo moves what a controller has begun in an empty
-// directory aside, and leaves alone what was there before.
-func (s stateDirectory) Do(ctx context.Context, h host.Host) (plan.Action, error) {
+// Do makes it. The undo moves what a daemon has begun in an empty directory
+// aside, and leaves alone what was there before.
+func (s ownDir) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 	entries, err := h.ReadDir(ctx, s.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	there := err == nil
-	undo, err := plan.Dir{Path: s.dir, Attr: s.attr()}.Do(ctx, h)
+	undo, err := plan.Dir{Path: s.dir, Attr: s.attr}.Do(ctx, h)
 	if len(entries) > 0 {
 		return undo, err
 	}
-	return plan.Both(undo, plan.Func{
-		What: "keep what slurmctld began in " + s.dir + " aside",
+	return plan.Func{
+		What: "keep what was begun in " + s.dir + " aside",
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
 			begun, err := h.ReadDir(ctx, s.dir)
-			if err != nil || len(begun) == 0 {
+			if err != nil {
 				return nil, err
 			}
-			if _, err := (plan.Aside{Path: s.dir, To: s.aside}).Do(ctx, h); err != nil || !there {
-				return nil, err
+			if len(begun) > 0 {
+				if _, err := (plan.Aside{Path: s.dir, To: s.aside}).Do(ctx, h); err != nil || !there {
+					return nil, err
+				}
+				if err := h.Mkdir(ctx, s.dir, s.attr); err != nil {
+					return nil, err
+				}
 			}
-			return nil, h.Mkdir(ctx, s.dir, s.attr())
+			if undo == nil {
+				return nil, nil
+			}
+			return undo.Do(ctx, h)
 		},
-	}), err
+	}, err
+}
+
+// Preview counts it as an addition.
+func (s ownDir) Preview(ctx context.Context, h host.Reader) (plan.Preview, error) {
+	return plan.Dir{Path: s.dir, Attr: s.attr}.Preview(ctx, h)
 }
 
 // load makes a running slurmctld take files that are newer than what it has
@@ -299,18 +333,30 @@ func (l load) Done(ctx context.Context, h host.Reader) (bool, error) {
 	return true, nil
 }
 
-// Do makes it read them. The undo makes it read again what lies there then.
-func (l load) Do(ctx context.Context, h host.Host) (plan.Action, error) {
-	again := plan.Func{What: l.String(), Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-		return nil, l.now(ctx, h)
+// Do makes it read them. What takes it back is the undo of the files: it has to
+// come after them.
+func (l load) Do(ctx context.Context, h host.Host) (plan.Action, error) { return nil, l.now(ctx, h) }
+
+// conf is a file of a slurmctld that runs. Its undo makes the daemon read the
+// old content again, once it is back.
+type conf struct {
+	plan.File
+	load load
+}
+
+// Do writes it.
+func (c conf) Do(ctx context.Context, h host.Host) (plan.Action, error) {
+	undo, err := c.File.Do(ctx, h)
+	again := plan.Func{What: c.load.String(), Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+		return nil, c.load.now(ctx, h)
 	}}
-	return again, l.now(ctx, h)
+	return plan.Both(again, undo), err
 }
 
 func (l load) now(ctx context.Context, h host.Host) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	version, err := h.Query(ctx, "scontrol", "--version")
+	version, err := h.Query(ctx, "scontrol", "version")
 	if err != nil {
 		return err
 	}
