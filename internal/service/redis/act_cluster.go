@@ -21,9 +21,14 @@ const meshLimit = 30 * time.Second
 // meet makes a head's servers and all others know each other. Every server
 // greets every other by itself: waiting for gossip to spread the news would
 // take a second or two.
-func meet(local []instance, all []instance, password config.Secret) plan.Action {
+//
+// The way back makes the others forget them; it is for nodes that are taken
+// down again, data and all. From Redis 7.2 on nodes pass on for a minute whom
+// to forget, so that one that keeps its identity could not come back in that
+// time: stays says that the nodes stay nodes, whatever happens after.
+func meet(local []instance, all []instance, stays bool, password config.Secret) plan.Action {
 	return plan.Func{
-		What: fmt.Sprintf("introduce %s to the other %d servers of the cluster", ports(local), len(all)-1),
+		What: fmt.Sprintf("introduce %s to all %d servers of the cluster", ports(local), len(all)),
 		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
 			for _, i := range local {
 				ok, err := onServer(ctx, h, i, password, func(c *conn) (bool, error) {
@@ -41,7 +46,11 @@ func meet(local []instance, all []instance, password config.Secret) plan.Action 
 			for _, i := range local {
 				g.Go(func() error { return greet(ctx, h, i, all, password) })
 			}
-			return forgetAll(local, all, password), g.Wait()
+			err := g.Wait()
+			if stays {
+				return nil, err
+			}
+			return forgetAll(local, all, password), err
 		},
 	}
 }
@@ -132,8 +141,8 @@ func forgetAll(local, all []instance, password config.Secret) plan.Action {
 					return nil, err
 				}
 				me, _ := myself(nodes)
-				if me.Slots.count() > 0 && len(nodes) > 1 && elsewhere(nodes, local) {
-					return nil, fmt.Errorf("%s serves %d slots of a cluster that others serve too: it stays in it", i, me.Slots.count())
+				if me.Slots.count() > 0 || len(me.Open) > 0 {
+					return nil, fmt.Errorf("%s serves %d slots: it stays in the cluster", i, me.Slots.count())
 				}
 				ids = append(ids, me.ID)
 			}
@@ -153,20 +162,6 @@ func forgetAll(local, all []instance, password config.Secret) plan.Action {
 			return nil, nil
 		},
 	}
-}
-
-// elsewhere says whether a node of another head serves slots.
-func elsewhere(nodes []clusterNode, local []instance) bool {
-	for _, n := range nodes {
-		mine := false
-		for _, i := range local {
-			mine = mine || n.Addr == i.addr()
-		}
-		if !mine && n.Slots.count() > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 func isOneOf(i instance, list []instance) bool {
@@ -196,7 +191,7 @@ func takeSlots(i instance, ranges []slotRange, all []instance, password config.S
 		return out
 	}
 	return plan.Func{
-		What: fmt.Sprintf("serve %d slots on %s", wanted.count(), i),
+		What: fmt.Sprintf("serve %d slots on port %d", wanted.count(), i.Port),
 		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
 			return onServer(ctx, h, i, password, func(c *conn) (bool, error) {
 				nodes, err := c.nodes()
@@ -223,7 +218,29 @@ func takeSlots(i instance, ranges []slotRange, all []instance, password config.S
 					take = append(take, s)
 				}
 			}
-			return nil, addSlots(c, take)
+			return giveBack(i, take, password), addSlots(c, take)
+		},
+	}
+}
+
+// giveBack is the way back from takeSlots, as long as there are no keys.
+func giveBack(i instance, slots []int, password config.Secret) plan.Action {
+	return plan.Func{
+		What: fmt.Sprintf("port %d serves %d slots less", i.Port, len(slots)),
+		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+			c, err := reach(ctx, h, i, password.Reveal())
+			if err != nil {
+				return nil, err
+			}
+			defer c.close()
+			v, err := c.do("DBSIZE")
+			if err != nil {
+				return nil, err
+			}
+			if v != int64(0) {
+				return nil, fmt.Errorf("%s has keys: it goes on serving them", i)
+			}
+			return nil, rangeCommand(c, "DELSLOTSRANGE", slots)
 		},
 	}
 }
@@ -260,11 +277,13 @@ func ownedAnywhere(ctx context.Context, h host.Reader, all []instance, password 
 	return out, err
 }
 
-func addSlots(c *conn, slots []int) error {
+func addSlots(c *conn, slots []int) error { return rangeCommand(c, "ADDSLOTSRANGE", slots) }
+
+func rangeCommand(c *conn, name string, slots []int) error {
 	if len(slots) == 0 {
 		return nil
 	}
-	cmd := []string{"CLUSTER", "ADDSLOTSRANGE"}
+	cmd := []string{"CLUSTER", name}
 	for _, r := range rangesOf(slots) {
 		cmd = append(cmd, strconv.Itoa(r.From), strconv.Itoa(r.To))
 	}
@@ -275,7 +294,7 @@ func addSlots(c *conn, slots []int) error {
 // copyOf makes a server a copy of a master.
 func copyOf(i instance, master string, masterName string, password config.Secret) plan.Action {
 	return plan.Func{
-		What: fmt.Sprintf("%s keeps a copy of %s", i, masterName),
+		What: fmt.Sprintf("port %d keeps a copy of %s", i.Port, masterName),
 		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
 			return onServer(ctx, h, i, password, func(c *conn) (bool, error) {
 				nodes, err := c.nodes()
@@ -322,7 +341,7 @@ func masterOf(nodes []clusterNode) string {
 // knows nobody; later the nodes settle it themselves.
 func epoch(i instance, n int, password config.Secret) plan.Action {
 	return plan.Func{
-		What: fmt.Sprintf("give %s the configuration epoch %d", i, n),
+		What: fmt.Sprintf("give port %d the configuration epoch %d", i.Port, n),
 		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
 			return onServer(ctx, h, i, password, func(c *conn) (bool, error) {
 				nodes, err := c.nodes()
@@ -346,7 +365,7 @@ func epoch(i instance, n int, password config.Secret) plan.Action {
 // those that are copies have their master's data.
 func inOrder(local []instance, known int, whole bool, password config.Secret) plan.Action {
 	return plan.Await{
-		What: fmt.Sprintf("the cluster is in order as %s sees it", local[0].Host),
+		What: "the Redis Cluster is in order as seen from this head",
 		Until: func(ctx context.Context, h host.Reader) (bool, string, error) {
 			for _, i := range local {
 				c, err := reach(ctx, h, i, password.Reveal())

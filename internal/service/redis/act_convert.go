@@ -37,21 +37,22 @@ func becomeCluster(i instance, password config.Secret) plan.Action {
 			if err := restartAsNode(ctx, h, i, password); err != nil {
 				return nil, err
 			}
+			begun := onward("go on as a node of a cluster")
 			c, err := reach(ctx, h, i, password.Reveal())
 			if err != nil {
-				return nil, err
+				return begun, err
 			}
 			defer c.close()
 			nodes, err := c.nodes()
 			if err != nil {
-				return nil, err
+				return begun, err
 			}
 			owned := ownedSlots(nodes)
 			if err := addSlots(c, owned.missing()); err != nil {
-				return nil, err
+				return begun, err
 			}
 			// A node waits two seconds after its start before it serves.
-			return nil, until(ctx, meshLimit, i.String()+" serves all slots", func() (bool, string, error) {
+			return begun, until(ctx, meshLimit, i.String()+" serves all slots", func() (bool, string, error) {
 				v, err := c.do("CLUSTER", "INFO")
 				if err != nil {
 					return false, "", err
@@ -137,17 +138,18 @@ func copyBecomesNode(i instance, master instance, password config.Secret) plan.A
 			if err := mustBeCopy(ctx, h, i, password); err != nil {
 				return nil, err
 			}
+			begun := onward("go on as a node of the cluster")
 			if _, err := h.Run(ctx, host.Command("systemctl", "stop", i.unit())); err != nil {
-				return nil, err
+				return begun, err
 			}
 			// Its own file, which names the master, is renewed last: should
 			// this be cut off here, it still says where the copy came from.
 			if d := lookDisk(ctx, h, i); d.data != no {
 				if err := moveAside(ctx, h, i); err != nil {
-					return nil, err
+					return begun, err
 				}
 			}
-			return nil, startFresh(ctx, h, i)
+			return begun, startFresh(ctx, h, i)
 		},
 		Timeout: 10 * time.Minute,
 	}

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"multihead/internal/config"
 	"multihead/internal/host"
 	"multihead/internal/plan"
@@ -24,6 +22,10 @@ const moveBatch = 128
 // keysAtOnce is how many keys one MIGRATE takes: the source serves nobody else
 // meanwhile.
 const keysAtOnce = 100
+
+// movesAtOnce is how many MIGRATE are sent without waiting in between: enough
+// to hide the way to the server, few enough to let its clients in.
+const movesAtOnce = 8
 
 // migrateLimit bounds one MIGRATE: a single key of hundreds of megabytes.
 const migrateLimit = time.Minute
@@ -47,10 +49,14 @@ func balance(masters []instance, password config.Secret) plan.Action {
 				return nil, err
 			}
 			defer m.close()
-			if err := m.finish(); err != nil {
+			if err := m.ready(ctx); err != nil {
 				return nil, err
 			}
-			return nil, m.level(ctx)
+			err = m.finish()
+			if err == nil {
+				err = m.level(ctx)
+			}
+			return onward("go on moving slots"), err
 		},
 		Timeout: 6 * time.Hour,
 	}
@@ -167,6 +173,33 @@ func (m *mover) openSlots() []opened {
 	return out
 }
 
+// ready waits until every master takes keys: one that has just started does
+// not for two seconds.
+func (m *mover) ready(ctx context.Context) error {
+	return until(ctx, meshLimit, "all masters are ready to take keys", func() (bool, string, error) {
+		for _, addr := range m.addrs {
+			v, err := m.conns[addr].do("CLUSTER", "INFO")
+			if err != nil {
+				return false, "", err
+			}
+			s, err := text(v)
+			if state := parseInfo(s)["cluster_state"]; err != nil || state != "ok" {
+				return false, addr + ": cluster_state " + state, err
+			}
+		}
+		return true, "", nil
+	})
+}
+
+// onward is the undo of a step that has none, given back by one that failed
+// half-way: by it the engine sees that the step has begun, and ends the
+// rollback before it would stop servers that others rely on already.
+func onward(what string) plan.Action {
+	return plan.Func{What: what, Change: func(context.Context, host.Host) (plan.Action, error) {
+		return nil, errors.New("there is no way back: run up again to go on")
+	}}
+}
+
 // finish completes or closes what an interrupted move left open.
 func (m *mover) finish() error {
 	for _, o := range m.openSlots() {
@@ -236,26 +269,27 @@ func (m *mover) move(from, to string, slots []int) error {
 	if err != nil {
 		return err
 	}
+	var full []int
 	for n, s := range slots {
 		if counts[n] != int64(0) {
-			if err := m.moveKeys(src, to, s); err != nil {
-				return err
-			}
+			full = append(full, s)
 		}
 	}
-	var g errgroup.Group
+	if err := m.moveKeys(src, to, full); err != nil {
+		return err
+	}
 	if _, err := dst.all(askLimit, setSlots(slots, "NODE", m.ids[to])...); err != nil {
 		return err
 	}
-	for addr, c := range m.conns { // gossip would tell the others too, later
-		if addr != to {
-			g.Go(func() error {
-				_, err := c.all(askLimit, setSlots(slots, "NODE", m.ids[to])...)
-				return err
-			})
+	if _, err := src.all(askLimit, setSlots(slots, "NODE", m.ids[to])...); err != nil {
+		return err
+	}
+	for addr, c := range m.conns { // gossip tells the others too, a little later
+		if addr != to && addr != from {
+			_, _ = c.pipe(askLimit, setSlots(slots, "NODE", m.ids[to])...)
 		}
 	}
-	return g.Wait()
+	return nil
 }
 
 func setSlots(slots []int, what, id string) [][]string {
@@ -266,27 +300,44 @@ func setSlots(slots []int, what, id string) [][]string {
 	return out
 }
 
-// moveKeys empties a slot. A key that an interrupted move left on both sides
-// is taken from the giver, which served it until now.
-func (m *mover) moveKeys(src *conn, to string, slot int) error {
+// moveKeys empties slots. A key that an interrupted move left on both sides is
+// taken from the giver, which served it until now.
+func (m *mover) moveKeys(src *conn, to string, slots []int) error {
 	host, port := splitAddr(to)
-	for {
-		v, err := src.do("CLUSTER", "GETKEYSINSLOT", strconv.Itoa(slot), strconv.Itoa(keysAtOnce))
+	head := []string{"MIGRATE", host, port, "", "0", strconv.FormatInt(migrateLimit.Milliseconds(), 10), "REPLACE"}
+	if !m.password.IsZero() {
+		head = append(head, "AUTH", m.password.Reveal())
+	}
+	head = append(head, "KEYS")
+	for len(slots) > 0 {
+		var ask [][]string
+		for _, s := range slots {
+			ask = append(ask, []string{"CLUSTER", "GETKEYSINSLOT", strconv.Itoa(s), strconv.Itoa(keysAtOnce)})
+		}
+		found, err := src.all(askLimit, ask...)
 		if err != nil {
 			return err
 		}
-		keys, err := words(v)
-		if err != nil || len(keys) == 0 {
-			return err
+		var left []int
+		var moves [][]string
+		for n, s := range slots {
+			keys, err := words(found[n])
+			if err != nil {
+				return err
+			}
+			if len(keys) > 0 {
+				left = append(left, s)
+				moves = append(moves, slices.Concat(head, keys))
+			}
 		}
-		cmd := []string{"MIGRATE", host, port, "", "0", strconv.FormatInt(migrateLimit.Milliseconds(), 10), "REPLACE"}
-		if !m.password.IsZero() {
-			cmd = append(cmd, "AUTH", m.password.Reveal())
+		for some := range slices.Chunk(moves, movesAtOnce) {
+			if _, err := src.all(movesAtOnce*migrateLimit, some...); err != nil {
+				return err
+			}
 		}
-		if _, err := src.doWithin(migrateLimit+askLimit, append(append(cmd, "KEYS"), keys...)...); err != nil {
-			return err
-		}
+		slots = left
 	}
+	return nil
 }
 
 // handOver makes a copy take over from its master in order, nothing lost and

@@ -18,7 +18,7 @@ import (
 // and has it written down so that it stays one after a restart.
 func replicate(i instance, master, masterName string, password config.Secret) plan.Action {
 	return plan.Func{
-		What: fmt.Sprintf("%s keeps a copy of %s", i, masterName),
+		What: fmt.Sprintf("port %d keeps a copy of %s", i.Port, masterName),
 		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
 			return onServer(ctx, h, i, password, func(c *conn) (bool, error) {
 				inf, err := c.info()
@@ -111,7 +111,7 @@ func firstSentinel(v voter, port int, content []byte) plan.Action {
 }
 
 // sentinelInForce makes a running sentinel have the wanted numbers.
-func sentinelInForce(name string, w wanted, quorum int) plan.Action {
+func sentinelInForce(w wanted, quorum int) plan.Action {
 	at := "127.0.0.1:" + strconv.Itoa(sentinelPort(w.port))
 	want := map[string]string{
 		"quorum":                  strconv.Itoa(quorum),
@@ -133,7 +133,7 @@ func sentinelInForce(name string, w wanted, quorum int) plan.Action {
 		return out, err
 	}
 	return plan.Func{
-		What: "put the settings of the sentinel on " + name + " in force",
+		What: "put the settings of the sentinel in force",
 		Kind: plan.Change,
 		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
 			c, err := connect(ctx, h, at, w.conf.Password.Reveal())
@@ -163,7 +163,7 @@ func sentinelInForce(name string, w wanted, quorum int) plan.Action {
 // linked waits until a replica has its master's data.
 func linked(i instance, password config.Secret) plan.Action {
 	return plan.Await{
-		What: i.String() + " has its master's data",
+		What: fmt.Sprintf("port %d has its master's data", i.Port),
 		Until: func(ctx context.Context, h host.Reader) (bool, string, error) {
 			c, err := reach(ctx, h, i, password.Reveal())
 			if err != nil {
@@ -183,10 +183,10 @@ func linked(i instance, password config.Secret) plan.Action {
 
 // agreed waits until a sentinel knows the others and the replicas, and holds
 // the master for alive.
-func agreed(name string, w wanted, sentinels, replicas int) plan.Action {
+func agreed(w wanted, sentinels, replicas int) plan.Action {
 	at := "127.0.0.1:" + strconv.Itoa(sentinelPort(w.port))
 	return plan.Await{
-		What: fmt.Sprintf("the sentinel on %s knows %d others and %d replicas", name, sentinels-1, replicas),
+		What: fmt.Sprintf("the sentinel knows %d others and %d replicas", sentinels-1, replicas),
 		Until: func(ctx context.Context, h host.Reader) (bool, string, error) {
 			c, err := connect(ctx, h, at, w.conf.Password.Reveal())
 			if err != nil {

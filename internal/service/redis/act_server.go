@@ -344,7 +344,7 @@ func inForce(i instance, want []setting, password config.Secret) plan.Action {
 		return out, have, err
 	}
 	return plan.Func{
-		What: "put the settings of " + i.String() + " in force",
+		What: fmt.Sprintf("put the settings of port %d in force", i.Port),
 		Kind: plan.Change,
 		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
 			return onServer(ctx, h, i, password, func(c *conn) (bool, error) {

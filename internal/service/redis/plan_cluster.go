@@ -26,9 +26,9 @@ func (b *builder) cluster() error {
 	members := b.members()
 	a := arrange(members, len(b.s.heads), b.s.wanted.replicas)
 	b.introduce(all, a)
-	b.slots(all, a, members)
+	dealt := b.slots(all, a, members)
 	b.copies(a, members)
-	b.balance(a, members)
+	b.balance(a, members, dealt)
 	b.settle(all)
 	if len(a.short) > 0 && len(b.left) == 0 && b.s.wanted.replicas > 0 {
 		b.note("Fewer than %d copies on other heads: %v.", b.s.wanted.replicas, a.short)
@@ -132,6 +132,7 @@ func (b *builder) voters() []voter {
 
 // introduce makes all nodes know each other.
 func (b *builder) introduce(all []instance, a arrangement) {
+	stays := slices.ContainsFunc(b.parts, func(p part) bool { return p.become || p.adopt })
 	var steps []plan.Step
 	for n, h := range b.s.heads {
 		var local []instance
@@ -146,16 +147,17 @@ func (b *builder) introduce(all []instance, a arrangement) {
 		if slices.Contains(a.masters, local[0].addr()) {
 			steps = append(steps, plan.Step{ID: "redis.epoch", Host: h.name, Action: epoch(local[0], n+1, b.password())})
 		}
-		steps = append(steps, plan.Step{ID: "redis.meet", Host: h.name, Action: meet(local, all, b.password())})
+		steps = append(steps, plan.Step{ID: "redis.meet", Host: h.name, Action: meet(local, all, stays, b.password())})
 	}
 	b.stage("introduce", steps...)
 }
 
 // slots gives out what nobody serves. With a head out of reach nothing is
 // given out: it might serve it.
-func (b *builder) slots(all []instance, a arrangement, members []member) {
+// It returns how many each master gets.
+func (b *builder) slots(all []instance, a arrangement, members []member) map[string]int {
 	if slices.ContainsFunc(b.parts, func(p part) bool { return p.become || p.adopt }) {
-		return // the server with the keys takes them all
+		return nil // the server with the keys takes them all
 	}
 	var owned slotSet
 	for _, p := range b.parts {
@@ -165,24 +167,27 @@ func (b *builder) slots(all []instance, a arrangement, members []member) {
 	}
 	free := owned.missing()
 	if len(free) == 0 {
-		return
+		return nil
 	}
 	if len(b.left) > 0 && b.decision.Verdict != service.Form {
 		b.note("%d slots are served by nobody; they are given out when %v can be asked.", len(free), b.left)
-		return
+		return nil
 	}
 	have := map[string]int{}
 	for _, m := range members {
 		have[m.addr] = m.slots
 	}
 	var steps []plan.Step
+	dealt := map[string]int{}
 	for master, slots := range deal(free, b.own(a.masters), have) {
+		dealt[master] = len(slots)
 		if i, ok := find(all, master); ok && len(slots) > 0 {
 			steps = append(steps, plan.Step{ID: "redis.slots", Host: i.Host, Action: takeSlots(i, rangesOf(slots), all, b.password())})
 		}
 	}
 	slices.SortFunc(steps, byHost(b.s.heads))
 	b.stage("slots", steps...)
+	return dealt
 }
 
 // own are the masters on the heads that take part.
@@ -247,9 +252,9 @@ func (b *builder) copies(a arrangement, members []member) {
 }
 
 // balance evens out the slots, once every master has its copies.
-func (b *builder) balance(a arrangement, members []member) {
+func (b *builder) balance(a arrangement, members []member, dealt map[string]int) {
 	own := b.own(a.masters)
-	if len(own) < 2 || len(b.left) > 0 && !b.someoneNew(own, members) {
+	if len(own) < 2 || !b.uneven(own, members, dealt) {
 		return
 	}
 	var masters []instance
@@ -265,9 +270,24 @@ func (b *builder) balance(a arrangement, members []member) {
 	})
 }
 
-// someoneNew says whether a master serves nothing yet.
-func (b *builder) someoneNew(masters []string, members []member) bool {
-	return slices.ContainsFunc(members, func(m member) bool { return m.slots == 0 && slices.Contains(masters, m.addr) })
+// uneven says whether slots have to move once those that nobody serves are
+// dealt out, or an interrupted move has left some open.
+func (b *builder) uneven(masters []string, members []member, dealt map[string]int) bool {
+	have := map[string]int{}
+	for _, m := range members {
+		if slices.Contains(masters, m.addr) {
+			have[m.addr] = m.slots + dealt[m.addr]
+		}
+	}
+	for _, p := range b.parts {
+		if len(p.me().Open) > 0 {
+			return true
+		}
+		if p.become || p.adopt { // they will serve everything first
+			return true
+		}
+	}
+	return len(level(masters, have)) > 0
 }
 
 // settle waits, at the end, until every head sees the cluster in order.

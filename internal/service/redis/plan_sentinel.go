@@ -120,8 +120,8 @@ func (b *builder) sentinels(master string) {
 		step("unit", plan.File{Path: sentinelDropIn(port), Data: dropInText()})
 		step("file", firstSentinel(v, port, w.sentinelText(v, master, quorum)))
 		step("start", plan.Running(sentinelUnit(port)))
-		step("force", sentinelInForce(v.name, w, quorum))
-		agree = append(agree, plan.Step{ID: "redis.sentinel.agreed", Host: v.name, Action: agreed(v.name, w, reached, len(b.parts)-1)})
+		step("force", sentinelInForce(w, quorum))
+		agree = append(agree, plan.Step{ID: "redis.sentinel.agreed", Host: v.name, Action: agreed(w, reached, len(b.parts)-1)})
 	}
 	b.stage("sentinels", up...)
 	b.stage("agreed", agree...)

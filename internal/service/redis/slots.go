@@ -12,7 +12,7 @@ const slotCount = 16384
 // slotSet is a set of hash slots.
 type slotSet [slotCount / 64]uint64
 
-func (s *slotSet) add(slot int)      { s[slot/64] |= 1 << (slot % 64) }
+func (s *slotSet) add(slot int)     { s[slot/64] |= 1 << (slot % 64) }
 func (s slotSet) has(slot int) bool { return s[slot/64]&(1<<(slot%64)) != 0 }
 
 func (s *slotSet) addRange(from, to int) {
