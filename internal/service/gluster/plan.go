@@ -43,8 +43,11 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 			plan.Stage{Name: "bricks", Steps: s.serving(s.oldBricks(b))})
 		ph.Stages = append(ph.Stages, s.growSteps(b)...)
 		ph.Stages = append(ph.Stages,
-			plan.Stage{Name: "new bricks", Steps: s.serving(b.grow)},
-			plan.Stage{Name: "heal", Steps: []plan.Step{s.followed(b.cli, ""), s.healOn(b.cli, "")}})
+			plan.Stage{Name: "new bricks", Steps: s.serving(b.grow)})
+	}
+	if b.known != nil && s.replicated(b) {
+		// Where an earlier run was cut off between adding a brick and this.
+		ph.Stages = append(ph.Stages, plan.Stage{Name: "heal", Steps: []plan.Step{s.followed(b.cli, ""), s.healOn(b.cli, "")}})
 	}
 	ph.Stages = append(ph.Stages, plan.Stage{Name: "mount", Steps: s.mount(mounts)})
 	if at := s.contentsHost(b, mounts); at != "" {
