@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -151,7 +152,7 @@ func (d *decoder) decodeStruct(n *node, v reflect.Value, path string) {
 			d.mark(p.key, sub)
 		}
 		if f.later != "" {
-			d.notYet(p, sub, f.later)
+			d.notYet(p, v.FieldByIndex(f.index), sub, f.later)
 		}
 		d.decode(p.value, v.FieldByIndex(f.index), sub, f)
 	}
@@ -274,12 +275,19 @@ func (d *decoder) oneOf(n *node, path, s string, f *field) bool {
 var anyIndex = regexp.MustCompile(`\[[0-9]+\]`)
 
 // notYet remembers a key that this release does not act on. A section that is
-// switched off asks for nothing, so it is acted on.
-func (d *decoder) notYet(p pair, path, part string) {
+// switched off asks for nothing, and a switch that says what happens anyway
+// does not either. def is the default.
+func (d *decoder) notYet(p pair, def reflect.Value, path, part string) {
 	if p.value.kind == nullKind {
 		return
 	}
-	if on := p.value.get("enabled"); on != nil && strings.EqualFold(on.text, "false") || strings.EqualFold(p.value.text, "false") {
+	if on := p.value.get("enabled"); on != nil && strings.EqualFold(on.text, "false") {
+		return
+	}
+	if def.Kind() == reflect.Bool && strings.EqualFold(p.value.text, strconv.FormatBool(def.Bool())) {
+		return
+	}
+	if _, open := def.Interface().(Section); open && strings.EqualFold(p.value.text, "false") {
 		return
 	}
 	path = anyIndex.ReplaceAllString(path, "[]")

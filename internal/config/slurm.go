@@ -3,7 +3,7 @@ package config
 // SlurmConfig is the workload manager.
 type SlurmConfig struct {
 	Version           string      `yaml:"version" doc:"version the site expects on heads and compute nodes; the distribution's is installed, another one is a preflight error"`
-	InstallPath       string      `yaml:"install_path" doc:"prefix of a Slurm that was not installed from packages; empty means packages"`
+	InstallPath       string      `yaml:"install_path" doc:"prefix of a Slurm that was not installed from packages; empty means packages" later:"install_path"`
 	ConfigPath        string      `yaml:"config_path" doc:"directory of slurm.conf"`
 	LogPath           string      `yaml:"log_path" doc:"directory of the log files on each host"`
 	SpoolPath         string      `yaml:"spool_path" doc:"SlurmdSpoolDir of compute nodes"`
@@ -68,7 +68,7 @@ type HighAvailability struct {
 
 // KeepalivedHA is the health check that moves the virtual address.
 type KeepalivedHA struct {
-	HealthCheck   HealthCheck `yaml:"health_check" doc:"when a head counts as unhealthy"`
+	HealthCheck   HealthCheck `yaml:"health_check" doc:"when a head counts as unhealthy" later:"health_check"`
 	Notifications Section     `yaml:"notifications" doc:"whom to tell when the virtual address moves" later:"notifications"`
 }
 
@@ -148,16 +148,16 @@ type Time struct {
 // Clustering is discovery and the size of the cluster.
 type Clustering struct {
 	AutoDiscovery  AutoDiscovery  `yaml:"auto_discovery" doc:"looking for the cluster before anything is changed"`
-	AutoJoin       bool           `yaml:"auto_join" doc:"whether a head without data joins the cluster that up finds"`
-	NodeManagement NodeManagement `yaml:"node_management" doc:"how small and how large the cluster may get"`
-	StatusFormat   string         `yaml:"status_format" doc:"how status prints when -o is not given" enum:"table|wide|json|yaml"`
+	AutoJoin       bool           `yaml:"auto_join" doc:"whether a head without data joins the cluster that up finds" later:"clustering"`
+	NodeManagement NodeManagement `yaml:"node_management" doc:"how small and how large the cluster may get" later:"clustering"`
+	StatusFormat   string         `yaml:"status_format" doc:"how status prints when -o is not given" enum:"table|wide|json|yaml" later:"clustering"`
 }
 
 // AutoDiscovery is how discover asks.
 type AutoDiscovery struct {
-	Enabled             bool    `yaml:"enabled" doc:"false means up needs --bootstrap, --join or --standalone"`
+	Enabled             bool    `yaml:"enabled" doc:"false means up needs --bootstrap, --join or --standalone" later:"clustering"`
 	Timeout             Seconds `yaml:"timeout" doc:"seconds one head has to answer"`
-	HealthCheckInterval Seconds `yaml:"health_check_interval" doc:"seconds between the agent's looks"`
+	HealthCheckInterval Seconds `yaml:"health_check_interval" doc:"seconds between the agent's looks" later:"clustering"`
 }
 
 // NodeManagement bounds node add and node remove.
@@ -170,8 +170,8 @@ type NodeManagement struct {
 type Installation struct {
 	OfflineMode       bool               `yaml:"offline_mode" doc:"nothing is fetched from the internet"`
 	OfflinePackageDir string             `yaml:"offline_package_dir" doc:"directory of the package bundle on the machine that runs up"`
-	PackageCachePath  string             `yaml:"package_cache_path" doc:"where packages are kept on the hosts"`
-	AutoConfirm       bool               `yaml:"auto_confirm" doc:"the same as --yes; what can lose data asks all the same"`
-	Timeouts          map[string]Seconds `yaml:"timeouts" doc:"time limits by phase name, in seconds"`
-	Phases            map[string]bool    `yaml:"phases" doc:"phases by name; false leaves one out"`
+	PackageCachePath  string             `yaml:"package_cache_path" doc:"where packages are kept on the hosts" later:"installation"`
+	AutoConfirm       bool               `yaml:"auto_confirm" doc:"the same as --yes; what can lose data asks all the same" later:"installation"`
+	Timeouts          map[string]Seconds `yaml:"timeouts" doc:"time limits by phase name, in seconds" later:"installation"`
+	Phases            map[string]bool    `yaml:"phases" doc:"phases by name; false leaves one out" later:"installation"`
 }
