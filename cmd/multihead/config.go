@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
 	"multihead/internal/config"
@@ -186,7 +187,8 @@ func printProblemsTable(w io.Writer, problems config.Problems) {
 	}
 	t := plainTable("", "LINE", "KEY", "WHAT IS WRONG", "WRITE INSTEAD")
 	t.SetColumnConfigs([]table.ColumnConfig{
-		{Number: 3, WidthMax: 36}, {Number: 4, WidthMax: 50}, {Number: 5, WidthMax: 40},
+		{Number: 4, WidthMax: 50, WidthMaxEnforcer: text.WrapSoft},
+		{Number: 5, WidthMax: 40, WidthMaxEnforcer: text.WrapSoft},
 	})
 	for _, p := range problems {
 		t.AppendRow(table.Row{p.Severity, fmt.Sprintf("%d:%d", p.Pos.Line, p.Pos.Col), p.Path, p.What, p.Fix})

@@ -406,11 +406,11 @@ func (s *splicer) removeKey(m *node, i int) error {
 // removeFlow takes entry i of n out of { } or [ ], with one comma.
 func (s *splicer) removeFlow(container *node, start, i, n int) error {
 	open := s.offset(container.line, container.col)
-	close, err := s.flowEnd(open)
+	behind, err := s.flowEnd(open)
 	if err != nil {
 		return err
 	}
-	end := s.flowItemEnd(start, close-1)
+	end := s.flowItemEnd(start, behind-1)
 	switch {
 	case i+1 < n: // up to and with the comma behind it, and the blanks behind that
 		end = skipSpaces(s.text, end+1)

@@ -163,6 +163,9 @@ func (p *parser) syntaxError(data []byte, err error) {
 	text := le.Message
 	fix := msg("correct this line or the one above it")
 	switch {
+	case atEnd(data, line) && le.ContextMark.Line > 0:
+		line, col = le.ContextMark.Line, max(le.ContextMark.Column, 1)
+		text, fix = "what is opened here is not closed", msg("close the bracket or the quotes")
 	case unquotedVariable(data, line):
 		fix = msg("put ${NAME} in quotes: inside { } YAML takes its } for the end")
 	case strings.Contains(text, "mapping values are not allowed"):
@@ -173,13 +176,13 @@ func (p *parser) syntaxError(data []byte, err error) {
 		fix = msg("put the value in quotes")
 	case strings.Contains(text, "unknown anchor"):
 		fix = msg("define the anchor with & above its first use")
-	case strings.Contains(text, "unexpected end of stream"), strings.Contains(text, "found unexpected document indicator"):
-		fix = msg("close the quotes that are opened here")
-		if le.ContextMark.Line > 0 {
-			line, col = le.ContextMark.Line, max(le.ContextMark.Column, 1)
-		}
 	}
 	p.report(line, col, "", msg("this is not YAML: %s", text), fix)
+}
+
+// atEnd reports whether a line is behind the last one with anything on it.
+func atEnd(data []byte, line int) bool {
+	return line > bytes.Count(bytes.TrimSpace(data), []byte("\n"))+1
 }
 
 // unquotedVariable reports whether a line has ${NAME} without quotes inside
