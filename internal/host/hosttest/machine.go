@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"multihead/internal/host"
@@ -354,7 +355,7 @@ func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, 
 	case err != nil:
 		return nil, err
 	case d == nil:
-		return nil, fmt.Errorf("%s: dial %s %s: connection refused", m.name, network, address)
+		return nil, fmt.Errorf("%s: dial %s %s: %w", m.name, network, address, syscall.ECONNREFUSED)
 	}
 	return d(ctx)
 }

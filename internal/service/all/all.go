@@ -5,12 +5,14 @@ import (
 	"multihead/internal/service"
 	"multihead/internal/service/base"
 	"multihead/internal/service/keepalived"
+	"multihead/internal/service/redis"
 )
 
 // Services returns every service of this release.
 func Services() []service.Service {
 	return []service.Service{
 		base.New(),
+		redis.New(),
 		keepalived.New(),
 	}
 }
