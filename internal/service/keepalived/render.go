@@ -45,6 +45,7 @@ type conf struct {
 	GARPRefresh  int
 	Source       netip.Addr
 	Peers        []netip.Addr
+	Multicast    bool // alone, with an address family that has no second loopback address
 	VIP          netip.Prefix
 }
 
@@ -62,6 +63,7 @@ func render(vip config.VIP, h head, all []head) ([]byte, error) {
 			c.Peers = append(c.Peers, other.addr)
 		}
 	}
+	c.Multicast = len(c.Peers) == 0 && h.addr.Is6()
 	t, err := template.New("keepalived.conf").Option("missingkey=error").Parse(confText)
 	if err != nil {
 		return nil, err
