@@ -168,6 +168,8 @@ func (p *parser) syntaxError(data []byte, err error) {
 		text, fix = "what is opened here is not closed", msg("close the bracket or the quotes")
 	case unquotedVariable(data, line):
 		fix = msg("put ${NAME} in quotes: inside { } YAML takes its } for the end")
+	case strings.Contains(text, "expected ',' or"):
+		fix = msg("put a comma here, or close the bracket that is opened on line %d", max(le.ContextMark.Line, 1))
 	case strings.Contains(text, "mapping values are not allowed"):
 		fix = msg("put the value in quotes if it contains a colon, or correct the indentation")
 	case strings.Contains(text, "did not find expected key"), strings.Contains(text, "expected '-' indicator"):
