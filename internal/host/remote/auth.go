@@ -201,7 +201,7 @@ func (d *Dialer) methods(ctx context.Context, watch *stopwatch, e endpoint, note
 		return signers, nil
 	})
 	known := d.opt.Password != "" && !e.isJump // a jump host is none of the cluster's: its password does not go there
-	if !known && d.opt.AskSecret == nil {
+	if e.keyOnly || !known && d.opt.AskSecret == nil {
 		return []ssh.AuthMethod{keys}
 	}
 	password := func() (string, error) {

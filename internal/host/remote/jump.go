@@ -3,64 +3,63 @@ package remote
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// maxJumps is how many jump hosts may lie on the way to one host.
-const maxJumps = 8
-
 // jump is a connection to a jump host, shared by all hosts behind it.
 type jump struct {
-	mu     sync.Mutex
+	turn   chan struct{} // holds one token: who has it may look at client and connect
 	client *ssh.Client
 }
 
-// jump returns a client at the last of the hops, made once for all.
-func (d *Dialer) jump(ctx context.Context, watch *stopwatch, hops []string) (*ssh.Client, error) {
-	if len(hops) > maxJumps {
-		return nil, errors.New("too many jump hosts: do they jump through each other?")
-	}
+var errCircle = errors.New("the jump hosts jump through each other")
+
+// jump returns a client at the last of e's jump hosts, made once for all.
+func (d *Dialer) jump(ctx context.Context, watch *stopwatch, e endpoint) (*ssh.Client, error) {
+	hops := e.jumps
+	last := hops[len(hops)-1]
 	id := strings.Join(hops, ",")
-	d.mu.Lock()
-	j := d.jumps[id]
-	if j == nil {
-		j = &jump{}
-		d.jumps[id] = j
+	if slices.Contains(e.behind, id) {
+		return nil, errCircle
 	}
-	d.mu.Unlock()
-	watch.now("connecting to jump host " + hops[len(hops)-1])
-	j.mu.Lock() // whoever comes first connects; the others wait for it
-	defer j.mu.Unlock()
-	if j.client != nil {
-		return j.client, nil
-	}
-	if err := context.Cause(ctx); err != nil {
-		return nil, err
-	}
-	e, err := d.config.jump(hops[len(hops)-1])
+	next, err := d.config.jump(last)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case len(hops) > 1:
-		e.jumps = hops[:len(hops)-1]
-	case len(e.jumps) > 0: // a jump host that itself is behind others
-		if len(e.jumps)+1 > maxJumps {
-			return nil, errors.New("too many jump hosts: do they jump through each other?")
-		}
+	if len(hops) > 1 { // written out in full; else the jump host's own way, if it has one
+		next.jumps = hops[:len(hops)-1]
 	}
-	client, err := d.login(ctx, watch, e, &Timing{})
+	next.behind = append(slices.Clone(e.behind), id)
+
+	d.mu.Lock()
+	j := d.jumps[id]
+	if j == nil {
+		j = &jump{turn: make(chan struct{}, 1)}
+		d.jumps[id] = j
+	}
+	d.mu.Unlock()
+	watch.now("connecting to jump host " + last)
+	select { // whoever comes first connects; the others wait for it
+	case j.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-j.turn }()
+	if j.client != nil {
+		return j.client, nil
+	}
+	client, err := d.login(ctx, watch, next, &Timing{})
 	if err != nil {
 		return nil, err
 	}
 	j.client = client
 	go func() {
 		_ = client.Wait() // cut off: the next who needs it connects anew
-		j.mu.Lock()
-		defer j.mu.Unlock()
+		j.turn <- struct{}{}
+		defer func() { <-j.turn }()
 		if j.client == client {
 			j.client = nil
 		}
@@ -75,11 +74,11 @@ func (d *Dialer) Close() error {
 	defer d.mu.Unlock()
 	var errs []error
 	for _, j := range d.jumps {
-		j.mu.Lock()
+		j.turn <- struct{}{}
 		if j.client != nil {
 			errs = append(errs, j.client.Close())
 		}
-		j.mu.Unlock()
+		<-j.turn
 	}
 	return errors.Join(errs...)
 }

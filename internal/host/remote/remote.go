@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -399,11 +400,32 @@ func (d *Dialer) explainLogin(fail func(Class, error) error, key *check, algos [
 		e.Class = HostKeyChanged
 		e.Err = fmt.Errorf("it no longer has a key of the kind pinned in %s (%v): %w", key.file.path, algos, negotiation)
 	case key.seen != nil: // the key was right: what failed is the login
-		e.Class, e.Err = AuthFailed, errors.Join(append([]error{err}, notes...)...)
+		e.Class, e.Err = AuthFailed, notTaken(key.e, err, notes)
+		if d.opt.Password != "" && !key.e.isJump {
+			e.Hint = "check ssh_user, ssh_key_path and ssh_password in the cluster file"
+		}
 	default:
 		e.Hint = "something other than an SSH server may be answering, or sshd turns connections away (MaxStartups)"
 	}
 	return out
+}
+
+// notTaken says what was tried at a login that failed, with what kept other
+// keys from being tried.
+func notTaken(e endpoint, err error, notes []error) error {
+	text := strings.TrimPrefix(err.Error(), "ssh: handshake failed: ")
+	if _, tried, ok := strings.Cut(text, "attempted methods [none"); ok {
+		tried, _, _ = strings.Cut(tried, "]")
+		if tried = strings.TrimSpace(tried); tried == "" {
+			text = "there was nothing to log in with as " + e.user
+		} else {
+			text = fmt.Sprintf("it takes no %s of ours for %s", strings.Join(strings.Fields(tried), " and no "), e.user)
+		}
+	}
+	for _, n := range notes {
+		text += "; " + n.Error()
+	}
+	return errors.New(text)
 }
 
 // socket opens the way to a host, through its jump hosts.
@@ -411,7 +433,7 @@ func (d *Dialer) socket(ctx context.Context, watch *stopwatch, e endpoint) (net.
 	if len(e.jumps) == 0 {
 		return new(net.Dialer).DialContext(ctx, "tcp", e.hostPort())
 	}
-	via, err := d.jump(ctx, watch, e.jumps)
+	via, err := d.jump(ctx, watch, e)
 	if err != nil {
 		return nil, err
 	}

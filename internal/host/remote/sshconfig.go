@@ -76,9 +76,11 @@ type endpoint struct {
 	keys       []string // private key files, in the order to try
 	only       bool     // IdentitiesOnly: no other keys of the agent
 	jumps      []string // each as in ProxyJump, outermost first
+	behind     []string // of a jump host: the jumps that are being made through it
 	known      []string // UserKnownHostsFile
 	keyAlias   string   // HostKeyAlias
 	isJump     bool     // it is only on the way
+	keyOnly    bool     // log in with keys alone
 	overridden bool     // ssh_config sends it elsewhere than the cluster file says
 }
 
