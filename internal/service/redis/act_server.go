@@ -71,6 +71,26 @@ func unitThere(ctx context.Context, h host.Reader, unit string) (bool, error) {
 	return strings.TrimSpace(out) != "LoadState=not-found", nil
 }
 
+// unitPart is a file that adds to a unit. systemd reads it again at once where
+// the unit runs and is not about to be started: the next start counts on it.
+type unitPart struct {
+	plan.File
+	unit string
+}
+
+// Do writes it.
+func (u unitPart) Do(ctx context.Context, h host.Host) (plan.Action, error) {
+	undo, err := u.File.Do(ctx, h)
+	if err != nil {
+		return undo, err
+	}
+	out, err := h.Query(ctx, "systemctl", "show", u.unit, "--property=ActiveState")
+	if err == nil && strings.TrimSpace(out) == "ActiveState=active" {
+		_, err = h.Run(ctx, host.Command("systemctl", "daemon-reload"))
+	}
+	return undo, err
+}
+
 // retire keeps one of the package's own daemons from running. It is enabled by
 // the package's installation, so that before the installation there is nothing
 // to stop yet and the step is not done.

@@ -48,16 +48,14 @@ func (s server) names() []string {
 			out = append(out, kind+" "+value)
 		}
 	}
-	nodes := s.nodes
-	if s.answer == absent {
-		nodes = s.disk.nodes
+	if s.down() {
 		add("data", s.disk.replID)
 		add("address", s.disk.replicaOf)
 		if s.managed {
 			add("address", s.at.addr())
 		}
 	}
-	for _, n := range nodes {
+	for _, n := range s.view() {
 		if n.known() {
 			add("node", n.ID)
 		}
@@ -138,7 +136,7 @@ func (h head) evidence(g group) service.Evidence {
 		switch {
 		case sv.serves():
 			e.Live, e.Data = service.Yes, service.Yes
-		case e.Live != service.Yes && (sv.answer == unknown || sv.answer == loading):
+		case e.Live != service.Yes && (sv.answer == unknown || sv.answer == loading && !sv.ours):
 			e.Live, e.Data = service.Unsure, service.Unsure
 			whys = append(whys, fmt.Sprintf("port %d: %s", sv.at.Port, sv.why))
 			continue
@@ -176,9 +174,11 @@ func (h head) cluster(g group) string {
 
 func (s server) describe() string {
 	switch {
-	case s.answer == absent && s.disk.why != "":
+	case s.answer == loading:
+		return s.why
+	case s.down() && s.disk.why != "":
 		return "stopped, " + s.disk.why
-	case s.answer == absent:
+	case s.down():
 		return "stopped, part of a cluster"
 	case s.clustr:
 		return fmt.Sprintf("%d keys, %d slots, %d nodes known, cluster_state %s", s.keyCount(), countOf(s.me()), len(s.nodes), s.summary["cluster_state"])

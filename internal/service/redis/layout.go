@@ -27,6 +27,7 @@ const (
 	dataRoot    = "/var/lib/redis"
 	defaultUnit = "redis-server.service" // the one server that the package itself sets up
 	defaultPort = 6379
+	tailPath    = "/usr/local/lib/multihead/redis-tail"
 )
 
 // sentinelGroup is the name by which clients ask sentinels for the master: the

@@ -148,3 +148,16 @@ func byID(nodes []clusterNode, id string) (clusterNode, bool) {
 	}
 	return nodes[i], true
 }
+
+// byAddress finds a settled member by its address, failed or not. Of two with
+// the same address the one that has not failed is meant.
+func byAddress(nodes []clusterNode, addr string) (clusterNode, bool) {
+	if n, ok := byAddr(nodes, addr); ok {
+		return n, true
+	}
+	i := slices.IndexFunc(nodes, func(n clusterNode) bool { return n.Addr == addr && n.known() })
+	if i < 0 {
+		return clusterNode{}, false
+	}
+	return nodes[i], true
+}

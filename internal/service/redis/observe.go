@@ -179,7 +179,11 @@ func observeServer(ctx context.Context, r host.Reader, i instance, password stri
 		s.why = hung(err)
 		return s
 	}
-	return s.read(out)
+	s = s.read(out)
+	if s.answer == loading && s.ours {
+		s.disk = lookDisk(ctx, r, i)
+	}
+	return s
 }
 
 // hung puts a connection's error into words.

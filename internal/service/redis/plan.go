@@ -78,7 +78,7 @@ func (b *builder) choose() error {
 	}
 	there := slices.ContainsFunc(b.s.heads, func(h head) bool {
 		return slices.ContainsFunc(h.servers, func(s server) bool {
-			return s.answer == running && s.clustr && s.peers() || s.answer == absent && len(s.disk.nodes) > 1
+			return s.answer == running && s.clustr && s.peers() || s.down() && s.peers()
 		})
 	})
 	switch {
@@ -132,7 +132,7 @@ func (b *builder) sort() error {
 
 // class tells what a server is now, and refuses what could lose keys.
 func (b *builder) class(p *part) error {
-	byHand := p.answer == running && !p.ours || p.answer == absent && !p.managed
+	byHand := p.answer == running && !p.ours || p.down() && !p.managed
 	switch {
 	case byHand && p.clustr:
 		p.guest = true
@@ -153,7 +153,7 @@ func (b *builder) class(p *part) error {
 		b.note("%s was set up by hand and has keys: they stay, its settings in /etc/redis/redis.conf are no longer used.", p.at)
 	}
 	p.become = b.mode == modeCluster && !p.guest && !p.adopt && p.at.Number == 0 &&
-		(p.answer == running && p.ours && !p.clustr || p.answer == absent && p.managed && len(p.disk.nodes) == 0 && p.disk.data == service.Yes)
+		(p.answer == running && p.ours && !p.clustr || p.down() && p.managed && len(p.disk.nodes) == 0 && p.disk.data == service.Yes)
 	if b.mode == modeCluster && (p.become || p.adopt) {
 		for db := range p.keys() {
 			if db != 0 {
@@ -191,24 +191,25 @@ func (b *builder) remarks() {
 }
 
 // members is the parts and what the cluster knows beside them, as arrange
-// wants it.
+// wants it. What a server says of itself goes before what others say of it;
+// of one that does not run, the others know more than its own files do.
 func (b *builder) members() []member {
+	seen := b.best()
 	byID := map[string]string{}
-	var seen []clusterNode
 	for _, p := range b.parts {
-		for _, n := range p.nodes {
+		for _, n := range p.view() {
 			if n.known() && n.Addr != "" {
 				byID[n.ID] = n.Addr
 			}
-		}
-		if len(p.nodes) > len(seen) {
-			seen = p.nodes
 		}
 	}
 	var out []member
 	have := map[string]bool{}
 	for _, p := range b.parts {
 		me := p.me()
+		if n, ok := byAddress(seen, p.at.addr()); ok && p.down() {
+			me = n
+		}
 		m := member{addr: p.at.addr(), head: p.head, number: p.at.Number, up: true, of: byID[me.MasterID], slots: me.Slots.count()}
 		out, have[m.addr] = append(out, m), true
 	}
@@ -225,6 +226,17 @@ func (b *builder) members() []member {
 			}
 		}
 		out = append(out, m)
+	}
+	return out
+}
+
+// best is the view of the cluster of the running server that knows most.
+func (b *builder) best() []clusterNode {
+	var out []clusterNode
+	for _, p := range b.parts {
+		if p.answer == running && len(p.nodes) > len(out) {
+			out = p.nodes
+		}
 	}
 	return out
 }

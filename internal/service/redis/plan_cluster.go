@@ -54,7 +54,7 @@ func (b *builder) checkCopies() error {
 	}
 	var stopped []string
 	for _, p := range b.parts {
-		if p.become && p.answer == absent {
+		if p.become && p.down() {
 			stopped = append(stopped, p.at.String())
 		}
 	}
@@ -115,7 +115,7 @@ func (b *builder) keeper() *part {
 			return p
 		case p.become && p.answer == running && p.role() == "master" && (best == nil || p.info.number("connected_slaves") > best.info.number("connected_slaves")):
 			best = p
-		case p.become && p.answer == absent && p.disk.replicaOf == "" && best == nil:
+		case p.become && p.down() && p.disk.replicaOf == "" && best == nil:
 			best = p
 		}
 	}
@@ -161,7 +161,7 @@ func (b *builder) slots(all []instance, a arrangement, members []member) map[str
 	}
 	var owned slotSet
 	for _, p := range b.parts {
-		for _, n := range append(p.nodes, p.disk.nodes...) {
+		for _, n := range p.view() {
 			owned.union(&n.Slots)
 		}
 	}

@@ -66,7 +66,7 @@ func (b *builder) master() (*part, error) {
 			return 4
 		case p.adopt:
 			return 3
-		case p.answer == absent && p.holds() == service.Yes && p.disk.replicaOf == "":
+		case p.down() && p.holds() == service.Yes && p.disk.replicaOf == "":
 			return 2
 		case p.at.Host == b.decision.First, slices.Contains(b.decision.Members, p.at.Host) && p.role() != "slave":
 			return 1
@@ -117,7 +117,7 @@ func (b *builder) sentinels(master string) {
 		}
 		// It would watch a master on the loopback address.
 		step("retire", retire("redis-sentinel.service", func(context.Context, host.Host) error { return nil }))
-		step("unit", plan.File{Path: sentinelDropIn(port), Data: dropInText()})
+		step("unit", unitPart{plan.File{Path: sentinelDropIn(port), Data: dropInText("")}, sentinelUnit(port)})
 		step("file", firstSentinel(v, port, w.sentinelText(v, master, quorum)))
 		step("start", plan.Running(sentinelUnit(port)))
 		step("force", sentinelInForce(w, quorum))

@@ -44,6 +44,7 @@ func (b *builder) servers() {
 			packages = append(packages, "redis-sentinel")
 		}
 		step("redis.packages", plan.Packages{Names: packages})
+		step("redis.tail", plan.File{Path: tailPath, Data: tailScript, Attr: host.Attr{Mode: 0o755}})
 		if list[0].at.Port == defaultPort && !list[0].adopt {
 			at, password := list[0].at, b.password()
 			step("redis.retire", retire(defaultUnit, func(ctx context.Context, h host.Host) error {
@@ -65,7 +66,7 @@ func (b *builder) server(p part) []plan.Step {
 		steps = append(steps, plan.Step{ID: fmt.Sprintf("redis.%d.%s", i.Port, id), Host: i.Host, Action: a, Effect: effect})
 	}
 	want := w.settings(i, b.mode, len(b.s.heads))
-	step("unit", plan.File{Path: i.dropIn(), Data: dropInText()}, "")
+	step("unit", unitPart{plan.File{Path: i.dropIn(), Data: dropInText(i.dir())}, i.unit()}, "")
 	step("settings", secretFile(i.settingsFile(), w.settingsText(i, b.mode, len(b.s.heads))), "")
 	if p.become {
 		return steps

@@ -12,6 +12,11 @@ import (
 //go:embed *.tmpl
 var templates embed.FS
 
+// tailScript is run before each start of a server.
+//
+//go:embed tail.sh
+var tailScript []byte
+
 // setting is one line of a server's configuration.
 type setting struct {
 	Name, Value string
@@ -32,7 +37,7 @@ func (w wanted) settings(i instance, mode Mode, heads int) []setting {
 		{"requirepass", quoteWord(w.conf.Password.Reveal()), "", true},
 		{"masterauth", quoteWord(w.conf.Password.Reveal()), "a master may become a replica at any time", true},
 		{"dir", i.dir(), "", false},
-		{"logfile", fmt.Sprintf("/var/log/redis/redis-server-%d.log", i.Port), "", false},
+		{"logfile", `""`, "to the journal, like everything else", false},
 		{"pidfile", fmt.Sprintf("/run/redis-%d/redis-server.pid", i.Port), "", false},
 		{"appendonly", yesNo(w.conf.AppendOnly), "", true},
 		{"appendfsync", w.conf.AppendFsync, "", true},
@@ -170,7 +175,9 @@ func stateText(i instance) []byte {
 	return render("state.conf.tmpl", map[string]any{"Settings": i.settingsFile()})
 }
 
-func dropInText() []byte { return render("unit.conf.tmpl", nil) }
+// dropInText adds to Debian's unit; dir is a server's data directory, empty for
+// a sentinel.
+func dropInText(dir string) []byte { return render("unit.conf.tmpl", dir) }
 
 // sentinelText is what a sentinel's own file begins as.
 func (w wanted) sentinelText(v voter, master string, quorum int) []byte {

@@ -107,14 +107,25 @@ func (s server) keyCount() int {
 	return n
 }
 
+// down says whether it does not run, or not yet, and its files were looked at.
+func (s server) down() bool { return s.answer == absent || s.answer == loading && s.ours }
+
+// view is what it knows of the cluster, or knew when it last ran.
+func (s server) view() []clusterNode {
+	if s.down() {
+		return s.disk.nodes
+	}
+	return s.nodes
+}
+
 // me is its own line of CLUSTER NODES.
 func (s server) me() clusterNode {
-	n, _ := myself(s.nodes)
+	n, _ := myself(s.view())
 	return n
 }
 
 // peers is whether it knows of other nodes.
-func (s server) peers() bool { return len(s.nodes) > 1 }
+func (s server) peers() bool { return len(s.view()) > 1 }
 
 // linkUp says whether a replica is connected to its master and has its data.
 func (s server) linkUp() bool { return s.info["master_link_status"] == "up" }
@@ -154,7 +165,10 @@ func (s server) holds() service.Answer {
 			return service.Yes
 		}
 		return service.No
-	case absent:
+	case absent, loading:
+		if s.answer == loading && !s.ours {
+			return service.Unsure
+		}
 		if s.disk.data == service.No && (len(s.disk.nodes) > 1 || s.disk.replicaOf != "") {
 			return service.Yes
 		}
