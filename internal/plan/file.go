@@ -222,9 +222,30 @@ func mkdirs(ctx context.Context, h host.Host, dir string) (undo Action, err erro
 		if err := h.Mkdir(ctx, missing[i], host.Attr{Mode: 0o755}); err != nil {
 			return undo, err
 		}
-		undo = Both(undo, Absent{Path: missing[i]})
+		undo = Both(undo, vacate{missing[i]})
 	}
 	return undo, nil
+}
+
+// vacate removes a directory that was made on the way to something else, unless
+// others have put something in it since.
+type vacate struct{ path string }
+
+func (v vacate) String() string { return "remove " + v.path + " if it is empty" }
+
+func (v vacate) Done(ctx context.Context, h host.Reader) (bool, error) {
+	entries, err := h.ReadDir(ctx, v.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return len(entries) > 0, err
+}
+
+func (v vacate) Do(ctx context.Context, h host.Host) (Action, error) {
+	if done, err := v.Done(ctx, h); done || err != nil {
+		return nil, err
+	}
+	return nil, h.Remove(ctx, v.path)
 }
 
 // SetAttr gives what is there its attributes.

@@ -245,11 +245,32 @@ func blank(name string) *hosttest.Machine {
 
 // noUnits is systemd on a machine that has none of the units it is asked for.
 func noUnits(cmd host.Cmd) (string, error) {
-	var blocks []string
+	known := map[string]string{"LoadState": "not-found", "ActiveState": "inactive", "SubState": "dead", "MainPID": "0", "NeedDaemonReload": "no"}
+	var units, wanted []string
+	value := false
 	for _, arg := range cmd.Argv[2:] {
-		if !strings.HasPrefix(arg, "-") {
-			blocks = append(blocks, "Id="+arg+"\nNames="+arg+"\nLoadState=not-found\nActiveState=inactive\nSubState=dead\nUnitFileState=\nMainPID=0\nNeedDaemonReload=no\n")
+		if list, ok := strings.CutPrefix(arg, "--property="); ok {
+			wanted = append(wanted, strings.Split(list, ",")...)
+		} else if arg == "--value" {
+			value = true
+		} else if !strings.HasPrefix(arg, "-") {
+			units = append(units, arg)
 		}
+	}
+	var blocks []string
+	for _, u := range units {
+		var b strings.Builder
+		for _, key := range wanted {
+			answer := known[key]
+			if key == "Id" || key == "Names" {
+				answer = u
+			}
+			if !value {
+				b.WriteString(key + "=")
+			}
+			b.WriteString(answer + "\n")
+		}
+		blocks = append(blocks, b.String())
 	}
 	return strings.Join(blocks, "\n"), nil
 }
