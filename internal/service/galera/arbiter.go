@@ -1,0 +1,124 @@
+package galera
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"multihead/internal/host"
+	"multihead/internal/plan"
+	"multihead/internal/service"
+)
+
+// An even number of heads can split into halves of which neither has quorum.
+// A witness runs garbd, which votes like a node and holds no data. One witness
+// is enough, and more would make the number even again.
+
+const (
+	arbiterUnit = "garb.service"
+	arbiterFile = "/etc/default/garb"
+)
+
+// arbiters are the witnesses that vote: the first one, where the number of
+// heads is even.
+func (s *State) arbiters() []voter {
+	if len(s.nodes)%2 != 0 || len(s.witnesses) == 0 {
+		return nil
+	}
+	return s.witnesses[:1]
+}
+
+func observeVoter(ctx context.Context, w service.Node) voter {
+	v := voter{name: w.Name(), reached: w.Reached(), at: debian}
+	if !v.reached {
+		v.why = "it was not asked"
+		if w.Err != nil {
+			v.why = w.Err.Error()
+		}
+		return v
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	var err error
+	if v.at, err = layoutOf(ctx, w.Reader); err != nil {
+		v.why = err.Error()
+		return v
+	}
+	out, err := w.Reader.Query(ctx, "systemctl", "show", arbiterUnit, "--property=ActiveState", "--value")
+	switch {
+	case err != nil:
+		v.why = err.Error()
+	case strings.TrimSpace(out) == "active":
+		v.runs = service.Yes
+	default:
+		v.runs, v.why = service.No, "garbd does not run"
+	}
+	return v
+}
+
+// arbiters starts the voter once the cluster is there.
+func (b *builder) arbiters() {
+	var steps []plan.Step
+	for _, w := range b.s.arbiters() {
+		if !w.reached {
+			b.out.Notes = append(b.out.Notes, fmt.Sprintf("the witness %s does not vote: %s.", w.name, strings.TrimSuffix(w.why, ".")))
+			continue
+		}
+		if !b.intent.Includes(w.name) {
+			continue
+		}
+		addrs := make([]string, len(b.s.nodes))
+		for i, n := range b.s.nodes {
+			addrs[i] = bracketed(n.addr) + ":4567"
+		}
+		conf := fmt.Sprintf("# Managed by multihead; changes are overwritten.\nGALERA_NODES=%q\nGALERA_GROUP=%q\nGALERA_OPTIONS=%q\n",
+			strings.Join(addrs, " "), b.s.conf.Galera.ClusterName, arbiterOptions(timings))
+		u := plan.Running(arbiterUnit, arbiterFile)
+		steps = append(steps,
+			plan.Step{ID: "mariadb.arbiter-packages", Host: w.name, Action: plan.Packages{Names: w.at.arbiter}},
+			plan.Step{ID: "mariadb.arbiter-settings", Host: w.name,
+				Action: plan.File{Path: arbiterFile, Data: []byte(conf), Attr: host.Attr{Mode: 0o644, Owner: "root", Group: "root"}}},
+			plan.Step{ID: "mariadb.arbiter", Host: w.name, Action: u})
+	}
+	b.stage("witness", steps...)
+}
+
+// arbiterOptions are the nodes' own, less what concerns data.
+func arbiterOptions(t timing) string {
+	var out []string
+	for _, o := range strings.Split(providerOptions(t), ";") {
+		if strings.HasPrefix(o, "evs.") {
+			out = append(out, o)
+		}
+	}
+	return strings.Join(out, ";")
+}
+
+func (s *State) arbitersRun() (runs, of int) {
+	for _, w := range s.arbiters() {
+		of++
+		if w.runs == service.Yes {
+			runs++
+		}
+	}
+	return runs, of
+}
+
+func (s *State) arbitersWell() bool {
+	runs, of := s.arbitersRun()
+	return runs == of
+}
+
+// stopArbiters stops the voter after the nodes.
+func (s *State) stopArbiters(intent service.Intent) []plan.Stage {
+	var steps []plan.Step
+	for _, w := range s.arbiters() {
+		if w.reached && intent.Includes(w.name) && s.lastToStop(intent) != "" {
+			steps = append(steps, plan.Step{ID: "mariadb.stop-arbiter", Host: w.name, Action: plan.Stopped(arbiterUnit)})
+		}
+	}
+	if len(steps) == 0 {
+		return nil
+	}
+	return []plan.Stage{{Name: "stop the witness", Steps: steps}}
+}

@@ -1,0 +1,130 @@
+package galera
+
+import (
+	"fmt"
+	"strings"
+
+	"multihead/internal/service"
+)
+
+// own says whether the daemon runs as a server on its own, part of no cluster.
+func (n node) own() bool { return n.stands == answering && !n.status.galera }
+
+// member says whether it is part of a cluster with quorum. A node that is
+// still receiving data, or gives it, is one.
+func (n node) member() bool { return n.stands == answering && n.status.primary() }
+
+// detached says whether it runs as part of a cluster that lost its quorum.
+func (n node) detached() bool { return n.stands == answering && n.status.galera && !n.status.primary() }
+
+// evidence is what a head shows, in the words of the common rule. lives says
+// whether a cluster with quorum was seen on some head.
+func (n node) evidence(lives bool) service.Evidence {
+	e := service.Evidence{Node: n.name, Why: n.why, Position: -1}
+	switch {
+	case n.member():
+		e.Live, e.Data, e.Cluster, e.Position = service.Yes, service.Yes, n.status.cluster, n.status.committed
+		e.Why = "serves in " + n.status.cluster
+	case n.detached():
+		e.Data, e.Cluster, e.Position = service.Yes, n.status.cluster, n.status.committed
+		e.Why = "mariadbd runs without quorum (" + n.status.component + ")"
+	case n.own():
+		e.Live, e.Data, e.Clean = service.No, service.No, service.Yes
+		switch {
+		case n.disk.data == service.Unsure:
+			e.Data, e.Why = service.Unsure, n.disk.why
+		case n.disk.state.uuid != "":
+			// Whatever it wrote since it left that cluster is in no history.
+			e = standalone(e, "a MariaDB of its own that once was "+n.disk.why)
+		case n.status.schemas+n.status.accounts > 0:
+			e = standalone(e, fmt.Sprintf("a MariaDB of its own with %d databases and %d accounts of users", n.status.schemas, n.status.accounts))
+		}
+	case n.stands == starting && !lives:
+		// It may be about to form a cluster: who is asked first decides nothing.
+	case n.stands == starting, n.stands == off:
+		e.Live, e.Data = service.No, n.disk.data
+		e.Why = n.disk.why
+		switch {
+		case e.Data != service.Yes:
+		case n.disk.state.uuid == "":
+			e = standalone(e, "a stopped MariaDB of its own with "+n.disk.why)
+		default:
+			e.Cluster, e.Position, e.Clean = n.disk.state.uuid, n.disk.state.seqno, service.Yes
+			if e.Position < 0 {
+				e.Clean = service.No
+				e.Why = "grastate.dat says seqno -1: it crashed or lost its power"
+			}
+		}
+	}
+	return e
+}
+
+// standalone is a server that was never part of a cluster and holds data. It
+// has an identity of its own, so that two of them are never taken for one. One
+// of them, and nobody else with data, becomes the first node: it goes on from
+// its own data directory, and the others copy it.
+func standalone(e service.Evidence, why string) service.Evidence {
+	e.Data, e.Clean, e.Position = service.Yes, service.Yes, 0
+	e.Cluster, e.Why = "the server on "+e.Node, why
+	return e
+}
+
+// decide says what may be done about the cluster's existence.
+func (s *State) decide(intent service.Intent) (service.Decision, error) {
+	lives := false
+	var detached []string
+	for _, n := range s.nodes {
+		lives = lives || n.member()
+		if n.detached() {
+			detached = append(detached, n.name)
+		}
+	}
+	if !lives && len(detached) > 0 {
+		return service.Decision{}, &service.Refusal{Service: "mariadb",
+			Reason: fmt.Sprintf("mariadbd runs on %s without quorum (non-Primary), and no head answers that has it", strings.Join(detached, ", ")),
+			Remedy: "Bring the missing heads back: quorum returns by itself when most of the last members see each other. Where they are gone for good, run multihead recover."}
+	}
+	for _, n := range s.nodes {
+		if n.member() && n.status.clusterName != s.conf.Galera.ClusterName {
+			return service.Decision{}, &service.Refusal{Service: "mariadb",
+				Reason: fmt.Sprintf("the cluster that lives on %s is called %q, and the file says %q: a node under another name could not join it", n.name, n.status.clusterName, s.conf.Galera.ClusterName),
+				Remedy: fmt.Sprintf("Write cluster_name: %s under database.mariadb.galera.", n.status.clusterName)}
+		}
+	}
+	evidence := make([]service.Evidence, len(s.nodes))
+	for i, n := range s.nodes {
+		evidence[i] = n.evidence(lives)
+	}
+	d, err := service.Decide("mariadb", evidence, intent)
+	if err != nil || d.Verdict != service.Resume {
+		return d, err
+	}
+	return s.preferSafe(d), nil
+}
+
+// preferSafe lets the cluster start from the node that stopped last, where
+// several hold equally much.
+func (s *State) preferSafe(d service.Decision) service.Decision {
+	first := s.node(d.First)
+	if first.disk.state.safe {
+		return d
+	}
+	for i, name := range d.Joiners {
+		n := s.node(name)
+		if n.disk.state.uuid == first.disk.state.uuid && n.disk.state.seqno == first.disk.state.seqno && n.disk.state.safe {
+			d.First, d.Joiners[i] = name, d.First
+			break
+		}
+	}
+	return d
+}
+
+// node is the head of that name; the zero node where there is none.
+func (s *State) node(name string) node {
+	for _, n := range s.nodes {
+		if n.name == name {
+			return n
+		}
+	}
+	return node{}
+}

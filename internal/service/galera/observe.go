@@ -1,0 +1,212 @@
+package galera
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"multihead/internal/config"
+	"multihead/internal/host"
+	"multihead/internal/service"
+)
+
+// standing is what the daemon on a head was found to be doing.
+type standing int
+
+const (
+	unasked   standing = iota // not known: why says so
+	off                       // it does not run
+	starting                  // systemd is starting it: it recovers, looks for the others or receives data
+	answering                 // it answers; status says what
+)
+
+// node is one head as it was found.
+type node struct {
+	name    string
+	addr    netip.Addr
+	memory  int // MiB of the head, 0 where the file does not say
+	reached bool
+	at      layout
+	stands  standing
+	status  status // where it answers
+	disk    disk   // where it does not run, or is starting
+	why     string // of unasked, and of anything else that is not plain
+}
+
+// voter is a witness that is to run the arbiter.
+type voter struct {
+	name    string
+	reached bool
+	why     string
+	at      layout
+	runs    service.Answer
+}
+
+// State is the database as it was found, with what the file asks for.
+type State struct {
+	conf      config.MariaDBConfig
+	nets      []netip.Prefix // where clients of the cluster come from
+	nodes     []node         // heads with the service, in the file's order
+	witnesses []voter
+}
+
+// Observe asks every head at once.
+func (*Service) Observe(ctx context.Context, in service.Input) (service.State, error) {
+	s := &State{conf: in.Cluster.Database.MariaDB, nets: clientNets(in.Cluster)}
+	if !in.Cluster.Database.Enabled {
+		return s, nil
+	}
+	heads := in.HeadsWith(config.MariaDB)
+	s.nodes = make([]node, len(heads))
+	var g errgroup.Group
+	for i, h := range heads {
+		g.Go(func() error {
+			s.nodes[i] = observe(ctx, h, s.conf)
+			return nil
+		})
+	}
+	if len(heads)%2 == 0 { // an odd number of votes needs no other
+		s.witnesses = make([]voter, len(in.Witnesses))
+	}
+	for i := range s.witnesses {
+		g.Go(func() error {
+			s.witnesses[i] = observeVoter(ctx, in.Witnesses[i])
+			return nil
+		})
+	}
+	_ = g.Wait() // what went wrong is part of what was found
+	return s, nil
+}
+
+func observe(ctx context.Context, h service.Node, conf config.MariaDBConfig) node {
+	n := node{name: h.Name(), addr: h.Spec.Address, reached: h.Reached(), at: debian}
+	if h.Head != nil {
+		n.memory = h.Head.Hardware.MemoryMB
+	}
+	if !n.reached {
+		n.why = "it was not asked"
+		if h.Err != nil {
+			n.why = h.Err.Error()
+		}
+		return n
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookLimit+settleLimit)
+	defer cancel()
+	var err error
+	if n.at, err = layoutOf(ctx, h.Reader); err != nil {
+		n.why = err.Error()
+		return n
+	}
+	n.look(ctx, h.Reader, conf.RootPassword)
+	return n
+}
+
+// layoutOf tells the distributions apart by where they keep their packages.
+func layoutOf(ctx context.Context, r host.Reader) (layout, error) {
+	_, err := r.Stat(ctx, "/var/lib/dpkg/status")
+	if err == nil {
+		return debian, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return debian, err
+	}
+	return rhel, nil
+}
+
+// look asks the daemon, and where it is just starting, waits a moment for it.
+func (n *node) look(ctx context.Context, r host.Reader, root config.Secret) {
+	settled := time.Now().Add(settleLimit)
+	for {
+		s, err := ask(ctx, r, n.at, root)
+		switch {
+		case err == nil:
+			n.stands, n.status = answering, s
+			if n.own() {
+				n.disk = lookDisk(ctx, r, n.at.dataDir)
+			}
+			return
+		case silent(ctx, err):
+			n.why = "mariadbd takes connections and does not answer"
+			return
+		case !noDaemon(err):
+			n.why = "mariadbd: " + err.Error()
+			return
+		}
+		active, err := activity(ctx, r)
+		if err != nil {
+			n.why = err.Error()
+			return
+		}
+		switch active {
+		case "inactive", "failed":
+			n.stands = off
+			n.disk = lookDisk(ctx, r, n.at.dataDir)
+			return
+		case "activating", "deactivating", "reloading", "active":
+			n.stands = starting
+		default:
+			n.why = unit + " is " + active
+			return
+		}
+		if time.Now().After(settled) {
+			if active == "active" {
+				n.stands, n.why = unasked, unit+" is active and its socket "+n.at.socket+" is not there"
+				return
+			}
+			n.why = unit + " is " + active + " (it recovers, looks for the other heads, or receives data)"
+			n.disk = lookDisk(ctx, r, n.at.dataDir)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			n.stands, n.why = unasked, ctx.Err().Error()
+			return
+		case <-time.After(settleEvery):
+		}
+	}
+}
+
+// activity is systemd's ActiveState of the daemon; one whose unit is not there
+// is inactive.
+func activity(ctx context.Context, r host.Reader) (string, error) {
+	out, err := r.Query(ctx, "systemctl", "show", unit, "--property=ActiveState", "--value")
+	return strings.TrimSpace(out), err
+}
+
+// clientNets lists where clients come from: the cluster's networks, and every
+// host that is in none of them.
+func clientNets(c *config.Cluster) []netip.Prefix {
+	var nets []netip.Prefix
+	for _, p := range []netip.Prefix{c.Network.ManagementNetwork, c.Network.ComputeNetwork} {
+		if p.IsValid() && !covered(nets, p.Addr()) {
+			nets = append(nets, p.Masked())
+		}
+	}
+	hosts := make([]config.HostSpec, 0, len(c.Nodes.Controllers))
+	for _, h := range c.Nodes.Controllers {
+		hosts = append(hosts, h.HostSpec)
+	}
+	for _, n := range c.AllComputes() {
+		hosts = append(hosts, n.HostSpec)
+	}
+	for _, h := range hosts {
+		if h.Address.IsValid() && !covered(nets, h.Address) {
+			nets = append(nets, netip.PrefixFrom(h.Address, h.Address.BitLen()))
+		}
+	}
+	return nets
+}
+
+func covered(nets []netip.Prefix, a netip.Addr) bool {
+	for _, n := range nets {
+		if n.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
