@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -41,7 +42,8 @@ func newLabCmd(a *app, root *cobra.Command) *cobra.Command {
 	cmd.PersistentFlags().StringVar(&c.name, "name", lab.DefaultName, "the lab's `name`; labs of different names run side by side")
 	cmd.AddCommand(c.up(), c.down(), c.list(), c.status(), c.exec(), c.shell(),
 		c.powerOff(), c.powerOn(), c.freeze(), c.thaw(),
-		c.image(), c.setup())
+		c.partition(), c.loss(), c.heal(), c.disk(),
+		c.snapshot(), c.reset(), c.forward(), c.image(), c.setup())
 	addLabFlag(a, root)
 	return cmd
 }
@@ -197,131 +199,31 @@ func (c *labCmd) status() *cobra.Command {
 }
 
 func (c *labCmd) printStatus(l *lab.Lab) error {
-	t := c.table("HOST", "KIND", "ADDRESS", "LOGIN", "STATE")
+	faults, err := l.Faults()
+	if err != nil {
+		return err
+	}
+	t := c.table("HOST", "KIND", "ADDRESS", "LOGIN", "STATE", "NETWORK")
 	for _, h := range l.Hosts() {
 		state, err := h.State()
 		if err != nil {
 			return err
 		}
-		t.AppendRow(table.Row{h.Name, h.Kind, h.Address, h.Login, state})
+		t.AppendRow(table.Row{h.Name, h.Kind, h.Address, h.Login, state, networkOf(h.Name, faults)})
 	}
 	t.Render()
 	return nil
 }
 
-func (c *labCmd) exec() *cobra.Command {
-	return &cobra.Command{
-		Use:   "exec HOST [--] COMMAND [ARGUMENT...]",
-		Short: "Run a command as root in a host, without SSH; its exit code is this one's",
-		Example: `  multihead lab exec server1 -- systemctl --failed
-  multihead lab exec server1 -- tee /data/x < file`,
-		Args:               atLeast(2, "name a host and a command, for example: multihead lab exec server1 -- hostname"),
-		DisableFlagParsing: false,
-		RunE: func(_ *cobra.Command, args []string) error {
-			h, err := c.host(args[0])
-			if err != nil {
-				return err
-			}
-			return h.Become(args[1:]...)
-		},
-	}
-}
-
-func (c *labCmd) shell() *cobra.Command {
-	return &cobra.Command{
-		Use:     "shell HOST",
-		Short:   "Open a root shell in a host, without SSH",
-		Example: "  multihead lab shell server1",
-		Args:    atLeast(1, "name a host, for example: multihead lab shell server1"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			h, err := c.host(args[0])
-			if err != nil {
-				return err
-			}
-			return h.Become("bash", "-l")
-		},
-	}
-}
-
-// power makes one of the four verbs that act on hosts named as arguments.
-func (c *labCmd) power(use, short, example string, do func(*lab.Lab, context.Context, ...string) error) *cobra.Command {
-	var all bool
-	cmd := &cobra.Command{
-		Use:     use + " HOST...",
-		Short:   short,
-		Example: example,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			hosts, err := hostArgs(args)
-			if err != nil {
-				return err
-			}
-			if (len(hosts) == 0) != all {
-				return usageError(errors.New("name the hosts, or give --all"))
-			}
-			l, err := c.open()
-			if err != nil {
-				return err
-			}
-			p := c.progress()
-			defer p.stop()
-			l.Watch(p.event)
-			return do(l, cmd.Context(), hosts...)
-		},
-	}
-	cmd.Flags().BoolVar(&all, "all", false, "all hosts of the lab")
-	return cmd
-}
-
-func (c *labCmd) powerOff() *cobra.Command {
-	return c.power("power-off", "Cut the power: no FIN, no RST, what was not synced is lost",
-		"  multihead lab power-off server1\n  multihead lab power-off 'server[1-3]'", (*lab.Lab).PowerOff)
-}
-
-func (c *labCmd) powerOn() *cobra.Command {
-	return c.power("power-on", "Boot hosts from their disks as they are",
-		"  multihead lab power-on server1\n  multihead lab power-on --all", (*lab.Lab).PowerOn)
-}
-
-func (c *labCmd) freeze() *cobra.Command {
-	return c.power("freeze", "Stop every process of a host where it stands; its connections stay open",
-		"  multihead lab freeze server1", (*lab.Lab).Freeze)
-}
-
-func (c *labCmd) thaw() *cobra.Command {
-	return c.power("thaw", "Let frozen hosts go on",
-		"  multihead lab thaw server1", (*lab.Lab).Thaw)
-}
-
-func (c *labCmd) open() (*lab.Lab, error) { return lab.Open(c.name) }
-
-func (c *labCmd) host(name string) (*lab.Host, error) {
-	l, err := c.open()
-	if err != nil {
-		return nil, err
-	}
-	return l.Host(name)
-}
-
-// hostArgs expands arguments such as server1,server2 and server[1-3].
-func hostArgs(args []string) ([]string, error) {
-	var hosts []string
-	for _, a := range args {
-		more, err := lab.ExpandHosts(a)
-		if err != nil {
-			return nil, usageError(err)
+// networkOf says what is wrong with a host's network.
+func networkOf(host string, faults []lab.Fault) string {
+	var wrong []string
+	for _, f := range faults {
+		if slices.Contains(f.Hosts, host) || slices.Contains(f.From, host) {
+			wrong = append(wrong, f.String())
 		}
-		hosts = append(hosts, more...)
 	}
-	return hosts, nil
-}
-
-func atLeast(n int, hint string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) < n {
-			return usageError(errors.New(hint))
-		}
-		return nil
-	}
+	return strings.Join(wrong, "; ")
 }
 
 // table makes a plain table on stdout.

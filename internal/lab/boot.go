@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -20,24 +21,30 @@ const bootTimeout = 2 * time.Minute
 // its clock and its kernel's modules.
 const dropCapabilities = "CAP_SYS_TIME,CAP_SYS_MODULE"
 
+// supervise puts itself into the control groups named before "--" and runs
+// what follows, again for as long as it ends with 133: that is how
+// systemd-nspawn says that the host wants to reboot.
+const supervise = `for g; do shift; [ "$g" = -- ] && break; echo $$ >"$g/cgroup.procs" || exit; done
+while :; do "$@"; s=$?; [ $s -eq 133 ] || exit $s; done`
+
 // start boots the host from its mounted disks, in the calling thread's
-// network and mount namespaces. It returns when the process runs; ready
-// awaits the boot.
-func (h *Host) start(ctx context.Context) error {
+// network and mount namespaces, and returns a channel that tells when it goes
+// off again; ready awaits the boot.
+func (h *Host) start(ctx context.Context) (<-chan error, error) {
 	groups, err := h.lab.cgroups()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	args := []string{"-c", `for g; do shift; [ "$g" = -- ] && break; echo $$ >"$g/cgroup.procs" || exit; done; exec "$@"`, "sh"}
+	args := []string{"-c", supervise, "sh"}
 	for _, g := range groups {
 		dir := filepath.Join(g, h.Name)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
+			return nil, err
 		}
 		args = append(args, dir)
 	}
 	args = append(args, "--", "systemd-nspawn",
-		"--register=no", "--keep-unit", "--boot", "--console=pipe", "--link-journal=no",
+		"--register=no", "--keep-unit", "--boot", "--console=read-only", "--link-journal=no",
 		"--timezone=off", "--resolv-conf=off",
 		"--directory="+h.path("root"), "--machine="+h.machine(), "--hostname="+h.Name,
 		"--network-bridge="+bridge, "--bind=/dev/fuse", "--bind="+h.path("data")+":/data",
@@ -47,7 +54,7 @@ func (h *Host) start(ctx context.Context) error {
 	}
 	console, err := os.OpenFile(h.ConsolePath(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer console.Close()
 	// Not bound to ctx: the host outlives the tool that started it.
@@ -56,49 +63,71 @@ func (h *Host) start(ctx context.Context) error {
 	cmd.Stdout, cmd.Stderr = console, console
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return err
+		return nil, err
 	}
-	go cmd.Wait() // reaps it, if this process lives that long
-	return nil
+	off := make(chan error, 1)
+	go func() { off <- cmd.Wait() }() // if this process lives that long
+	return off, nil
 }
 
 // ready waits until the host has finished booting and answers on SSH. A host
 // whose boot left failed units is ready; the units are told as an event.
-func (h *Host) ready(ctx context.Context) error {
+func (h *Host) ready(ctx context.Context, off <-chan error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootTimeout, fmt.Errorf("not up after %s", bootTimeout))
 	defer cancel()
-	group, err := h.cgroup()
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	died := false
-	err = until(ctx, 20*time.Millisecond, "waiting for SSH", func() bool {
-		if h.banner(ctx) {
+	var died error
+	err := until(ctx, 20*time.Millisecond, "waiting for SSH", func() bool {
+		select {
+		case err := <-off:
+			died = fmt.Errorf("it went off while booting (%v)", err)
 			return true
+		default:
+			return h.banner(ctx)
 		}
-		if alive, err := populated(group); err == nil && !alive && time.Since(began) > time.Second {
-			died = true
-		}
-		return died
 	})
-	if err == nil && died {
-		err = errors.New("it went off while booting")
-	}
-	if err != nil {
+	if err = errors.Join(err, died); err != nil {
 		return fmt.Errorf("%s: %w; the end of %s:%s", h.Name, err, h.ConsolePath(), fileTail(h.ConsolePath(), 8))
 	}
-	out, err := h.Exec(ctx, "systemctl", "is-system-running", "--wait")
-	switch state := strings.TrimSpace(out); {
-	case state == "running":
-		return nil
+	return h.booted(ctx)
+}
+
+// booted waits until systemd has started what it was to start.
+func (h *Host) booted(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, bootTimeout, fmt.Errorf("not up after %s", bootTimeout))
+	defer cancel()
+	var state string
+	err := until(ctx, 50*time.Millisecond, h.Name+": waiting for systemd", func() bool {
+		// An error is a degraded or a stopping system, or one that is too
+		// young for the question; the word tells.
+		out, _ := h.Exec(ctx, "systemctl", "is-system-running", "--wait")
+		state = strings.TrimSpace(out)
+		on, err := h.State()
+		return state == "running" || state == "degraded" || err == nil && on != Running
+	})
+	switch {
+	case err != nil:
+		return err
 	case state == "degraded":
-		failed, _ := h.Exec(ctx, "systemctl", "--failed", "--plain", "--no-legend")
-		say(h.lab.progress, h.Name, "up, with failed units: "+strings.Join(strings.Fields(failed), " "))
-		return nil
-	default:
-		return fmt.Errorf("%s: systemd says %q: %w", h.Name, state, err)
+		failed, err := h.Exec(ctx, "systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--full")
+		if err != nil {
+			return err
+		}
+		say(h.lab.progress, h.Name, "up, with failed units: "+firstWords(failed))
+	case state != "running":
+		return fmt.Errorf("%s: it went off while booting; the end of %s:%s", h.Name, h.ConsolePath(), fileTail(h.ConsolePath(), 8))
 	}
+	return nil
+}
+
+// firstWords joins the first word of every line.
+func firstWords(lines string) string {
+	var words []string
+	for line := range strings.Lines(lines) {
+		if w, _, _ := strings.Cut(strings.TrimSpace(line), " "); w != "" {
+			words = append(words, w)
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // banner tells whether the host's SSH server greets.
@@ -124,5 +153,8 @@ func fileTail(name string, lines int) string {
 	if err != nil {
 		return " " + err.Error()
 	}
-	return tail(string(data), lines)
+	return tail(escapes.ReplaceAllString(string(data), ""), lines)
 }
+
+// escapes are the colours of a console.
+var escapes = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]|\r`)

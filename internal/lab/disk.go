@@ -56,8 +56,18 @@ func (l *Lab) ownMounts() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("mount namespace: %w", err)
 	}
-	return detachBelow(labsDir(l.base))
+	if err := detachBelow(labsDir(l.base)); err != nil {
+		return err
+	}
+	// systemd-nspawn keeps its locks and sockets here and does not clean up
+	// when it is killed.
+	if err := os.MkdirAll(nspawnState, 0o755); err != nil {
+		return err
+	}
+	return unix.Mount("multihead-lab", nspawnState, "tmpfs", 0, "mode=0755,size=1m")
 }
+
+const nspawnState = "/run/systemd/nspawn"
 
 // detachBelow unmounts everything below dir, the last mounted first, also
 // what is in use: those who use it keep it, nobody else finds it.
@@ -87,7 +97,7 @@ func (h *Host) mountDisks(ctx context.Context) error {
 	}
 	// noinit_itable: writing out empty inode tables in the background would
 	// fill the sparse files for nothing.
-	const options = "loop,discard,noinit_itable,errors=remount-ro"
+	const options = "loop,noinit_itable,errors=remount-ro"
 	if _, err := run(ctx, "mount", "-o", options, h.systemImage(), h.path("disk")); err != nil {
 		return err
 	}

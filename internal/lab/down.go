@@ -87,7 +87,7 @@ func (l *Lab) down(ctx context.Context) error {
 		}
 		_ = os.Remove(filepath.Dir(g)) // stays while another lab is in it
 	}
-	if err := os.RemoveAll(l.path()); err != nil {
+	if err := removeTree(l.path()); err != nil {
 		return err
 	}
 	// The lock file goes while it is held; whoever waits for it holds the

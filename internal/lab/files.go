@@ -31,6 +31,21 @@ func writeFile(name, text string, perm os.FileMode) error {
 	return os.Rename(tmp.Name(), name)
 }
 
+// removeTree removes a directory, but never through a mount: what is mounted
+// below may be anything, such as the machine's own /dev.
+func removeTree(dir string) error {
+	ms, err := mounts()
+	if err != nil {
+		return err
+	}
+	for _, m := range ms {
+		if m.target == dir || strings.HasPrefix(m.target, dir+"/") {
+			return fmt.Errorf("not removing %s: %s is mounted there", dir, m.target)
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
 func writeJSON(name string, v any) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

@@ -74,13 +74,13 @@ func BuildImage(ctx context.Context, name string, progress func(Event)) (Image, 
 func buildImage(ctx context.Context, r Recipe, dir string, progress func(Event)) (Image, error) {
 	began := time.Now()
 	building := filepath.Join(dir, "."+r.key()+".building")
-	if err := os.RemoveAll(building); err != nil {
+	if err := removeTree(building); err != nil {
 		return Image{}, err
 	}
 	if err := os.Mkdir(building, 0o755); err != nil {
 		return Image{}, err
 	}
-	defer os.RemoveAll(building) // gone already when all went well
+	defer removeTree(building) // gone already when all went well
 	img := Image{Name: r.Name, Key: r.key(), dir: building}
 	mirror := debianMirror(ctx)
 	say(progress, "", fmt.Sprintf("image %s: not in the cache, building it from Debian %s (about a minute)", r.Name, r.Suite))
@@ -104,7 +104,7 @@ func buildImage(ctx context.Context, r Recipe, dir string, progress func(Event))
 		return Image{}, err
 	}
 	final := filepath.Join(dir, r.key())
-	if err := os.RemoveAll(final); err != nil { // without a readable image.json it was not whole
+	if err := removeTree(final); err != nil { // without a readable image.json it was not whole
 		return Image{}, err
 	}
 	if err := os.Rename(building, final); err != nil {

@@ -82,6 +82,9 @@ func (l *Lab) up(ctx context.Context) error {
 	if err := writeJSON(l.metaPath(), meta{l.Spec, l.image.Key, l.Made}); err != nil {
 		return err
 	}
+	if err := raiseLimits(l.progress); err != nil {
+		return err
+	}
 	if err := l.ensureNetwork(ctx); err != nil {
 		return err
 	}

@@ -47,10 +47,20 @@ func (l *Lab) ensureNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cmd := command(ctx, "nsenter", "--net="+l.netnsPath(), "ip", "-batch", "-")
-	cmd.Stdin = strings.NewReader(bridgeBatch())
-	_, err = output(cmd)
-	return err
+	err = l.InNetwork(func() error {
+		cmd := command(ctx, "ip", "-batch", "-")
+		cmd.Stdin = strings.NewReader(bridgeBatch())
+		_, err := output(cmd)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	faults, err := l.Faults() // of before the machine was started anew
+	if err != nil || len(faults) == 0 {
+		return err
+	}
+	return l.applyFaults(ctx, faults)
 }
 
 func bridgeBatch() string {

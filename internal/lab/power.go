@@ -107,20 +107,36 @@ func (h *Host) cutPower(ctx context.Context) error {
 	if err := killGroup(ctx, group); err != nil {
 		return err
 	}
+	if err := h.linkGone(ctx); err != nil {
+		return err
+	}
 	if err := h.removeGroups(); err != nil {
 		return err
 	}
 	return released(ctx, h.path())
 }
 
-// linkDown takes the host's cable out at the bridge. A host without a port
-// (it is just starting, or its network is gone) has nothing to take out.
-func (h *Host) linkDown(ctx context.Context) error {
+// linkDown takes the host's cable out at the bridge.
+func (h *Host) linkDown(ctx context.Context) error { return h.ipLink(ctx, "set", h.link(), "down") }
+
+// linkGone removes the host's port. It mostly went with the host, but the
+// kernel goes on sending the FINs of a dead host's connections for minutes,
+// and keeps its network namespace, with the other end of the port, until then.
+func (h *Host) linkGone(ctx context.Context) error { return h.ipLink(ctx, "del", h.link()) }
+
+// ipLink changes the host's port on the bridge. One that is not there (the
+// host is just starting, or gone) needs no change.
+func (h *Host) ipLink(ctx context.Context, verb string, args ...string) error {
 	return h.lab.InNetwork(func() error {
 		if _, err := net.InterfaceByName(h.link()); err != nil {
 			return nil
 		}
-		_, err := run(ctx, "ip", "link", "set", h.link(), "down")
+		_, err := run(ctx, "ip", append([]string{"link", verb}, args...)...)
+		if err != nil {
+			if _, gone := net.InterfaceByName(h.link()); gone != nil {
+				return nil // went by itself meanwhile
+			}
+		}
 		return err
 	})
 }
@@ -130,15 +146,19 @@ func (h *Host) powerOn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if state != Off {
+	switch state {
+	case Frozen:
 		return nil
+	case Running: // perhaps only just started, by a tool that was killed
+		return h.booted(ctx)
 	}
 	began := time.Now()
 	say(h.lab.progress, h.Name, "booting")
-	if err := h.boot(ctx); err != nil {
+	off, err := h.boot(ctx)
+	if err != nil {
 		return fmt.Errorf("power on %s: %w", h.Name, err)
 	}
-	if err := h.ready(ctx); err != nil {
+	if err := h.ready(ctx, off); err != nil {
 		return err
 	}
 	say(h.lab.progress, h.Name, fmt.Sprintf("up after %.1f s", time.Since(began).Seconds()))
@@ -146,50 +166,62 @@ func (h *Host) powerOn(ctx context.Context) error {
 }
 
 // boot starts the host from its disks, making and filling them first if it
-// has none.
-func (h *Host) boot(ctx context.Context) error {
+// has none. The channel tells when it goes off.
+func (h *Host) boot(ctx context.Context) (off <-chan error, err error) {
 	if err := os.MkdirAll(h.path(), 0o755); err != nil {
-		return err
+		return nil, err
 	}
 	if err := released(ctx, h.path()); err != nil { // of a host that just went off by itself
-		return err
+		return nil, err
+	}
+	if err := h.linkGone(ctx); err != nil {
+		return nil, err
 	}
 	if err := h.removeGroups(); err != nil {
-		return err
+		return nil, err
 	}
-	_, err := os.Stat(h.freshMark())
+	_, err = os.Stat(h.freshMark())
 	fresh := errors.Is(err, os.ErrNotExist)
 	if err != nil && !fresh {
-		return err
+		return nil, err
 	}
 	if fresh {
 		if err := h.makeDisks(ctx); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return onThread(func() error {
-		if err := h.lab.enter(); err != nil {
+	err = onThread(func() error {
+		if err := h.enterOwn(ctx, fresh); err != nil {
 			return err
 		}
-		if err := h.lab.ownMounts(); err != nil {
-			return err
-		}
-		if err := h.mountDisks(ctx); err != nil {
-			return err
-		}
-		if fresh {
-			if err := h.install(ctx); err != nil {
-				return fmt.Errorf("installing: %w", err)
-			}
-			if err := h.syncDisk(); err != nil { // an installed system is on its disk
-				return err
-			}
-			if err := writeFile(h.freshMark(), "", 0o644); err != nil {
-				return err
-			}
-		}
-		return h.start(ctx)
+		off, err = h.start(ctx)
+		return err
 	})
+	return off, err
+}
+
+// enterOwn moves the calling thread to where the host is to live: into the
+// lab's network and a mount namespace with the host's disks.
+func (h *Host) enterOwn(ctx context.Context, fresh bool) error {
+	if err := h.lab.enter(); err != nil {
+		return err
+	}
+	if err := h.lab.ownMounts(); err != nil {
+		return err
+	}
+	if err := h.mountDisks(ctx); err != nil {
+		return err
+	}
+	if !fresh {
+		return nil
+	}
+	if err := h.install(ctx); err != nil {
+		return fmt.Errorf("installing: %w", err)
+	}
+	if err := h.syncDisk(); err != nil { // an installed system is on its disk
+		return err
+	}
+	return writeFile(h.freshMark(), "", 0o644)
 }
 
 // removeGroups removes the control groups of the last boot. They must not be
