@@ -41,6 +41,7 @@ type conf struct {
 	Priority     int
 	AdvertInt    string
 	DownAdverts  int
+	Owner        bool
 	PreemptDelay int
 	GARPRefresh  int
 	Source       netip.Addr
@@ -63,6 +64,7 @@ func render(vip config.VIP, h head, all []head) ([]byte, error) {
 			c.Peers = append(c.Peers, other.addr)
 		}
 	}
+	c.Owner = owner(all) == h.name
 	c.Multicast = len(c.Peers) == 0 && h.addr.Is6()
 	t, err := template.New("keepalived.conf").Option("missingkey=error").Parse(confText)
 	if err != nil {
