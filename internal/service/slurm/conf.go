@@ -179,7 +179,7 @@ func gres(hw config.Hardware) []string {
 	if hw.GPUs > 0 && !hasGPU {
 		g := "gpu"
 		if hw.GPUType != "" {
-			g += ":" + strings.ToLower(hw.GPUType)
+			g += ":" + hw.GPUType
 		}
 		out = append(out, fmt.Sprintf("%s:%d", g, hw.GPUs))
 	}

@@ -177,7 +177,7 @@ func (s *State) prepareHead(h head, f files, first string) ([]plan.Step, error) 
 		return out, nil
 	}
 	mount, _ := shared(c)
-	add("ctld.unit", plan.File{Path: dropIn(ctldUnit), Data: ctldDropIn(mount, c.Slurm.StateSaveLocation), Attr: public})
+	add("ctld.unit", plan.File{Path: dropIn(ctldUnit), Data: ctldDropIn(mount, c.Slurm.StateSaveLocation, runsDBD(c)), Attr: public})
 	if runsDBD(c) {
 		data, err := dbdConf(c, h.name)
 		if err != nil {
@@ -241,7 +241,7 @@ func (s *State) storageSteps(h head, make bool) []plan.Step {
 		user, dir := s.cluster.Users.SlurmUser, s.cluster.Slurm.StateSaveLocation
 		out = append(out,
 			step(h.name, "state", ownDir{dir: dir, cluster: clusterName(s.cluster), aside: dir + ".multihead-" + s.stamp(),
-				attr: host.Attr{Mode: 0o750, Owner: user, Group: user}}),
+				attr: host.Attr{Mode: 0o700, Owner: user, Group: user}}),
 			step(h.name, "marker", plan.File{Path: path.Join(dir, marker), Attr: host.Attr{Mode: 0o644, Owner: user, Group: user},
 				Data: []byte("slurmctld starts only where this file is: the state of the cluster " + clusterName(s.cluster) + " lies here.\n")}))
 	}
@@ -302,7 +302,7 @@ func (s *State) Stop(intent service.Intent) (plan.Phase, error) {
 // ctldDropIn guards slurmctld's start. Where the volume is not mounted its
 // place is an empty directory, and slurmctld would begin anew in there, without
 // the jobs; Slurm 22.05 does not notice.
-func ctldDropIn(mount, state string) []byte {
+func ctldDropIn(mount, state string, dbd bool) []byte {
 	var b strings.Builder
 	b.WriteString("# Managed by multihead; changes are overwritten.\n[Unit]\nAfter=slurmdbd.service\n")
 	if mount != "" {
@@ -317,6 +317,13 @@ func ctldDropIn(mount, state string) []byte {
 		fmt.Fprintf(&b, "ExecStartPre=+/usr/bin/mountpoint -q %s\n", mount)
 	}
 	fmt.Fprintf(&b, "ExecStartPre=/usr/bin/test -f %s\n", path.Join(state, marker))
+	if dbd {
+		// Measured: with a slurmdbd that answers while its database does not
+		// (Galera without a majority), slurmctld ends with "no TRES" at every
+		// start and takeover. With no slurmdbd at all it goes by its state
+		// files; and slurmdbd does not answer before its database does.
+		b.WriteString("ExecStartPre=+-/bin/sh -c 'timeout 5 sacctmgr -nP show tres format=id >/dev/null 2>&1 || timeout 10 systemctl try-restart slurmdbd.service'\n")
+	}
 	b.WriteString("# At boot the volume may come after this daemon.\nRestart=on-failure\nRestartSec=2\n")
 	return []byte(b.String())
 }
