@@ -356,6 +356,9 @@ func epoch(i instance, n int, password config.Secret) plan.Action {
 			}
 			defer c.close()
 			_, err = c.do("CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(n))
+			if err != nil && strings.Contains(err.Error(), "does not know any other") {
+				err = nil // somebody was quicker; the nodes settle it
+			}
 			return nil, err
 		},
 	}

@@ -25,7 +25,7 @@ func (b *builder) cluster() error {
 	}
 	members := b.members()
 	a := arrange(members, len(b.s.heads), b.s.wanted.replicas)
-	b.introduce(all, a)
+	b.introduce(all)
 	dealt := b.slots(all, a, members)
 	b.copies(a, members)
 	b.balance(a, members, dealt)
@@ -131,10 +131,10 @@ func (b *builder) voters() []voter {
 }
 
 // introduce makes all nodes know each other.
-func (b *builder) introduce(all []instance, a arrangement) {
+func (b *builder) introduce(all []instance) {
 	stays := slices.ContainsFunc(b.parts, func(p part) bool { return p.become || p.adopt })
 	var steps []plan.Step
-	for n, h := range b.s.heads {
+	for _, h := range b.s.heads {
 		var local []instance
 		for _, i := range all {
 			if i.Host == h.name {
@@ -143,9 +143,6 @@ func (b *builder) introduce(all []instance, a arrangement) {
 		}
 		if len(local) == 0 {
 			continue
-		}
-		if slices.Contains(a.masters, local[0].addr()) {
-			steps = append(steps, plan.Step{ID: "redis.epoch", Host: h.name, Action: epoch(local[0], n+1, b.password())})
 		}
 		steps = append(steps, plan.Step{ID: "redis.meet", Host: h.name, Action: meet(local, all, stays, b.password())})
 	}

@@ -7,6 +7,7 @@ import (
 
 	"multihead/internal/host"
 	"multihead/internal/plan"
+	"multihead/internal/service"
 )
 
 func (w wanted) anyAddr(s *State) netip.Addr {
@@ -83,5 +84,8 @@ func (b *builder) server(p part) []plan.Step {
 		step("start", plan.Running(i.unit()), "")
 	}
 	step("force", inForce(i, want, b.password()), "")
+	if b.mode == modeCluster && i.Number == 0 && b.decision.Verdict == service.Form {
+		step("epoch", epoch(i, p.head+1, b.password()), "")
+	}
 	return steps
 }
