@@ -284,12 +284,8 @@ func (d directory) on(mount string) plan.Action {
 	return plan.Dir{Path: path.Join(mount, d.path), Attr: host.Attr{Mode: fs.FileMode(d.mode), Owner: d.owner, Group: d.group}}
 }
 
-// mountDir makes the mount point. Once something is mounted there, its mode
-// and owner are those of the volume and none of our business.
-func mountDir(hostname, dir string) plan.Step {
-	return plan.Step{ID: "glusterfs.mountpoint", Host: hostname, Action: mountPoint{plan.Dir{Path: dir}}}
-}
-
+// mountPoint is the directory that something is mounted on. Once it is, mode
+// and owner are those of what is mounted and none of our business.
 type mountPoint struct{ plan.Dir }
 
 func (m mountPoint) Done(ctx context.Context, h host.Reader) (bool, error) {

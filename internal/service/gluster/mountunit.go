@@ -6,9 +6,14 @@ import (
 	"fmt"
 	"strings"
 	"text/template"
+
+	"multihead/internal/plan"
 )
 
-const unitDir = "/etc/systemd/system/"
+const (
+	unitDir   = "/etc/systemd/system/"
+	retryUnit = "multihead-mount.service"
+)
 
 // mountUnit is the name that systemd requires of the unit that mounts path:
 // the path with a minus for each slash, and everything else that is not a
@@ -43,16 +48,51 @@ type mountConf struct {
 	What, Where, Type, Options, Description, After string
 }
 
-func renderMount(c mountConf) ([]byte, error) {
-	t, err := template.New("mount").Option("missingkey=error").Parse(mountText)
+//go:embed retry.tmpl
+var retryText string
+
+func renderMount(c mountConf) ([]byte, error) { return render(mountText, c) }
+
+// renderRetry is the unit that tries the mount again at boot.
+func renderRetry(where string) ([]byte, error) {
+	return render(retryText, struct{ Where, Unit string }{where, mountUnit(where)})
+}
+
+func render(text string, data any) ([]byte, error) {
+	t, err := template.New("unit").Option("missingkey=error").Parse(text)
 	if err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
-	if err := t.Execute(&b, c); err != nil {
-		return nil, fmt.Errorf("mount unit: %w", err)
+	if err := t.Execute(&b, data); err != nil {
+		return nil, fmt.Errorf("unit file: %w", err)
 	}
 	return b.Bytes(), nil
+}
+
+// mountFiles makes the mount point and the units that mount it, now and at
+// every boot.
+func mountFiles(hostname string, c mountConf) ([]plan.Step, error) {
+	mount, err := renderMount(c)
+	if err != nil {
+		return nil, err
+	}
+	retry, err := renderRetry(c.Where)
+	if err != nil {
+		return nil, err
+	}
+	file, retryFile := unitDir+mountUnit(c.Where), unitDir+retryUnit
+	step := func(id string, a plan.Action) plan.Step {
+		return plan.Step{ID: "glusterfs." + id, Host: hostname, Action: a}
+	}
+	yes := true
+	return []plan.Step{
+		step("mountpoint", mountPoint{plan.Dir{Path: c.Where}}),
+		step("mount-unit", plan.File{Path: file, Data: mount, Attr: root}),
+		step("mount-retry-unit", plan.File{Path: retryFile, Data: retry, Attr: root}),
+		step("mount-reload", reload{unit: mountUnit(c.Where), files: []string{file, retryFile}}),
+		step("mount-retry", plan.Unit{Name: retryUnit, Enabled: &yes}),
+	}, nil
 }
 
 // glusterMount is the mount of the volume on one head. It asks the head's own

@@ -3,7 +3,6 @@ package gluster
 import (
 	"context"
 	"fmt"
-	"path"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -108,22 +107,18 @@ func (p *plain) Plan(intent service.Intent) (plan.Phase, error) {
 		ph.Notes = append(ph.Notes, p.dir+" is taken as it is mounted; multihead neither mounts nor watches what is behind it.")
 		return ph, nil
 	}
-	text, err := renderMount(p.conf())
-	if err != nil {
-		return ph, err
-	}
-	file := unitDir + mountUnit(p.dir)
 	var install, mount, contents plan.Stage
 	install.Name, mount.Name, contents.Name = "install", "mount", "contents"
 	for _, h := range p.mounted {
 		if !h.reached || !intent.Includes(h.name) {
 			continue
 		}
-		install.Steps = append(install.Steps,
-			plan.Step{ID: "glusterfs.packages", Host: h.name, Action: plan.Packages{Names: []string{"nfs-common"}}},
-			mountDir(h.name, p.dir),
-			plan.Step{ID: "glusterfs.mount-unit", Host: h.name, Action: plan.File{Path: file, Data: text, Attr: root}},
-			plan.Step{ID: "glusterfs.mount-reload", Host: h.name, Action: reload{unit: path.Base(file), files: []string{file}}})
+		files, err := mountFiles(h.name, p.conf())
+		if err != nil {
+			return ph, err
+		}
+		install.Steps = append(install.Steps, plan.Step{ID: "glusterfs.packages", Host: h.name, Action: plan.Packages{Names: []string{"nfs-common"}}})
+		install.Steps = append(install.Steps, files...)
 		steps := mountSteps(h.name, p.dir)
 		mount.Steps = append(mount.Steps, steps[1:]...) // there is no client process that could have died
 		if len(contents.Steps) == 0 {
@@ -179,7 +174,7 @@ func (p *plain) Stop(intent service.Intent) (plan.Phase, error) {
 	st := plan.Stage{Name: "unmount"}
 	for _, h := range p.mounted {
 		if h.reached && intent.Includes(h.name) {
-			st.Steps = append(st.Steps, plan.Step{ID: "glusterfs.unmount", Host: h.name, Action: unmounted{dir: p.dir, unit: mountUnit(p.dir)}})
+			st.Steps = append(st.Steps, noRetry(h.name), plan.Step{ID: "glusterfs.unmount", Host: h.name, Action: unmounted{dir: p.dir, unit: mountUnit(p.dir)}})
 		}
 	}
 	ph.Stages = []plan.Stage{st}

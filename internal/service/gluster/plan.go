@@ -190,15 +190,8 @@ func (s *State) install(h *head, b blueprint) ([]plan.Step, error) {
 	for _, other := range s.bricks() {
 		servers = append(servers, other.addr.String())
 	}
-	text, err := renderMount(glusterMount(s.conf.VolumeName, s.conf.MountPoint, h.addr.String(), servers))
-	if err != nil {
-		return nil, err
-	}
-	file := unitDir + mountUnit(s.conf.MountPoint)
-	out = append(out, mountDir(h.name, s.conf.MountPoint),
-		step("mount-unit", plan.File{Path: file, Data: text, Attr: root}),
-		step("mount-reload", reload{unit: path.Base(file), files: []string{file}}))
-	return out, nil
+	files, err := mountFiles(h.name, glusterMount(s.conf.VolumeName, s.conf.MountPoint, h.addr.String(), servers))
+	return append(out, files...), err
 }
 
 // mount mounts the volume on each head and waits until it serves there.

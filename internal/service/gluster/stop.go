@@ -30,7 +30,7 @@ func (s *State) Stop(intent service.Intent) (plan.Phase, error) {
 			ph.Notes = append(ph.Notes, h.name+" is left as it is: "+h.why)
 			continue
 		}
-		unmount.Steps = append(unmount.Steps, plan.Step{ID: "glusterfs.unmount", Host: h.name,
+		unmount.Steps = append(unmount.Steps, noRetry(h.name), plan.Step{ID: "glusterfs.unmount", Host: h.name,
 			Action: unmounted{dir: s.conf.MountPoint, unit: mountUnit(s.conf.MountPoint)}})
 		if !h.brick {
 			continue
@@ -42,6 +42,12 @@ func (s *State) Stop(intent service.Intent) (plan.Phase, error) {
 	}
 	ph.Stages = []plan.Stage{unmount, stop}
 	return ph, nil
+}
+
+// noRetry ends the unit that would mount again what was unmounted.
+func noRetry(hostname string) plan.Step {
+	no := false
+	return plan.Step{ID: "glusterfs.mount-retry", Host: hostname, Action: plan.Unit{Name: retryUnit, Active: &no}}
 }
 
 func (s *State) brickStopped(h head) plan.Await {
