@@ -26,7 +26,10 @@ find / %s -printf 'file %%p|%%M %%U:%%G %%s %%i %%T@ %%l\n' 2>/dev/null
 systemctl list-units --all --plain --no-legend --type=service,mount,timer,socket | awk '{print $1}' |
   grep -v -e '^user' -e '^session' -e '^ssh@' -e '^sshd@' -e '^run-' -e 'systemd-tmpfiles-clean' -e '^apt-' -e '^dpkg-' -e 'modprobe@' |
   while read -r u; do
-    echo "unit $u|$(systemctl show "$u" -p ActiveState,UnitFileState,ExecMainStartTimestamp,InvocationID --value | tr '\n' ' ')"
+    s=$(systemctl show "$u" -p ActiveState,UnitFileState,ExecMainStartTimestamp,InvocationID --value | tr '\n' ' ')
+    # A unit that was never started is only listed because somebody asked for it.
+    case "$s" in 'inactive   '*|'inactive static   '*|'inactive disabled   '*|'inactive enabled   '*) continue;; esac
+    echo "unit $u|$s"
   done
 for p in /proc/[0-9]*; do
   c=$(cat $p/comm 2>/dev/null) || continue

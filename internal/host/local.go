@@ -204,7 +204,9 @@ func minimalEnv() []string {
 	if os.Geteuid() != 0 {
 		home = os.Getenv("HOME")
 	}
-	return []string{"PATH=" + Path, "HOME=" + home, "LC_ALL=C.UTF-8", "TERM=dumb"}
+	// `gluster volume heal … info` starts a Python program of its own, which
+	// would leave its byte code on a host that was only looked at.
+	return []string{"PATH=" + Path, "HOME=" + home, "LC_ALL=C.UTF-8", "TERM=dumb", "PYTHONDONTWRITEBYTECODE=1"}
 }
 
 func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
