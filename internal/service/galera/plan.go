@@ -40,7 +40,6 @@ type builder struct {
 	s      *State
 	d      service.Decision
 	intent service.Intent
-	list   []byte // the file with all members
 	out    plan.Phase
 }
 
@@ -88,11 +87,7 @@ func (b *builder) all() []node {
 
 // prepare installs packages and writes files, on all heads at once.
 func (b *builder) prepare() error {
-	var err error
-	if b.list, err = b.s.members(b.s.nodes); err != nil {
-		return err
-	}
-	hosts, err := b.s.members(b.hosts())
+	members, err := b.s.members()
 	if err != nil {
 		return err
 	}
@@ -114,11 +109,7 @@ func (b *builder) prepare() error {
 			steps = append(steps, b.stopOwn(n))
 		}
 		add("settings", plan.File{Path: n.at.settingsFile(), Data: settings, Attr: readable})
-		if !slices.Contains(b.d.Joiners, n.name) {
-			add("members", plan.File{Path: n.at.membersFile(), Data: b.list, Attr: readable})
-		} else {
-			add("members-to-join", plan.File{Path: n.at.membersFile(), Data: hosts, Attr: readable})
-		}
+		add("members", plan.File{Path: n.at.membersFile(), Data: members, Attr: readable})
 		add("drop-in", plan.File{Path: dropInFile, Data: drop, Attr: readable})
 		add("transfer", plan.File{Path: helperFile, Data: []byte(helperText), Attr: readable})
 	}
@@ -144,19 +135,6 @@ func (b *builder) stopOwn(n node) plan.Step {
 		step.Effect = fmt.Sprintf("the databases on %s do not answer until it is back as the first node of the cluster, some seconds", n.name)
 	}
 	return step
-}
-
-// hosts are the nodes that joiners turn to: those that are there by then. With
-// each other on the list as well, several that start at once first agree among
-// themselves that they are nobody, which was seen to take 4 to 6 s.
-func (b *builder) hosts() []node {
-	var out []node
-	for _, n := range b.s.nodes {
-		if n.name == b.d.First || slices.Contains(b.d.Members, n.name) {
-			out = append(out, n)
-		}
-	}
-	return out
 }
 
 // first forms the cluster, or starts it again. Meanwhile the others are made to
@@ -200,6 +178,15 @@ func (b *builder) origin(n node) origin {
 // accounts makes databases and accounts on one node that is there by then.
 func (b *builder) accounts() {
 	candidates := b.nodes(append([]string{b.d.First}, b.d.Members...)...)
+	if len(candidates) == 0 && len(b.nodes(b.d.Joiners...)) > 0 {
+		// The plan is for the new head alone, and what gives it its data has
+		// to know the account of state transfers.
+		for _, n := range b.s.nodes {
+			if n.reached && slices.Contains(b.d.Members, n.name) {
+				candidates = append(candidates, n)
+			}
+		}
+	}
 	i := slices.IndexFunc(candidates, func(n node) bool { return n.name == b.d.First || n.status.synced() })
 	if i < 0 {
 		return
@@ -252,10 +239,6 @@ func (b *builder) verify() {
 	}
 	var steps []plan.Step
 	for _, n := range nodes {
-		if slices.Contains(b.d.Joiners, n.name) {
-			steps = append(steps, plan.Step{ID: "mariadb.members", Host: n.name,
-				Action: plan.File{Path: n.at.membersFile(), Data: b.list, Attr: readable}})
-		}
 		steps = append(steps, plan.Step{ID: "mariadb.synced", Host: n.name, Action: b.s.await(n, size)})
 	}
 	b.stage("verify", steps...)

@@ -126,11 +126,11 @@ func (s *State) settings(n node) ([]byte, error) {
 	})
 }
 
-// members is the file with the addresses of the nodes that a starting daemon
-// turns to.
-func (*State) members(nodes []node) ([]byte, error) {
-	addrs := make([]string, len(nodes))
-	for i, n := range nodes {
+// members is the file with all heads' addresses. It is what a daemon tries for
+// ever to get back to, so none may be missing, not even while heads join.
+func (s *State) members() ([]byte, error) {
+	addrs := make([]string, len(s.nodes))
+	for i, n := range s.nodes {
 		addrs[i] = bracketed(n.addr)
 	}
 	return render("members", membersText, map[string]any{"Addresses": strings.Join(addrs, ",")})
