@@ -123,7 +123,7 @@ func (s *State) observe(ctx context.Context, l *look) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	_, l.hostsEdited, l.hostsErr = mergeHosts(old, entries(s.cluster, l.name))
+	_, l.hostsEdited, l.hostsErr = mergeHosts(old, entries(s.cluster))
 	if err := l.observeClock(ctx); err != nil {
 		return err
 	}
@@ -219,9 +219,8 @@ func systemName(osRelease []byte) string {
 }
 
 // entries is our block of /etc/hosts: every host by its short name first, for
-// that is the name Slurm and Gluster know it by, and last what this host is to
-// ask for accounting.
-func entries(c *config.Cluster, hostname string) []entry {
+// that is the name Slurm and Gluster know it by.
+func entries(c *config.Cluster) []entry {
 	var out []entry
 	for _, h := range c.AllHosts() {
 		e := entry{h.Address, []string{h.Hostname}}
@@ -229,9 +228,6 @@ func entries(c *config.Cluster, hostname string) []entry {
 			e.names = append(e.names, h.Hostname+"."+c.Info.Domain)
 		}
 		out = append(out, e)
-	}
-	if a := c.SlurmDBDFor(hostname); a.IsValid() {
-		out = append(out, entry{a, []string{config.SlurmDBDHere}})
 	}
 	return out
 }

@@ -150,7 +150,7 @@ func (s *State) hostSteps(l look, rulings []ruling, key keyChoice) (steps []plan
 		}
 	}
 	add("hosts", edit{path: "/etc/hosts", change: func(old []byte) ([]byte, error) {
-		merged, _, err := mergeHosts(old, entries(s.cluster, l.name))
+		merged, _, err := mergeHosts(old, entries(s.cluster))
 		return merged, err
 	}})
 	for _, c := range l.hostsEdited {

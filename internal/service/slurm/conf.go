@@ -2,6 +2,7 @@ package slurm
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"fmt"
 	"net/netip"
@@ -130,21 +131,44 @@ func slurmConf(c *config.Cluster, f found) ([]byte, error) {
 	return render("slurm.conf.tmpl", d)
 }
 
+// dbdHosts is the controllers that run slurmdbd: the one that serves, and the
+// one that stands by. Those with a database of their own come first. Slurm has
+// one backup and no more, and measured: two that both serve do not know of each
+// other's changes (an account added through one cannot be used through the
+// other), because each keeps accounts in memory from its start on.
+func dbdHosts(c *config.Cluster) []config.Controller {
+	if !runsDBD(c) {
+		return nil
+	}
+	heads := c.SlurmControllers()
+	slices.SortStableFunc(heads, func(a, b config.Controller) int {
+		return cmp.Compare(without(c, a), without(c, b))
+	})
+	return heads[:min(2, len(heads))]
+}
+
+// without is 1 for a head without a database.
+func without(c *config.Cluster, h config.Controller) int {
+	if c.Runs(h.Hostname, config.MariaDB) {
+		return 0
+	}
+	return 1
+}
+
 // storageHosts is where accounting is asked for, and where else when that does
-// not answer: on the virtual address, which is with a healthy head, or without
-// one on the second controller.
+// not answer.
 func storageHosts(c *config.Cluster) (host, backup string) {
 	if external(c) {
 		return c.Slurm.Accounting.StorageHost, ""
 	}
-	controllers := c.SlurmControllers()
-	switch {
-	case len(c.HeadsWith(config.Keepalived)) > 0:
-		backup = c.Network.VIP.Address.String()
-	case len(controllers) > 1:
-		backup = controllers[1].Address.String()
+	hosts := dbdHosts(c)
+	if len(hosts) > 0 {
+		host = hosts[0].Address.String()
 	}
-	return config.SlurmDBDHere, backup
+	if len(hosts) > 1 {
+		backup = hosts[1].Address.String()
+	}
+	return host, backup
 }
 
 // gatherType is how the use of running jobs is measured. The cgroup plugin
@@ -305,28 +329,32 @@ func cgroupConf(c *config.Cluster, usable bool) ([]byte, error) {
 type dbdData struct {
 	Port         int
 	User, Logs   string
+	Hosts        []config.Controller
 	Host, Backup string
 	Database     string
 	DBUser       string
 	Password     config.Secret
 }
 
-// dbdConf renders slurmdbd.conf of one head.
+// dbdConf renders slurmdbd.conf of one head. Its own database node comes first
+// and another one after it.
 func dbdConf(c *config.Cluster, hostname string) ([]byte, error) {
 	user, password, ok := dbAccount(c)
 	if !ok {
 		return nil, fmt.Errorf("no account for the database %s", c.Slurm.Accounting.StorageLoc)
 	}
-	d := dbdData{Port: c.Slurm.Accounting.StoragePort, User: c.Users.SlurmUser, Logs: c.Slurm.LogPath,
+	d := dbdData{Port: c.Slurm.Accounting.StoragePort, User: c.Users.SlurmUser, Logs: c.Slurm.LogPath, Hosts: dbdHosts(c),
 		Database: c.Slurm.Accounting.StorageLoc, DBUser: user, Password: password}
+	if c.Runs(hostname, config.MariaDB) {
+		d.Host = "localhost"
+	}
 	for _, h := range c.HeadsWith(config.MariaDB) {
 		switch {
 		case h.Hostname == hostname:
-			d.Host = "localhost"
-		case d.Backup == "" && !c.Runs(hostname, config.MariaDB) && d.Host != "":
-			d.Backup = h.Address.String()
-		case d.Host == "" && !c.Runs(hostname, config.MariaDB):
+		case d.Host == "":
 			d.Host = h.Address.String()
+		case d.Backup == "":
+			d.Backup = h.Address.String()
 		}
 	}
 	return render("slurmdbd.conf.tmpl", d)

@@ -107,14 +107,15 @@ func TestWhoAccounts(t *testing.T) {
 		accounts, runs     bool
 		hostName, hostNext string
 	}{
-		{"each head's own", site(t), true, true, config.SlurmDBDHere, "192.0.2.100"},
-		{"loopback is each head's own", site(t, off, off+"storage_host: localhost, "), true, true, config.SlurmDBDHere, "192.0.2.100"},
+		{"the controllers with a database, by priority", site(t), true, true, "192.0.2.12", "192.0.2.11"},
+		{"loopback is the heads' own", site(t, off, off+"storage_host: localhost, "), true, true, "192.0.2.12", "192.0.2.11"},
+		{"a controller without a database comes last", site(t, "server2, ip_address: 192.0.2.12, priority: 100, vip_owner: true, services: {glusterfs: true, mariadb: true,",
+			"server2, ip_address: 192.0.2.12, priority: 100, vip_owner: true, services: {glusterfs: true,"), true, true, "192.0.2.11", "192.0.2.12"},
 		{"one of the site's own", site(t, off, off+"storage_host: dbd.hpc.example, "), true, false, "dbd.hpc.example", ""},
-		{"a head's name is no other machine", site(t, off, off+"storage_host: server1, "), true, true, config.SlurmDBDHere, "192.0.2.100"},
-		{"switched off", site(t, off, off+"enabled: false, "), false, false, config.SlurmDBDHere, "192.0.2.100"},
-		{"no database", site(t, "database:\n", "database:\n  enabled: false\n"), false, false, config.SlurmDBDHere, "192.0.2.100"},
-		{"without a virtual address", site(t, "network: {vip: {address: 192.0.2.100, auth_password: vrrp4you}}\n", "",
-			"keepalived: true", "keepalived: false", ", vip_owner: true", ""), true, true, config.SlurmDBDHere, "192.0.2.11"},
+		{"a head's name is no other machine", site(t, off, off+"storage_host: server1, "), true, true, "192.0.2.12", "192.0.2.11"},
+		{"switched off", site(t, off, off+"enabled: false, "), false, false, "", ""},
+		{"no database", site(t, "database:\n", "database:\n  enabled: false\n"), false, false, "", ""},
+		{"one controller", site(t, "slurm_config:\n", "slurm_config:\n  multi_master: {enabled: false}\n"), true, true, "192.0.2.12", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			host, backup := storageHosts(c.cluster)

@@ -47,7 +47,10 @@ func live(name string, index int) func(*State) {
 				h.state.beat = &heartbeat{time.Unix(1000, 0), index}
 			}
 			if h.name == name {
-				h.units[ctldUnit], h.listens, h.dbd = "active", service.Yes, service.Yes
+				h.units[ctldUnit], h.units[dbdUnit], h.listens = "active", "active", service.Yes
+				if name == "server2" {
+					h.dbd = service.Yes
+				}
 				h.conf = []byte(threeHosts)
 			}
 		}
@@ -284,8 +287,9 @@ func TestHealth(t *testing.T) {
 	}{
 		{"all well", nil, service.Up, ""},
 		{"a backup is down", []func(*State){onHead("server3", func(h *head) { h.listens, h.units[ctldUnit] = service.No, "failed" })}, service.Degraded, "server3: slurmctld does not run (failed)"},
-		{"a head is not known", []func(*State){lost("server2")}, service.Degraded, "server2: timed out"},
-		{"accounting is down on one", []func(*State){onHead("server1", func(h *head) { h.dbd = service.No })}, service.Degraded, "slurmdbd does not answer"},
+		{"a head is not known", []func(*State){lost("server3")}, service.Degraded, "server3: timed out"},
+		{"nobody accounts", []func(*State){onHead("server2", func(h *head) { h.dbd = service.No })}, service.Degraded, "no slurmdbd answers"},
+		{"the standing-by slurmdbd does not run", []func(*State){onHead("server1", func(h *head) { h.units[dbdUnit] = "failed" })}, service.Degraded, "slurmdbd does not run (failed)"},
 		{"most nodes are down", []func(*State){func(s *State) { s.cluWide.nodes = &nodeCounts{total: 4, idle: 1, down: 3, bad: []string{"n1 down*"}} }}, service.Degraded, "n1 down*"},
 		{"one of many nodes is down", []func(*State){func(s *State) { s.cluWide.nodes = &nodeCounts{total: 4, idle: 3, down: 1} }}, service.Up, ""},
 		{"the controller does not answer", []func(*State){func(s *State) { s.cluWide.nodes, s.cluWide.why = nil, "deadline exceeded" }}, service.Degraded, "deadline exceeded"},

@@ -13,12 +13,12 @@ func (s *State) Health() service.Health {
 	h := service.Health{Service: "slurm", State: service.Up, Nodes: map[string]service.NodeHealth{}}
 	active := s.active()
 	var backups, reasons []string
-	up, dbd := 0, 0
+	up, dbd := 0, ""
 	for i, x := range s.heads {
 		n := s.headHealth(x, i == active)
 		h.Nodes[x.name] = n
 		if x.dbd == service.Yes {
-			dbd++
+			dbd = x.name
 		}
 		if x.listens == service.Yes {
 			up++
@@ -38,7 +38,11 @@ func (s *State) Health() service.Health {
 		parts = append(parts, "backup "+strings.Join(backups, ", "))
 	}
 	if runsDBD(s.cluster) {
-		parts = append(parts, fmt.Sprintf("slurmdbd %d/%d", dbd, len(s.cluster.SlurmControllers())))
+		if dbd == "" {
+			reasons = append(reasons, "no slurmdbd answers; what it would store is kept and stored later")
+		} else {
+			parts = append(parts, "slurmdbd "+dbd)
+		}
 	}
 	if c := s.cluWide.nodes; c != nil {
 		parts = append(parts, fmt.Sprintf("nodes %d: %d idle, %d busy, %d drained, %d down", c.total, c.idle, c.busy, c.drained, c.down))
@@ -82,8 +86,8 @@ func (s *State) headHealth(h head, active bool) service.NodeHealth {
 		n.Role, n.Facts = "", nil
 	case h.listens == service.Unsure:
 		n.State, n.Reason = service.Unknown, "slurmctld runs and does not answer"
-	case runsDBD(s.cluster) && h.dbd != service.Yes:
-		n.State, n.Reason = service.Degraded, "slurmdbd does not answer ("+h.units[dbdUnit]+"); what it would have stored is kept and stored later"
+	case s.dbdPlace(h) >= 0 && !running(h.units[dbdUnit]):
+		n.State, n.Reason = service.Degraded, "slurmdbd does not run ("+h.units[dbdUnit]+")"
 	}
 	return n
 }

@@ -57,16 +57,19 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		}
 		standby := h.name != first
 		controller := s.controllerSteps(h, standby)
+		dbd := s.accountingSteps(h, d)
+		if h.name == s.servesDBD(d) {
+			storage.Steps = append(storage.Steps, dbd...)
+		} else {
+			begin.Steps = append(begin.Steps, dbd...)
+		}
 		if standby {
-			// The tables are made by one slurmdbd; then the others start
-			// beside the first controller.
-			begin.Steps = append(begin.Steps, s.accountingSteps(h)...)
 			rest.Steps = append(rest.Steps, s.storageSteps(h, false)...)
 			rest.Steps = append(rest.Steps, controller...)
 			rest.Steps = append(rest.Steps, step(h.name, "ctld.serves", awaitPort("slurmctld on "+h.name+" stands by", ctldPort)))
 			continue
 		}
-		storage.Steps = append(s.storageSteps(h, true), s.accountingSteps(h)...)
+		storage.Steps = append(storage.Steps, s.storageSteps(h, true)...)
 		begin.Steps = append(begin.Steps, controller...)
 		begin.Steps = append(begin.Steps, step(h.name, "ctld.serves", s.awaitInCharge(h)))
 		verify.Steps = append(verify.Steps, step(h.name, "nodes", s.awaitNodes(intent)))
@@ -152,7 +155,7 @@ func (s *State) prepareHead(h head, f files, first string) ([]plan.Step, error) 
 	names := slices.Clone(h.pkg.client)
 	if h.controller {
 		names = append(names, h.pkg.ctld...)
-		if runsDBD(c) {
+		if s.dbdPlace(h) >= 0 {
 			names = append(names, h.pkg.dbd...)
 		}
 	}
@@ -177,8 +180,8 @@ func (s *State) prepareHead(h head, f files, first string) ([]plan.Step, error) 
 		return out, nil
 	}
 	mount, _ := shared(c)
-	add("ctld.unit", plan.File{Path: dropIn(ctldUnit), Data: ctldDropIn(mount, c.Slurm.StateSaveLocation, runsDBD(c)), Attr: public})
-	if runsDBD(c) {
+	add("ctld.unit", plan.File{Path: dropIn(ctldUnit), Data: ctldDropIn(mount, c.Slurm.StateSaveLocation, s.dbdPlace(h) >= 0), Attr: public})
+	if s.dbdPlace(h) >= 0 {
 		data, err := dbdConf(c, h.name)
 		if err != nil {
 			return nil, err
@@ -248,14 +251,36 @@ func (s *State) storageSteps(h head, make bool) []plan.Step {
 	return out
 }
 
-func (s *State) accountingSteps(h head) []plan.Step {
-	if !runsDBD(s.cluster) {
-		return nil
+// dbdPlace is 0 for the head whose slurmdbd serves, 1 for the one that stands
+// by, and -1 for others.
+func (s *State) dbdPlace(h head) int {
+	return slices.IndexFunc(dbdHosts(s.cluster), func(c config.Controller) bool { return c.Hostname == h.name })
+}
+
+// servesDBD is the head whose slurmdbd will serve, of those that the plan may
+// touch.
+func (s *State) servesDBD(d service.Decision) string {
+	for _, c := range dbdHosts(s.cluster) {
+		for _, h := range s.heads {
+			if h.name == c.Hostname && h.reached && !slices.Contains(d.Skipped, h.name) {
+				return h.name
+			}
+		}
 	}
-	return []plan.Step{
-		step(h.name, "dbd", plan.Running(dbdUnit, path.Join(s.cluster.Slurm.ConfigPath, "slurmdbd.conf"), dropIn(dbdUnit))),
-		step(h.name, "dbd.serves", awaitPort("slurmdbd reaches its database and takes connections", s.cluster.Slurm.Accounting.StoragePort)),
+	return ""
+}
+
+// accountingSteps starts slurmdbd where it belongs, and stops it where an
+// earlier file had it. Only the one that serves takes connections.
+func (s *State) accountingSteps(h head, d service.Decision) []plan.Step {
+	if s.dbdPlace(h) < 0 {
+		return []plan.Step{step(h.name, "dbd.stop", plan.Stopped(dbdUnit))}
 	}
+	out := []plan.Step{step(h.name, "dbd", plan.Running(dbdUnit, path.Join(s.cluster.Slurm.ConfigPath, "slurmdbd.conf"), dropIn(dbdUnit)))}
+	if h.name == s.servesDBD(d) {
+		out = append(out, step(h.name, "dbd.serves", awaitPort("slurmdbd reaches its database and takes connections", s.cluster.Slurm.Accounting.StoragePort)))
+	}
+	return out
 }
 
 // Stop stops the backups, then the controller in charge, then accounting. The

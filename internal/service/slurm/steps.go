@@ -192,7 +192,7 @@ func registered(cluster string) plan.Action {
 			return ok, err
 		},
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			if _, err := h.Run(ctx, host.Command("scontrol", "reconfigure")); err != nil {
+			if err := reconfigure(ctx, h); err != nil {
 				return nil, err
 			}
 			return plan.Await{What: "the controller of " + cluster + " is registered", Until: is, Timeout: 30 * time.Second}.Do(ctx, h)
@@ -371,13 +371,26 @@ func (l load) now(ctx context.Context, h host.Host) error {
 	if _, err := (awaitPing(h.Name())).Do(ctx, h); err != nil {
 		return err
 	}
-	if _, err := h.Run(ctx, host.Command("scontrol", "reconfigure")); err != nil {
+	if err := reconfigure(ctx, h); err != nil {
 		return err
 	}
 	if err := h.Mkdir(ctx, path.Dir(loaded), host.Attr{Mode: 0o755}); err != nil {
 		return err
 	}
 	return h.WriteFile(ctx, loaded, nil, host.Attr{})
+}
+
+// reconfigure tells the controller in charge to read its files. One that is
+// held up by something else (a database or a name that does not answer) does
+// it after the command has given up waiting, and asking again then does no
+// harm.
+func reconfigure(ctx context.Context, h host.Host) error {
+	_, err := h.Run(ctx, host.Command("scontrol", "reconfigure"))
+	var exit *host.ExitError
+	if errors.As(err, &exit) && strings.Contains(exit.Stderr+exit.Stdout, "timed out") {
+		_, err = h.Run(ctx, host.Command("scontrol", "reconfigure"))
+	}
+	return err
 }
 
 // beforeReexec says whether this version's reconfigure leaves things out: from
