@@ -181,7 +181,7 @@ func (s *State) install(h *head, b blueprint) ([]plan.Step, error) {
 			step("unit", plan.File{Path: dropinPath, Data: []byte(dropinText), Attr: root}),
 			step("bricks-unit", plan.File{Path: unitDir + bricksUnit, Data: []byte(bricksText), Attr: root}),
 			step("reload", reload{unit: "glusterd.service", files: []string{dropinPath}}),
-			step("daemon", plan.Running("glusterd.service")),
+			step("daemon", firstStart{plan.Running("glusterd.service")}),
 			step("bricks", plan.Running(bricksUnit)),
 			step("brick", brickDir{Dir: plan.Dir{Path: s.conf.BrickPath, Attr: host.Attr{Mode: 0o755, Owner: "root", Group: "root"}},
 				volume: s.conf.VolumeName, brick: s.own(h), own: s.ownNames()}))
