@@ -24,9 +24,9 @@ func (d *Dialer) dialLocal(ctx context.Context, t Target) (*Conn, error) {
 	ctx, watch := newStopwatch(ctx, d.opt.Timeout)
 	defer watch.stop()
 	begin := time.Now()
-	user, sudo := "root", ""
+	user := "root"
 	if os.Geteuid() != 0 {
-		user, sudo = os.Getenv("USER"), "sudo -n --"
+		user = os.Getenv("USER")
 	}
 	fail := func(class Class, err error) error {
 		e := &Error{Host: t.Name, Address: addressOf(t), Class: class, During: watch.doing(), Limit: watch.limit, Err: err}
@@ -38,21 +38,15 @@ func (d *Dialer) dialLocal(ctx context.Context, t Target) (*Conn, error) {
 	if strings.ContainsAny(exe, `'"$\`+"`") {
 		return nil, fail(StartFailed, fmt.Errorf("the path of this program needs quoting: %s", exe))
 	}
-	for {
-		s := &start{d: d, t: t, user: user, watch: watch, tm: &Timing{}}
-		client, err := s.runLocal(ctx, exe, sudo)
-		if err == nil {
-			return &Conn{Client: client, Timing: Timing{Start: time.Since(begin)}, Local: true, User: user}, nil
-		}
-		if needsPassword(err) && sudo == "sudo -n --" && (d.opt.Password != "" || d.opt.AskSecret != nil) {
-			sudo = sudoAsking
-			continue
-		}
-		if f, ok := errors.AsType[*startError](err); ok {
-			return nil, fail(f.class, f.err)
-		}
-		return nil, fail(StartFailed, err)
+	s := &start{d: d, t: t, user: user, watch: watch, tm: &Timing{}}
+	client, err := s.runLocal(ctx, exe, d.sudo(user))
+	if err == nil {
+		return &Conn{Client: client, Timing: Timing{Start: time.Since(begin)}, Local: true, User: user}, nil
 	}
+	if f, ok := errors.AsType[*startError](err); ok {
+		return nil, fail(f.class, f.err)
+	}
+	return nil, fail(StartFailed, err)
 }
 
 // runLocal starts the program itself in the place of the start script.

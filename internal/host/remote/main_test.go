@@ -18,8 +18,14 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "rpc" {
 		os.Exit(remoteHalf(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "victim" && victimHook != nil {
+		os.Exit(victimHook(os.Args[2:]))
+	}
 	os.Exit(m.Run())
 }
+
+// victimHook is the process that a test on the lab kills.
+var victimHook func(args []string) int
 
 func remoteHalf(args []string) int {
 	value := func(flag string) string {

@@ -108,27 +108,28 @@ func (d *Dialer) startRemote(ctx context.Context, watch *stopwatch, e endpoint, 
 	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
 	defer stop()
 	begin := time.Now()
-	sudo := "sudo -n --"
-	if e.user == "root" {
-		sudo = ""
+	s := &start{d: d, t: t, user: e.user, watch: watch, tm: tm}
+	conn, err := s.run(ctx, func(script string) (*process, error) { return sshProcess(client, script) }, d.sudo(e.user))
+	if err == nil {
+		tm.Start = time.Since(begin)
+		return conn, nil
 	}
-	for {
-		s := &start{d: d, t: t, user: e.user, watch: watch, tm: tm}
-		conn, err := s.run(ctx, func(script string) (*process, error) { return sshProcess(client, script) }, sudo)
-		if err == nil {
-			tm.Start = time.Since(begin)
-			return conn, nil
-		}
-		if needsPassword(err) && sudo == "sudo -n --" && (d.opt.Password != "" || d.opt.AskSecret != nil) {
-			sudo = sudoAsking
-			continue
-		}
-		f, _ := errors.AsType[*startError](err)
-		if f == nil {
-			return nil, fail(StartFailed, err, "")
-		}
+	if f, ok := errors.AsType[*startError](err); ok {
 		return nil, fail(f.class, f.err, f.hint)
 	}
+	return nil, fail(StartFailed, err, "")
+}
+
+// sudo is what goes before a command that a login runs as root. Where there
+// is a password to give, sudo may ask for it; it need not.
+func (d *Dialer) sudo(user string) string {
+	switch {
+	case user == "root":
+		return ""
+	case d.opt.Password != "" || d.opt.AskSecret != nil:
+		return sudoAsking
+	}
+	return "sudo -n --"
 }
 
 // sshProcess runs a script in a session of an SSH connection.
@@ -163,16 +164,10 @@ type startError struct {
 	class Class
 	err   error
 	hint  string
-	said  string // standard error's tail
 }
 
 func (e *startError) Error() string { return e.err.Error() }
 func (e *startError) Unwrap() error { return e.err }
-
-func needsPassword(err error) bool {
-	e, ok := errors.AsType[*startError](err)
-	return ok && e.class == SudoFailed && strings.Contains(e.said, "password is required")
-}
 
 // start is one attempt at starting the remote half.
 type start struct {
@@ -334,7 +329,7 @@ func (s *start) explain(listened <-chan struct{}, cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	said := strings.TrimSpace(string(s.said))
-	e := &startError{class: StartFailed, said: said}
+	e := &startError{class: StartFailed}
 	last := said[strings.LastIndexByte(said, '\n')+1:]
 	switch {
 	case s.refuse != nil:
