@@ -43,7 +43,7 @@ func newLabCmd(a *app, root *cobra.Command) *cobra.Command {
 	cmd.AddCommand(c.up(), c.down(), c.list(), c.status(), c.exec(), c.shell(),
 		c.powerOff(), c.powerOn(), c.freeze(), c.thaw(),
 		c.partition(), c.loss(), c.heal(), c.disk(),
-		c.snapshot(), c.reset(), c.forward(), c.image(), c.setup())
+		c.snapshot(), c.reset(), c.forward(), c.file(), c.image(), c.setup())
 	addLabFlag(a, root)
 	return cmd
 }
@@ -93,6 +93,9 @@ func (c *labCmd) up() *cobra.Command {
 }
 
 func (c *labCmd) runUp(ctx context.Context, spec lab.Spec) error {
+	if err := spec.Check(); err != nil {
+		return usageError(err)
+	}
 	p := c.progress()
 	l, err := lab.Up(ctx, spec, p.event)
 	p.stop()

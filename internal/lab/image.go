@@ -92,7 +92,7 @@ func buildImage(ctx context.Context, r Recipe, dir string, progress func(Event))
 	}
 	if len(r.Offline) > 0 {
 		say(progress, "", "image "+r.Name+": indexing the offline repository")
-		if err := indexRepository(ctx, filepath.Join(building, "repository")); err != nil {
+		if err := indexRepository(ctx, filepath.Join(building, "repository"), began); err != nil {
 			return Image{}, err
 		}
 	}
@@ -141,11 +141,15 @@ func bootstrap(ctx context.Context, r Recipe, img Image, mirror string, progress
 			` && mv "$1"/var/cache/apt/archives/*.deb `+shellQuote(repository))
 	}
 	args = append(args, r.Suite, img.Root(), mirror)
-	return runTied(command(ctx, "unshare", args...), func(line string) {
+	err := runTied(command(ctx, "unshare", args...), func(line string) {
 		if text, ok := strings.CutPrefix(line, "I: "); ok {
-			say(progress, "", "image "+r.Name+": "+text)
+			say(progress, "", "image "+r.Name+": "+first(text, 70))
 		}
 	})
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // that it was killed then is our own doing
+	}
+	return err
 }
 
 // runTied runs cmd so that the kernel kills it when this process dies, and
@@ -175,6 +179,14 @@ func runTied(cmd *exec.Cmd, line func(string)) error {
 		return fmt.Errorf("%s: %w%s", filepath.Base(cmd.Path), err, tail(strings.Join(last, "\n"), 12))
 	}
 	return nil
+}
+
+// first is the beginning of a text, in n characters at most.
+func first(text string, n int) string {
+	if r := []rune(text); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return text
 }
 
 // finishImage makes the fresh file system one that many hosts can share:
@@ -301,6 +313,45 @@ func Images() ([]Image, error) {
 		images = append(images, img)
 	}
 	return images, nil
+}
+
+// PruneImages removes images that no lab uses and no recipe of this version
+// of the tool makes any more, and says which.
+func PruneImages(progress func(Event)) error {
+	keep := map[string]bool{}
+	for _, n := range ImageNames() {
+		r, err := recipeFor(n)
+		if err != nil {
+			return err
+		}
+		keep[r.key()] = true
+	}
+	names, err := Names()
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		l, err := Open(n)
+		if err != nil {
+			return fmt.Errorf("not knowing what image the lab %q uses, none is removed: %w", n, err)
+		}
+		keep[l.image.Key] = true
+	}
+	images, err := Images()
+	if err != nil {
+		return err
+	}
+	for _, i := range images {
+		if keep[i.Key] {
+			continue
+		}
+		if err := removeTree(i.dir); err != nil {
+			return err
+		}
+		_ = os.Remove(i.dir + ".lock")
+		say(progress, "", "removed image "+i.Key)
+	}
+	return nil
 }
 
 // diskUsage is the space the files below dir take. What cannot be read

@@ -628,7 +628,15 @@ func testBeside(l *lab.Lab) func(*testing.T) {
 		if !hears(t, l, "server2", "server1") {
 			t.Error("the same address in another lab went off, and this one is not heard")
 		}
+		var visitor *exec.Cmd
+		must(t, other.InNetwork(func() error {
+			visitor = exec.Command("sleep", "600")
+			return visitor.Start()
+		}))
 		downLab(t, other.Spec.Name)
+		if err := visitor.Wait(); err == nil || !strings.Contains(err.Error(), "signal") {
+			t.Errorf("what ran in the network of the removed lab: %v", err)
+		}
 		must(t, l.PowerOff(t.Context(), "server1")) // not held by what the other lab saw
 		must(t, l.PowerOn(t.Context(), "server1"))
 	}

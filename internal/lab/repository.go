@@ -8,12 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // indexRepository turns a directory of .deb files into a flat apt repository
 // by writing its Packages and Release files. It uses dpkg-deb, which every
 // Debian has, rather than dpkg-dev or apt-utils, which few have.
-func indexRepository(ctx context.Context, dir string) error {
+func indexRepository(ctx context.Context, dir string, date time.Time) error {
 	debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
 	if err != nil {
 		return err
@@ -36,8 +37,8 @@ func indexRepository(ctx context.Context, dir string) error {
 	if err := writeFile(filepath.Join(dir, "Packages"), index.String(), 0o644); err != nil {
 		return err
 	}
-	release := fmt.Sprintf("Origin: multihead\nLabel: multihead offline\nSHA256:\n %x %d Packages\n",
-		sha256.Sum256([]byte(index.String())), index.Len())
+	release := fmt.Sprintf("Origin: multihead\nLabel: multihead offline\nDate: %s\nSHA256:\n %x %d Packages\n",
+		date.UTC().Format(time.RFC1123), sha256.Sum256([]byte(index.String())), index.Len())
 	return writeFile(filepath.Join(dir, "Release"), release, 0o644)
 }
 

@@ -107,6 +107,12 @@ type HostPlan struct {
 
 var nameShape = regexp.MustCompile(`^[a-z][a-z0-9-]{0,23}$`)
 
+// Check finds every mistake in the Spec at once.
+func (s Spec) Check() error {
+	_, err := s.withDefaults()
+	return err
+}
+
 // withDefaults fills what was left empty and returns every problem at once.
 func (s Spec) withDefaults() (Spec, error) {
 	if s.Name == "" {
