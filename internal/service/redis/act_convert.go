@@ -19,8 +19,20 @@ import (
 // a cluster and makes it serve all slots, so that every key is reachable
 // again at once; slots move to the other masters later, while clients go on.
 func becomeCluster(i instance, password config.Secret) plan.Action {
+	f := serveAll(i, password)
+	f.What = fmt.Sprintf("restart %s with its keys as the first node of a Redis Cluster, serving all slots", i)
+	return f
+}
+
+// allSlots is becomeCluster for a server that was started as a node already.
+func allSlots(i instance, password config.Secret) plan.Action {
+	f := serveAll(i, password)
+	f.What, f.Kind = fmt.Sprintf("serve all slots on %s, with its keys in them", i), plan.Run
+	return f
+}
+
+func serveAll(i instance, password config.Secret) plan.Func {
 	return plan.Func{
-		What: fmt.Sprintf("restart %s with its keys as the first node of a Redis Cluster, serving all slots", i),
 		Kind: plan.Restart,
 		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
 			return onServer(ctx, h, i, password, func(c *conn) (bool, error) {

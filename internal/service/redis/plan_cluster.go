@@ -80,15 +80,19 @@ func (b *builder) convert() error {
 	}
 	for _, p := range b.parts {
 		switch {
-		case !p.become:
+		case !p.become && !p.adopt:
 		case !p.mine:
 			return refusal("Run up without --node.", "%s has to become a node of the cluster, and the plan may not change %s", p.at, p.at.Host)
 		case keeper != nil && p.at == keeper.at:
-			first = append(first, plan.Step{
+			step := plan.Step{
 				ID: "redis.become", Host: p.at.Host, Action: becomeCluster(p.at, b.password()),
 				OneWay: "clients use it as a Redis Cluster from here on",
 				Effect: "no key is served for 2 to 4 s while " + p.at.String() + " restarts; from then on clients have to speak the cluster protocol",
-			})
+			}
+			if p.adopt {
+				step.Action = allSlots(p.at, b.password())
+			}
+			first = append(first, step)
 		case keeper == nil:
 			return refusal("Look at their roles by hand.", "it is not clear which server holds the keys")
 		default:
@@ -111,7 +115,7 @@ func (b *builder) keeper() *part {
 	for n := range b.parts {
 		p := &b.parts[n]
 		switch {
-		case p.answer == running && p.clustr && p.me().Slots.count() > 0:
+		case p.answer == running && p.clustr && p.me().Slots.count() > 0, p.adopt:
 			return p
 		case p.become && p.answer == running && p.role() == "master" && (best == nil || p.info.number("connected_slaves") > best.info.number("connected_slaves")):
 			best = p
