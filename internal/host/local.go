@@ -97,7 +97,7 @@ func (l *Local) run(ctx context.Context, c Cmd, grace time.Duration) (string, er
 	if err := ctx.Err(); err != nil {
 		return "", fmt.Errorf("%s: %s: %w", l.name, c, err)
 	}
-	cmd := exec.Command(path)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), path) // ended below, with all that it starts
 	cmd.Args = c.Argv
 	cmd.Env = append(minimalEnv(), c.Env...)
 	cmd.Dir = "/"

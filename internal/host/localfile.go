@@ -80,7 +80,7 @@ func (l *Local) ReadFile(ctx context.Context, path string) ([]byte, error) {
 
 // Stat implements Reader.
 func (l *Local) Stat(ctx context.Context, path string) (FileInfo, error) {
-	return inTime(ctx, l.name, "stat "+path, func() (FileInfo, error) { return stat(path, names{}) })
+	return inTime(ctx, l.name, "stat "+path, func() (FileInfo, error) { return stat(ctx, path, names{}) })
 }
 
 // ReadDir implements Reader.
@@ -93,7 +93,7 @@ func (l *Local) ReadDir(ctx context.Context, path string) ([]FileInfo, error) {
 		known := names{}
 		infos := make([]FileInfo, 0, len(entries))
 		for _, e := range entries {
-			fi, err := stat(filepath.Join(path, e.Name()), known)
+			fi, err := stat(ctx, filepath.Join(path, e.Name()), known)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // gone since it was listed
 			}
@@ -106,7 +106,7 @@ func (l *Local) ReadDir(ctx context.Context, path string) ([]FileInfo, error) {
 	})
 }
 
-func stat(path string, known names) (FileInfo, error) {
+func stat(ctx context.Context, path string, known names) (FileInfo, error) {
 	fi, err := os.Lstat(path)
 	if err != nil {
 		return FileInfo{}, err
@@ -117,8 +117,8 @@ func stat(path string, known names) (FileInfo, error) {
 	}
 	info := FileInfo{
 		Name: fi.Name(), Mode: fi.Mode(), Size: fi.Size(), ModTime: fi.ModTime(),
-		Owner: known.user(st.Uid), Group: known.group(st.Gid),
-		Device: uint64(st.Dev), Inode: st.Ino,
+		Owner: known.user(ctx, st.Uid), Group: known.group(ctx, st.Gid),
+		Device: st.Dev, Inode: st.Ino,
 	}
 	if fi.Mode()&fs.ModeSymlink != 0 {
 		if info.Target, err = os.Readlink(path); err != nil {
@@ -136,7 +136,7 @@ func (l *Local) WriteFile(ctx context.Context, path string, data []byte, attr At
 		return fmt.Errorf("%s: write %s: larger than %d bytes", l.name, path, MaxFile)
 	}
 	return l.change(ctx, "write "+path, func() error {
-		uid, gid, err := ids(attr)
+		uid, gid, err := ids(ctx, attr)
 		if err != nil {
 			return err
 		}
@@ -218,7 +218,7 @@ func keepLabel(path string, f *os.File) {
 // Mkdir implements Host.
 func (l *Local) Mkdir(ctx context.Context, path string, attr Attr) error {
 	return l.change(ctx, "mkdir "+path, func() error {
-		if _, _, err := ids(attr); err != nil {
+		if _, _, err := ids(ctx, attr); err != nil {
 			return err
 		}
 		err := os.Mkdir(path, 0o700)
@@ -238,7 +238,7 @@ func (l *Local) Mkdir(ctx context.Context, path string, attr Attr) error {
 		default:
 			return err
 		}
-		if err := setAttr(path, attr); err != nil {
+		if err := setAttr(ctx, path, attr); err != nil {
 			return err
 		}
 		return syncDir(filepath.Dir(path))
@@ -256,12 +256,12 @@ func (l *Local) SetAttr(ctx context.Context, path string, attr Attr) error {
 		if fi.Mode()&fs.ModeSymlink != 0 {
 			return &fs.PathError{Op: "set attributes", Path: path, Err: errors.New("is a symbolic link")}
 		}
-		return setAttr(path, attr)
+		return setAttr(ctx, path, attr)
 	})
 }
 
-func setAttr(path string, attr Attr) error {
-	uid, gid, err := ids(attr)
+func setAttr(ctx context.Context, path string, attr Attr) error {
+	uid, gid, err := ids(ctx, attr)
 	if err != nil {
 		return err
 	}

@@ -15,8 +15,8 @@ import (
 // directory of a thousand files asks once.
 type names map[string]string
 
-func (n names) user(uid uint32) string {
-	return n.lookup("passwd", uid, func(id string) (string, error) {
+func (n names) user(ctx context.Context, uid uint32) string {
+	return n.lookup(ctx, "passwd", uid, func(id string) (string, error) {
 		u, err := user.LookupId(id)
 		if err != nil {
 			return "", err
@@ -25,8 +25,8 @@ func (n names) user(uid uint32) string {
 	})
 }
 
-func (n names) group(gid uint32) string {
-	return n.lookup("group", gid, func(id string) (string, error) {
+func (n names) group(ctx context.Context, gid uint32) string {
+	return n.lookup(ctx, "group", gid, func(id string) (string, error) {
 		g, err := user.LookupGroupId(id)
 		if err != nil {
 			return "", err
@@ -35,7 +35,7 @@ func (n names) group(gid uint32) string {
 	})
 }
 
-func (n names) lookup(db string, id uint32, local func(string) (string, error)) string {
+func (n names) lookup(ctx context.Context, db string, id uint32, local func(string) (string, error)) string {
 	num := strconv.FormatUint(uint64(id), 10)
 	key := db + num
 	if name, ok := n[key]; ok {
@@ -43,7 +43,7 @@ func (n names) lookup(db string, id uint32, local func(string) (string, error)) 
 	}
 	name, err := local(num)
 	if err != nil {
-		if entry, ok := getent(db, num); ok {
+		if entry, ok := getent(ctx, db, num); ok {
 			name = entry[0]
 		} else {
 			name = num
@@ -55,15 +55,15 @@ func (n names) lookup(db string, id uint32, local func(string) (string, error)) 
 
 // ids are the numbers of an Attr's owner and group, -1 for what it leaves as
 // it is.
-func ids(a Attr) (uid, gid int, err error) {
-	uid, uerr := id("passwd", a.Owner, func(name string) (string, error) {
+func ids(ctx context.Context, a Attr) (uid, gid int, err error) {
+	uid, uerr := id(ctx, "passwd", a.Owner, func(name string) (string, error) {
 		u, err := user.Lookup(name)
 		if err != nil {
 			return "", err
 		}
 		return u.Uid, nil
 	})
-	gid, gerr := id("group", a.Group, func(name string) (string, error) {
+	gid, gerr := id(ctx, "group", a.Group, func(name string) (string, error) {
 		g, err := user.LookupGroup(name)
 		if err != nil {
 			return "", err
@@ -73,7 +73,7 @@ func ids(a Attr) (uid, gid int, err error) {
 	return uid, gid, errors.Join(uerr, gerr)
 }
 
-func id(db, name string, local func(string) (string, error)) (int, error) {
+func id(ctx context.Context, db, name string, local func(string) (string, error)) (int, error) {
 	if name == "" {
 		return -1, nil
 	}
@@ -82,7 +82,7 @@ func id(db, name string, local func(string) (string, error)) (int, error) {
 	}
 	num, err := local(name)
 	if err != nil {
-		entry, ok := getent(db, name)
+		entry, ok := getent(ctx, db, name)
 		if !ok {
 			return -1, fmt.Errorf("no %s %q on this machine", map[string]string{"passwd": "user", "group": "group"}[db], name)
 		}
@@ -97,12 +97,12 @@ func id(db, name string, local func(string) (string, error)) (int, error) {
 
 // getent asks the system's name service, which knows LDAP and SSSD, where a
 // static binary only reads /etc/passwd and /etc/group.
-func getent(db, key string) ([]string, bool) {
+func getent(ctx context.Context, db, key string) ([]string, bool) {
 	path, err := lookPath([]string{"getent"})
 	if err != nil {
 		return nil, false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, db, key)
 	cmd.Env = minimalEnv()

@@ -422,7 +422,7 @@ func testDial(t *testing.T, s Subject) {
 		t.Skip("has no sockets")
 	}
 	sock := path.Join(t.TempDir(), "s")
-	l, err := net.Listen("unix", sock)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "unix", sock)
 	must(t, err)
 	defer func() { _ = l.Close() }()
 	go func() {

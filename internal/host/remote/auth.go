@@ -92,7 +92,7 @@ func (k *keyring) signers(ctx context.Context, watch *stopwatch, e endpoint) (ou
 	if e.only && len(e.keys) > 0 {
 		return out, notes
 	}
-	for _, s := range k.agent() {
+	for _, s := range k.agent(ctx) {
 		add(s)
 	}
 	if len(e.keys) > 0 {
@@ -111,13 +111,13 @@ func (k *keyring) signers(ctx context.Context, watch *stopwatch, e endpoint) (ou
 }
 
 // agent is the keys of the person's ssh-agent, none where there is none.
-func (k *keyring) agent() []ssh.Signer {
+func (k *keyring) agent(ctx context.Context) []ssh.Signer {
 	k.agentOnce.Do(func() {
 		sock := os.Getenv("SSH_AUTH_SOCK")
 		if sock == "" {
 			return
 		}
-		c, err := net.Dial("unix", sock)
+		c, err := new(net.Dialer).DialContext(ctx, "unix", sock)
 		if err != nil {
 			return
 		}
@@ -172,7 +172,7 @@ func (k *keyring) read(ctx context.Context, watch *stopwatch, path string) (ssh.
 		return s, err
 	}
 	if missing.PublicKey != nil {
-		for _, a := range k.agent() {
+		for _, a := range k.agent(ctx) {
 			if bytes.Equal(a.PublicKey().Marshal(), missing.PublicKey.Marshal()) {
 				return a, nil
 			}

@@ -56,13 +56,13 @@ func (s *start) runLocal(ctx context.Context, exe, sudo string) (*rpc.Client, er
 		script += `printf "\001multihead-sudo\n" >&2; `
 	}
 	script += "exec " + sudo + ` "` + exe + `" rpc ` + s.d.rpcArgs(s.t)
-	return s.converse(ctx, func() (*process, error) { return localProcess(script) })
+	return s.converse(ctx, func() (*process, error) { return localProcess(context.WithoutCancel(ctx), script) })
 }
 
-// localProcess runs a script away from the terminal: Ctrl-C goes to the tool
+// localProcess runs a script to its own end, away from the terminal: Ctrl-C goes to the tool
 // alone, which ends its other half in order.
-func localProcess(script string) (*process, error) {
-	cmd := exec.Command("/bin/sh", "-c", script)
+func localProcess(ctx context.Context, script string) (*process, error) {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", script)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	stdin, err1 := cmd.StdinPipe()
 	stdout, err2 := cmd.StdoutPipe()

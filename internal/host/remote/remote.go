@@ -356,7 +356,11 @@ func (d *Dialer) login(ctx context.Context, watch *stopwatch, e endpoint, tm *Ti
 		if _, ok := errors.AsType[*Error](err); ok {
 			return nil, err
 		}
-		return nil, fail(dialClass(err), err)
+		class := dialClass(err)
+		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+			err = op.Err // the address is in the message already
+		}
+		return nil, fail(class, err)
 	}
 	tm.Connect = time.Since(begin)
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })

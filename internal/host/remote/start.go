@@ -89,7 +89,7 @@ func (d *Dialer) rpcArgs(t Target) string {
 // single quotes: host names that need quoting are not host names.
 func quote(s string) string {
 	for _, r := range s {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r)) {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", r) {
 			return "invalid-name"
 		}
 	}

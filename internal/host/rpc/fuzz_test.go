@@ -58,7 +58,7 @@ func FuzzServer(f *testing.F) {
 		before := len(m.Changes())
 		s := &server{h: m, opt: ServerOptions{ReadOnly: true}}
 		s.looking, s.stopLooking = t.Context(), func() {}
-		s.call(&said{r: bytes.NewReader(data)})
+		s.call(t.Context(), &said{r: bytes.NewReader(data)})
 		if len(m.Changes()) != before {
 			t.Fatalf("changed: %v", m.Changes())
 		}

@@ -66,7 +66,7 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser, h host.Host, opt Server
 		s.calls.Add(1)
 		go func() {
 			defer s.calls.Done()
-			s.call(stream)
+			s.call(context.WithoutCancel(ctx), stream)
 			_ = stream.Close()
 		}()
 	}
@@ -75,7 +75,7 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser, h host.Host, opt Server
 	s.stopLooking()
 	s.orphan()
 	s.calls.Wait()
-	return s.unlock(context.Background())
+	return s.unlock(context.WithoutCancel(ctx))
 }
 
 // addresses are the machine's own, none where they cannot be told.
@@ -105,8 +105,8 @@ type server struct {
 	lease host.Lease
 }
 
-// call serves one stream.
-func (s *server) call(stream net.Conn) {
+// call serves one stream. ctx outlives the connection.
+func (s *server) call(ctx context.Context, stream net.Conn) { //nolint:contextcheck // what only looks ends with the connection, not with ctx
 	r := bufio.NewReader(stream)
 	var req request
 	if err := readHeader(r, &req); err != nil {
@@ -116,7 +116,6 @@ func (s *server) call(stream net.Conn) {
 	if err != nil {
 		return
 	}
-	ctx := context.Background()
 	if !changes(req.Op) {
 		ctx = s.looking
 	}
@@ -261,7 +260,7 @@ func (s *server) dial(ctx context.Context, stream net.Conn, r *bufio.Reader, req
 	if err := writeFrame(stream, response{}, nil); err != nil {
 		return
 	}
-	stop := context.AfterFunc(s.looking, func() { _ = c.Close() })
+	stop := context.AfterFunc(s.looking, func() { _ = c.Close() }) //nolint:contextcheck // ctx bounds the dialling, this the pipe
 	defer stop()
 	done := make(chan struct{})
 	go func() {

@@ -75,7 +75,7 @@ func Start(t testing.TB, opt Options) *Server {
 	if opt.HostKey == nil {
 		opt.HostKey, _ = NewKey(t)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func Start(t testing.TB, opt Options) *Server {
 			s.Open.Add(1)
 			wg.Go(func() {
 				defer s.Open.Add(-1)
-				s.serve(c, conf)
+				s.serve(context.Background(), c, conf)
 				_ = c.Close()
 				mu.Lock()
 				delete(conns, c)
@@ -206,7 +206,7 @@ func (s *Server) takes(key ssh.PublicKey) bool {
 	return false
 }
 
-func (s *Server) serve(c net.Conn, conf *ssh.ServerConfig) {
+func (s *Server) serve(ctx context.Context, c net.Conn, conf *ssh.ServerConfig) {
 	if s.opt.HangAtAccept {
 		_, _ = io.Copy(io.Discard, c)
 		return
@@ -222,9 +222,9 @@ func (s *Server) serve(c net.Conn, conf *ssh.ServerConfig) {
 	for ch := range chans {
 		switch {
 		case ch.ChannelType() == "session":
-			wg.Go(func() { s.session(ch) })
+			wg.Go(func() { s.session(ctx, ch) })
 		case ch.ChannelType() == "direct-tcpip" && s.opt.Jump:
-			wg.Go(func() { forward(ch) })
+			wg.Go(func() { forward(ctx, ch) })
 		default:
 			_ = ch.Reject(ssh.UnknownChannelType, "no")
 		}
@@ -232,7 +232,7 @@ func (s *Server) serve(c net.Conn, conf *ssh.ServerConfig) {
 }
 
 // forward serves a jump.
-func forward(ch ssh.NewChannel) {
+func forward(ctx context.Context, ch ssh.NewChannel) {
 	var to struct {
 		Host   string
 		Port   uint32
@@ -243,7 +243,7 @@ func forward(ch ssh.NewChannel) {
 		_ = ch.Reject(ssh.ConnectionFailed, "no")
 		return
 	}
-	c, err := net.Dial("tcp", net.JoinHostPort(to.Host, strconv.Itoa(int(to.Port))))
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(to.Host, strconv.Itoa(int(to.Port))))
 	if err != nil {
 		_ = ch.Reject(ssh.ConnectionFailed, err.Error())
 		return
@@ -261,7 +261,7 @@ func forward(ch ssh.NewChannel) {
 	_, _ = io.Copy(c, stream)
 }
 
-func (s *Server) session(ch ssh.NewChannel) {
+func (s *Server) session(ctx context.Context, ch ssh.NewChannel) {
 	stream, reqs, err := ch.Accept()
 	if err != nil {
 		return
@@ -280,25 +280,25 @@ func (s *Server) session(ch ssh.NewChannel) {
 		_ = req.Reply(true, nil)
 		s.Starts.Add(1)
 		go ssh.DiscardRequests(reqs)
-		code := s.exec(stream, exec.Command)
+		code := s.exec(ctx, stream, exec.Command)
 		_, _ = stream.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)}))
 		return
 	}
 }
 
-func (s *Server) exec(stream ssh.Channel, command string) int {
+func (s *Server) exec(ctx context.Context, stream ssh.Channel, command string) int {
 	switch {
 	case s.opt.HangAtStart:
 		_, _ = io.Copy(io.Discard, stream)
 		return 1
 	case s.opt.Host != nil && strings.Contains(command, " rpc --name "):
 		readOnly := strings.Contains(command, "--read-only")
-		if err := rpc.Serve(context.Background(), stream, s.opt.Host, rpc.ServerOptions{Version: "test", ReadOnly: readOnly}); err != nil {
+		if err := rpc.Serve(ctx, stream, s.opt.Host, rpc.ServerOptions{Version: "test", ReadOnly: readOnly}); err != nil {
 			return 1
 		}
 		return 0
 	}
-	cmd := exec.Command("/bin/sh", "-c", command)
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Dir = s.opt.Dir
 	cmd.Env = append(os.Environ(), s.opt.Env...)
 	cmd.Stdout, cmd.Stderr = stream, stream.Stderr()
