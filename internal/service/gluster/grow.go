@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"path"
 	"slices"
 	"strings"
 	"time"
 
+	"multihead/internal/config"
 	"multihead/internal/host"
 	"multihead/internal/plan"
+	"multihead/internal/service"
 )
 
 // Adding a brick while clients write, as measured on GlusterFS 11.1:
@@ -24,6 +27,9 @@ import (
 // blame, which is split-brain: EIO for good. With the daemon switched off, the
 // new brick stays marked as behind until all clients write to it as well, and
 // everything is copied after that.
+//
+// A mount takes the new layout up with the next thing that is asked of it, so
+// each head's mount is asked.
 //
 // Bricks are added one at a time, each one healed before the next: a file that
 // is open has to be there on a majority of the bricks to stay usable, and on
@@ -40,14 +46,14 @@ func (s *State) growSteps(b blueprint) []plan.Stage {
 	var out []plan.Stage
 	for i, name := range b.grow {
 		before := len(b.known.Bricks) - s.leftover(b.known) + i
-		out = append(out, plan.Stage{Name: "add the brick of " + name, Steps: []plan.Step{
-			{ID: "glusterfs.add-brick." + name, Host: b.cli, Action: plan.Func{
+		out = append(out,
+			plan.Stage{Name: "add the brick of " + name, Steps: []plan.Step{{ID: id("add-brick", name), Host: b.cli, Action: plan.Func{
 				What: fmt.Sprintf("add the brick of %s to volume %s (%d → %d copies)", name, s.conf.VolumeName, before, before+1), Kind: plan.Add,
 				Satisfied: s.hasBrick(name), Timeout: changeLimit * 3,
 				Change: func(ctx context.Context, h host.Host) (plan.Action, error) { return s.addBrick(ctx, h, name) },
-			}},
-			s.followed(b.cli, name), s.healOn(b.cli, name), s.healed(b.cli, name),
-		}})
+			}}}},
+			plan.Stage{Name: "clients of " + name, Steps: s.takeUp(name, before+1)},
+			plan.Stage{Name: "heal " + name, Steps: []plan.Step{s.followed(b.cli, name), s.healOn(b.cli, name), s.healed(b.cli, name)}})
 	}
 	return out
 }
@@ -137,6 +143,39 @@ func id(step, name string) string {
 		return "glusterfs." + step
 	}
 	return "glusterfs." + step + "." + name
+}
+
+// takeUp waits on every head that has the volume mounted until its mount
+// writes to n bricks. Each look is also what makes it do so.
+func (s *State) takeUp(name string, n int) []plan.Step {
+	var out []plan.Step
+	for _, h := range s.heads {
+		if !h.reached || h.mounted != service.Yes {
+			continue
+		}
+		out = append(out, plan.Step{ID: id("take-up", name), Host: h.name, Action: plan.Await{
+			What: fmt.Sprintf("its mount writes to %d bricks", n), Timeout: followLimit,
+			Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
+				one, cancel := context.WithTimeout(ctx, 10*time.Second)
+				defer cancel()
+				have, err := graphBricks(one, r, s.conf)
+				return have >= n, fmt.Sprintf("%d of %d", have, n), err
+			}}})
+	}
+	return out
+}
+
+// graphBricks is how many bricks a head's mount writes to, as the mount itself
+// says in its hidden directory.
+func graphBricks(ctx context.Context, r host.Reader, conf config.GlusterFSConfig) (int, error) {
+	list, err := r.ReadDir(ctx, path.Join(conf.MountPoint, ".meta/graphs/active"))
+	n := 0
+	for _, f := range list {
+		if strings.HasPrefix(f.Name, conf.VolumeName+"-client-") {
+			n++
+		}
+	}
+	return n, err
 }
 
 // followed waits until every client of the volume writes to every brick: until

@@ -47,7 +47,9 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 	}
 	if b.known != nil && s.replicated(b) {
 		// Where an earlier run was cut off between adding a brick and this.
-		ph.Stages = append(ph.Stages, plan.Stage{Name: "heal", Steps: []plan.Step{s.followed(b.cli, ""), s.healOn(b.cli, "")}})
+		ph.Stages = append(ph.Stages,
+			plan.Stage{Name: "clients", Steps: s.takeUp("", len(b.known.Bricks)-s.leftover(b.known)+len(b.grow))},
+			plan.Stage{Name: "heal", Steps: []plan.Step{s.followed(b.cli, ""), s.healOn(b.cli, "")}})
 	}
 	ph.Stages = append(ph.Stages, plan.Stage{Name: "mount", Steps: s.mount(mounts)})
 	if at := s.contentsHost(b, mounts); at != "" {
