@@ -16,9 +16,18 @@ import (
 	"multihead/internal/plan"
 )
 
+// retraction is how what was made on a node is taken back.
+type retraction int
+
+const (
+	everywhere retraction = iota // on one node; the cluster carries it to the others
+	here                         // on this node alone: the cluster it is in is undone with it
+	dropped                      // not at all: the data directory goes as a whole
+)
+
 // keepAccounts is the step that makes what the file asks for, on one node: the
 // cluster carries it to the others.
-func (s *State) keepAccounts(n node) plan.Action {
+func (s *State) keepAccounts(n node, back retraction) plan.Action {
 	w := s.wanted()
 	what := "make the account of state transfers"
 	if len(w.databases) > 0 {
@@ -60,8 +69,8 @@ func (s *State) keepAccounts(n node) plan.Action {
 				}
 				return nil
 			})
-			if len(made) > 0 {
-				undo = takeBack(n.at, s.conf.RootPassword, made)
+			if len(made) > 0 && back != dropped {
+				undo = takeBack(n.at, s.conf.RootPassword, made, back)
 			}
 			return undo, err
 		},
@@ -149,7 +158,7 @@ func column(ctx context.Context, db *sql.DB, query string) ([]string, error) {
 
 // takeBack undoes changes, the last one first. A database that got a table in
 // the meantime stays.
-func takeBack(l layout, root config.Secret, made []change) plan.Action {
+func takeBack(l layout, root config.Secret, made []change, back retraction) plan.Action {
 	return plan.Func{
 		What: "take back databases and accounts that were made",
 		Kind: plan.Destroy,
@@ -161,6 +170,12 @@ func takeBack(l layout, root config.Secret, made []change) plan.Action {
 				return nil, fmt.Errorf("%s: mariadbd: %w", h.Name(), err)
 			}
 			defer db.Close()
+			if back == here {
+				// The others are gone by now, and quorum may be with them.
+				if _, err := db.ExecContext(ctx, "SET SESSION wsrep_on = OFF"); err != nil {
+					return nil, err
+				}
+			}
 			var errs []error
 			for i := len(made) - 1; i >= 0; i-- {
 				c := made[i]

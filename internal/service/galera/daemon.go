@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"syscall"
 	"time"
 
 	"multihead/internal/config"
@@ -89,7 +90,7 @@ func (b begin) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 	}
 	_, _ = h.Run(ctx, host.Command("systemctl", "reset-failed", unit))
 	if _, err := h.Run(ctx, host.Command("galera_new_cluster")); err != nil {
-		return undo, explain(ctx, h, err)
+		return undo, errors.Join(explain(ctx, h, err), halt(context.WithoutCancel(ctx), h))
 	}
 	return undo, nil
 }
@@ -131,6 +132,7 @@ type join struct {
 	plan.Unit
 	at   layout
 	from origin
+	root config.Secret
 }
 
 func (j join) String() string {
@@ -140,13 +142,78 @@ func (j join) String() string {
 	return "start mariadbd, which is sent all data"
 }
 
-// Do starts it.
+// Done says whether the daemon runs with its files and is part of a cluster.
+func (j join) Done(ctx context.Context, r host.Reader) (bool, error) {
+	if ok, err := j.Unit.Done(ctx, r); !ok || err != nil {
+		return false, err
+	}
+	s, err := ask(ctx, r, j.at, j.root)
+	return err == nil && s.primary(), err
+}
+
+// Do starts it. A start that failed is ended at once: systemd would try again,
+// and a node that goes while it is half in counts as one that died, which takes
+// the quorum from a cluster that it makes the second of.
 func (j join) Do(ctx context.Context, h host.Host) (plan.Action, error) {
+	if s, err := ask(ctx, h, j.at, j.root); err == nil && s.component == disconnected {
+		if err := halt(ctx, h); err != nil {
+			return nil, err
+		}
+	}
 	undo, err := j.Unit.Do(ctx, h)
+	if err == nil {
+		err = j.settle(ctx, h)
+	}
+	if err != nil {
+		err = errors.Join(err, halt(context.WithoutCancel(ctx), h))
+	}
 	if undo == nil || j.from == returning {
 		return undo, err
 	}
 	return plan.Both(leave{at: j.at, from: j.from}, undo), err
+}
+
+const (
+	// settles is how long a node that has started may take to have all data.
+	settles = 2 * time.Minute
+	// restarts is how often one that left the cluster again is restarted.
+	restarts = 3
+)
+
+// settle waits until the node has all data. Where several heads join at once
+// and the donor lags behind their coming and going, Galera is seen to end the
+// transfer some write sets short ("IST didn't contain all write sets"): the
+// daemon then runs on outside the cluster, and its own log asks for a restart,
+// after which it is sent the rest.
+func (j join) settle(ctx context.Context, h host.Host) error {
+	last := "nothing"
+	until := time.Now().Add(settles)
+	for left := restarts; ; {
+		s, err := ask(ctx, h, j.at, j.root)
+		switch {
+		case err != nil:
+			last = err.Error()
+		case s.synced():
+			return nil
+		case s.component == disconnected && left > 0:
+			left--
+			if _, err := h.Run(ctx, host.Command("systemctl", "restart", unit)); err != nil {
+				return explain(ctx, h, err)
+			}
+			until = time.Now().Add(settles)
+			continue
+		default:
+			last = s.component + ", " + s.sync
+		}
+		if time.Now().After(until) {
+			return explain(ctx, h, fmt.Errorf("%s: mariadbd did not get all data in %s (last seen: %s)", h.Name(), settles, last))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(settleEvery):
+		}
+	}
 }
 
 // Preview counts it as something new.
@@ -155,6 +222,15 @@ func (j join) Preview(ctx context.Context, r host.Reader) (plan.Preview, error) 
 		return plan.Preview{Kind: plan.Add}, nil
 	}
 	return j.Unit.Preview(ctx, r)
+}
+
+// halt stops the daemon, and systemd's attempts to start it.
+func halt(ctx context.Context, h host.Host) error {
+	ctx, cancel := context.WithTimeout(ctx, stopLimit)
+	defer cancel()
+	_, err := h.Run(ctx, host.Command("systemctl", "stop", unit))
+	_, _ = h.Run(ctx, host.Command("systemctl", "reset-failed", unit)) // there may be nothing to reset
+	return err
 }
 
 // leave takes a node back out of a cluster that it got into in this run: the
@@ -177,12 +253,11 @@ func (l leave) Done(context.Context, host.Reader) (bool, error) { return false, 
 
 // Do stops and cleans up.
 func (l leave) Do(ctx context.Context, h host.Host) (plan.Action, error) {
-	ctx, cancel := context.WithTimeout(ctx, stopLimit)
-	defer cancel()
-	if _, err := h.Run(ctx, host.Command("systemctl", "stop", unit)); err != nil {
+	if err := halt(ctx, h); err != nil {
 		return nil, err
 	}
-	_, _ = h.Run(ctx, host.Command("systemctl", "reset-failed", unit))
+	ctx, cancel := context.WithTimeout(ctx, stopLimit)
+	defer cancel()
 	switch l.from {
 	case adopted:
 		return nil, l.forget(ctx, h)
@@ -231,8 +306,8 @@ func (l leave) renew(ctx context.Context, h host.Host) error {
 		return err
 	}
 	aside := l.at.dataDir + ".undone-" + time.Now().UTC().Format("20060102T150405")
-	if err := h.Rename(ctx, l.at.dataDir, aside); err != nil {
-		return fmt.Errorf("%s: %s stays as it is: %w", h.Name(), l.at.dataDir, err)
+	if err := move(ctx, h, l.at.dataDir, aside); err != nil {
+		return fmt.Errorf("%s: %s could not be kept aside: %w", h.Name(), l.at.dataDir, err)
 	}
 	if err := h.Mkdir(ctx, l.at.dataDir, host.Attr{Mode: info.Mode.Perm(), Owner: info.Owner, Group: info.Group}); err != nil {
 		return err
@@ -244,6 +319,39 @@ func (l leave) renew(ctx context.Context, h host.Host) error {
 		err = h.WriteFile(ctx, path.Join(l.at.dataDir, flag), nil, host.Attr{Mode: 0o644})
 	}
 	return err
+}
+
+// move renames a directory. Where it cannot be renamed as a whole, because it is
+// mounted or belongs to a layer below, what is in it is moved one by one, and
+// the empty directory stays where it is.
+func move(ctx context.Context, h host.Host, from, to string) error {
+	err := h.Rename(ctx, from, to)
+	if !errors.Is(err, syscall.EXDEV) && !errors.Is(err, syscall.EBUSY) {
+		return err
+	}
+	info, serr := h.Stat(ctx, from)
+	if serr != nil || !info.IsDir() {
+		return err
+	}
+	if err := h.Mkdir(ctx, to, host.Attr{Mode: info.Mode.Perm(), Owner: info.Owner, Group: info.Group}); err != nil {
+		return err
+	}
+	entries, err := h.ReadDir(ctx, from)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		below := path.Join(from, e.Name)
+		if err := move(ctx, h, below, path.Join(to, e.Name)); err != nil {
+			return err
+		}
+		if e.IsDir() {
+			if err := h.Remove(ctx, below); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // explain adds the last lines of the daemon's journal to an error.

@@ -17,6 +17,11 @@ func (n node) member() bool { return n.stands == answering && n.status.primary()
 // detached says whether it runs as part of a cluster that lost its quorum.
 func (n node) detached() bool { return n.stands == answering && n.status.galera && !n.status.primary() }
 
+// closed says whether it runs and has closed its connection to the cluster for
+// good, as it does where a state transfer was not complete. Nothing but a
+// restart brings it back.
+func (n node) closed() bool { return n.detached() && n.status.component == disconnected }
+
 // evidence is what a head shows, in the words of the common rule. lives says
 // whether a cluster with quorum was seen on some head.
 func (n node) evidence(lives bool) service.Evidence {
@@ -25,6 +30,9 @@ func (n node) evidence(lives bool) service.Evidence {
 	case n.member():
 		e.Live, e.Data, e.Cluster, e.Position = service.Yes, service.Yes, n.status.cluster, n.status.committed
 		e.Why = "serves in " + n.status.cluster
+	case n.closed() && lives && n.disk.state.uuid != "":
+		e.Live, e.Data, e.Cluster, e.Clean = service.No, service.Yes, n.disk.state.uuid, service.No
+		e.Why = "mariadbd runs and has left the cluster; it needs a restart"
 	case n.detached():
 		e.Data, e.Cluster, e.Position = service.Yes, n.status.cluster, n.status.committed
 		e.Why = "mariadbd runs without quorum (" + n.status.component + ")"

@@ -59,6 +59,14 @@ func detached(name, uuid string) node {
 	return n
 }
 
+// left is a node that runs and has closed its connection to the cluster.
+func left(name, uuid string) node {
+	n := detached(name, uuid)
+	n.status.component = "Disconnected"
+	n.disk = disk{data: service.Yes, hasState: true, state: saved{uuid, -1, false}}
+	return n
+}
+
 func stopped(name, uuid string, seqno int64, safe bool) node {
 	n := head(name)
 	n.stands = off
@@ -118,6 +126,9 @@ func TestDecide(t *testing.T) {
 		{name: "one is starting and nobody lives: it may be forming", nodes: []node{starts("s1"), blank("s2")}, refused: "what s1 holds is not known"},
 		{name: "one crashed while others live", nodes: []node{live("s1", uuidA), stopped("s2", uuidA, -1, false)}, want: service.Joins, joiners: "s2"},
 		{name: "one was cut off and others have quorum", nodes: []node{live("s1", uuidA), live("s2", uuidA), detached("s3", uuidA)}, want: service.Joins, skipped: "s3"},
+		{name: "one left the cluster and runs on", nodes: []node{live("s1", uuidA), left("s2", uuidA)}, want: service.Joins, joiners: "s2"},
+		{name: "one left another cluster and runs on", nodes: []node{live("s1", uuidA), left("s2", uuidB)}, refused: "s2 holds data of another cluster"},
+		{name: "all left and run on", nodes: []node{left("s1", uuidA), left("s2", uuidA)}, refused: "without quorum"},
 		{name: "all without quorum", nodes: []node{detached("s1", uuidA), detached("s2", uuidA)}, refused: "without quorum (non-Primary)"},
 		{name: "one without quorum, the others stopped", nodes: []node{detached("s1", uuidA), stopped("s2", uuidA, 4, false)}, refused: "without quorum"},
 		{name: "one without quorum, told to bootstrap with the name typed", nodes: []node{detached("s1", uuidA), lost("s2")},

@@ -126,7 +126,7 @@ func (n *node) look(ctx context.Context, r host.Reader, root config.Secret) {
 		switch {
 		case err == nil:
 			n.stands, n.status = answering, s
-			if n.own() {
+			if n.own() || n.closed() {
 				n.disk = lookDisk(ctx, r, n.at.dataDir)
 			}
 			return

@@ -192,7 +192,11 @@ func (b *builder) accounts() {
 		return
 	}
 	n := candidates[i]
-	b.stage("databases", plan.Step{ID: "mariadb.accounts", Host: n.name, Action: b.s.keepAccounts(n)})
+	back := everywhere
+	if n.name == b.d.First {
+		back = map[origin]retraction{fresh: dropped, adopted: here, returning: everywhere}[b.origin(n)]
+	}
+	b.stage("databases", plan.Step{ID: "mariadb.accounts", Host: n.name, Action: b.s.keepAccounts(n, back)})
 }
 
 // restart brings changed settings into effect on nodes that run, one after the
@@ -223,7 +227,7 @@ func (b *builder) join() {
 	for _, n := range b.nodes(b.d.Joiners...) {
 		u := plan.Running(unit, n.at.settingsFile(), dropInFile)
 		u.Timeout = startLimit
-		steps = append(steps, plan.Step{ID: "mariadb.join", Host: n.name, Action: join{Unit: u, at: n.at, from: b.origin(n)}})
+		steps = append(steps, plan.Step{ID: "mariadb.join", Host: n.name, Action: join{Unit: u, at: n.at, from: b.origin(n), root: b.s.conf.RootPassword}})
 	}
 	b.stage("join", steps...)
 }

@@ -135,8 +135,8 @@ func TestTransferHelperLeavesOtherPausesAlone(t *testing.T) {
 	dir := t.TempDir()
 	helper := filepath.Join(dir, "helper.bash")
 	ss := "#!/bin/sh\nexit 0\n"
-	for name, text := range map[string]string{"helper.bash": helperText, "ss": ss,
-		"wsrep_sst_mariabackup": "#!/bin/bash\nWSREP_SST_OPT_ROLE=$1 REMOTEIP=192.0.2.9 SST_PORT=4444 tcmd=$2\nsleep $3\necho \"$tcmd\"\n"} {
+	for name, text := range map[string]string{"helper.bash": helperText, "ss": ss, "pgrep": "#!/bin/sh\nexit 1\n", "mariadb_upgrade_info": "",
+		"wsrep_sst_mariabackup": "#!/bin/bash\nWSREP_SST_OPT_ROLE=$1 REMOTEIP=192.0.2.9 SST_PORT=4444 DATA=$DIR tcmd=$2\nsleep $3\necho \"$tcmd\"\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func TestTransferHelperLeavesOtherPausesAlone(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cmd := exec.Command(bash, filepath.Join(dir, "wsrep_sst_mariabackup"), tt.role, tt.tcmd, tt.pause)
-			cmd.Env = []string{"PATH=" + dir + ":/usr/bin:/bin", "BASH_ENV=" + helper}
+			cmd.Env = []string{"PATH=" + dir + ":/usr/bin:/bin", "BASH_ENV=" + helper, "DIR=" + dir}
 			out, err := cmd.CombinedOutput()
 			if got := strings.TrimSpace(string(out)); err != nil || got != tt.want {
 				t.Errorf("%v: got %q, want %q", err, got, tt.want)

@@ -85,6 +85,10 @@ type status struct {
 	foreign     int    // tables of users that Galera does not replicate, likewise
 }
 
+// disconnected is wsrep_cluster_status of a node that has closed its connection
+// to the cluster.
+const disconnected = "Disconnected"
+
 // primary says whether it is part of a cluster with quorum.
 func (s status) primary() bool { return s.galera && s.component == "Primary" }
 

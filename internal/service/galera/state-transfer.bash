@@ -2,10 +2,13 @@
 #
 # Read by bash before each script that mariadbd runs; it concerns one of them.
 # The donor's script first sends a small file and then waits 10 s, whatever
-# happens, for the joiner to listen again, so every join takes at least that
-# long. Here the donor waits for what those seconds stand for: that the joiner
-# has taken the file and closed that connection, and then that it takes the
-# next one. Where anything is not as expected, the 10 s remain.
+# happens, so every join takes at least that long. Here the donor waits for what
+# those seconds stand for, and at most as long:
+#  - the joiner has taken the file and closed that connection, so that it is
+#    about to take the next one;
+#  - no mariadb-upgrade is at work on the donor, as on one that has only just
+#    got its own data: it alters tables, and a backup of them meanwhile fails.
+# Where anything is not as expected, the 10 s remain.
 
 case "${0##*/}" in
 wsrep_sst_mariabackup)
@@ -22,18 +25,20 @@ wsrep_sst_mariabackup)
             return
             ;;
         esac
-        # As long as our end is not in TIME-WAIT, the joiner may still have the
-        # old listener open, and a new connection would be lost with it.
         local open turn
         for turn in {1..100}; do
+            # As long as our end is not in TIME-WAIT, the joiner may still have
+            # the old listener open, and a new connection would be lost with it.
             open=$(ss -Htn state established state fin-wait-1 state fin-wait-2 dst "$REMOTEIP" dport = ":$SST_PORT") || open=unknown
-            [ -n "$open" ] || break
+            if [ -z "$open" ] && [ -e "$DATA/mariadb_upgrade_info" -o -e "$DATA/mysql_upgrade_info" ] &&
+                ! pgrep -x 'mariadb-upgrade|mysql_upgrade' >/dev/null; then
+                # The new listener is opened a moment later: until then the
+                # connection is refused, and tried again.
+                tcmd="$tcmd,retry=300,interval=0.1"
+                return
+            fi
             command sleep 0.1
         done
-        [ -z "$open" ] || return 0
-        # The new listener is opened a moment later: until then the connection
-        # is refused, and tried again.
-        tcmd="$tcmd,retry=300,interval=0.1"
     }
     ;;
 esac
