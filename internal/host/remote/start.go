@@ -102,6 +102,8 @@ func (d *Dialer) startRemote(ctx context.Context, watch *stopwatch, e endpoint, 
 		out := &Error{Host: t.Name, Address: e.addr(), Class: class, During: watch.doing(), Limit: watch.limit, Err: err, Hint: hint}
 		if errors.Is(context.Cause(ctx), errTimeLimit) {
 			out.Class, out.Err, out.Hint = Timeout, errTimeLimit, "it let us log in and then did not go on: its disk or its services may hang"
+		} else if ctx.Err() != nil {
+			out.Class, out.Err, out.Hint = StartFailed, context.Cause(ctx), ""
 		}
 		return out
 	}
