@@ -118,6 +118,10 @@ func (b *builder) sort() error {
 		}
 		for k := range w.instances(h.name, h.addr) {
 			p := part{server: h.servers[k], head: n, mine: mine}
+			if p.answer == unknown {
+				return refusal(fmt.Sprintf("Look at it on %s (systemctl status %s); up goes on once it answers.", h.name, p.at.unit()),
+					"%s: %s", p.at, p.why)
+			}
 			if err := b.class(&p); err != nil {
 				return err
 			}

@@ -218,6 +218,12 @@ func TestPlan(t *testing.T) {
 			s.off(3)
 			return s
 		}, hasNot: []string{":slots"}, note: "served by nobody"},
+		{name: "a hung server beside one that serves: refused, not guessed at", state: func() *State {
+			s := lab(3)
+			s.cluster([]int{1, 2, 3}, nil)
+			s.heads[1].servers[0] = server{at: s.heads[1].servers[0].at, why: "it takes the connection and does not answer"}
+			return s
+		}, refused: "server2:6379"},
 		{name: "bootstrap beside a living cluster: refused", state: func() *State { s := lab(4); s.cluster([]int{1, 2, 3}, nil); return s },
 			intent: service.Intent{Mode: service.Bootstrap}, refused: "second cluster"},
 		{name: "join without a cluster: refused", state: func() *State { return lab(3) }, intent: service.Intent{Mode: service.Join}, refused: "--join"},
