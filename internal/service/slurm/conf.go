@@ -317,12 +317,12 @@ func gresConf(c *config.Cluster) []byte {
 	return b.Bytes()
 }
 
-// cgroupConf renders cgroup.conf.
-func cgroupConf(c *config.Cluster, usable bool) ([]byte, error) {
+// cgroupConf renders cgroup.conf for a version of Slurm.
+func cgroupConf(c *config.Cluster, usable bool, version string) ([]byte, error) {
 	return render("cgroup.conf.tmpl", struct {
-		Usable bool
-		C      config.Cgroup
-	}{usable, c.Cgroup})
+		Usable, Old bool
+		C           config.Cgroup
+	}{usable, before(version, 23, 2), c.Cgroup})
 }
 
 // dbdData is what slurmdbd.conf.tmpl reads.

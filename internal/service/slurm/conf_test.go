@@ -63,8 +63,11 @@ func TestRenderedFiles(t *testing.T) {
 		golden(t, name, got)
 	}
 	golden(t, "gres.conf", gresConf(c))
-	for name, usable := range map[string]bool{"cgroup.conf": true, "cgroup.disabled.conf": false} {
-		got, err := cgroupConf(c, usable)
+	for name, of := range map[string]struct {
+		usable  bool
+		version string
+	}{"cgroup.conf": {true, "slurm-wlm 24.11.5"}, "cgroup.disabled.conf": {false, "slurm-wlm 24.11.5"}, "cgroup.disabled.22.05.conf": {false, "slurm-wlm 22.05.8"}} {
+		got, err := cgroupConf(c, of.usable, of.version)
 		if err != nil {
 			t.Fatal(err)
 		}

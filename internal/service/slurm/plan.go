@@ -13,7 +13,10 @@ import (
 )
 
 // files is everything that is rendered, the same for all heads.
-type files struct{ slurm, cgroup, gres []byte }
+type files struct {
+	slurm, gres []byte
+	cgroups     bool
+}
 
 // Plan brings the controllers up one before the others, then the others and
 // the compute nodes beside each other.
@@ -109,9 +112,8 @@ func (s *State) render() (f files, notes []string, err error) {
 	if f.slurm, err = slurmConf(s.cluster, found{usable, hw}); err != nil {
 		return f, nil, err
 	}
-	f.gres = gresConf(s.cluster)
-	f.cgroup, err = cgroupConf(s.cluster, usable)
-	return f, notes, err
+	f.gres, f.cgroups = gresConf(s.cluster), usable
+	return f, notes, nil
 }
 
 // notes is what a person should know before saying yes.
@@ -162,20 +164,21 @@ func (s *State) prepareHead(h head, f files, first string) ([]plan.Step, error) 
 	add("packages", plan.Packages{Names: names})
 	add("logs", plan.Dir{Path: c.Slurm.LogPath, Attr: host.Attr{Owner: user, Group: user}})
 	public := host.Attr{Mode: 0o644}
-	write := func(name string, data []byte, attr host.Attr, secret bool) {
-		file := plan.File{Path: path.Join(c.Slurm.ConfigPath, name), Data: data, Attr: attr, Secret: secret}
-		if h.controller && !secret && running(h.units[ctldUnit]) {
-			add(name, conf{file, load{confs: s.confs(), restart: h.name != first}})
-		} else {
-			add(name, file)
+	write := func(name string, f file) {
+		if h.controller && running(h.units[ctldUnit]) {
+			f = conf{f, load{confs: s.confs(), restart: h.name != first}}
 		}
-		if path.Clean(c.Slurm.ConfigPath) != confDir {
-			add(name+".link", plan.Link{Path: path.Join(confDir, name), Target: path.Join(c.Slurm.ConfigPath, name)})
-		}
+		add(name, f)
+		s.addLink(name, add)
 	}
-	write("cgroup.conf", f.cgroup, public, false)
-	write("gres.conf", f.gres, public, false)
-	write("slurm.conf", f.slurm, public, false)
+	at := func(name string) string { return path.Join(c.Slurm.ConfigPath, name) }
+	if h.controller {
+		write("cgroup.conf", byVersion{at("cgroup.conf"), public, func(version string) ([]byte, error) {
+			return cgroupConf(c, f.cgroups, version)
+		}})
+		write("gres.conf", plan.File{Path: at("gres.conf"), Data: f.gres, Attr: public})
+	}
+	write("slurm.conf", plan.File{Path: at("slurm.conf"), Data: f.slurm, Attr: public})
 	if !h.controller {
 		return out, nil
 	}
@@ -187,10 +190,19 @@ func (s *State) prepareHead(h head, f files, first string) ([]plan.Step, error) 
 			return nil, err
 		}
 		// slurmdbd refuses a file that others could read.
-		write("slurmdbd.conf", data, host.Attr{Mode: 0o600, Owner: user, Group: user}, true)
+		add("slurmdbd.conf", plan.File{Path: at("slurmdbd.conf"), Data: data, Attr: host.Attr{Mode: 0o600, Owner: user, Group: user}, Secret: true})
+		s.addLink("slurmdbd.conf", add)
 		add("dbd.unit", plan.File{Path: dropIn(dbdUnit), Data: []byte(dbdDropIn), Attr: public})
 	}
 	return out, nil
+}
+
+// addLink makes a file of a directory of the site's own be found where Slurm
+// looks by itself.
+func (s *State) addLink(name string, add func(string, plan.Action)) {
+	if dir := s.cluster.Slurm.ConfigPath; path.Clean(dir) != confDir {
+		add(name+".link", plan.Link{Path: path.Join(confDir, name), Target: path.Join(dir, name)})
+	}
 }
 
 // prepareNode sets a compute node up to fetch its configuration.

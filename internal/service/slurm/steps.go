@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/exec"
 	"path"
 	"slices"
 	"strconv"
@@ -337,20 +338,82 @@ func (l load) Done(ctx context.Context, h host.Reader) (bool, error) {
 // come after them.
 func (l load) Do(ctx context.Context, h host.Host) (plan.Action, error) { return nil, l.now(ctx, h) }
 
+// file is an action that writes one file.
+type file interface {
+	plan.Action
+	plan.Toucher
+	plan.Previewer
+}
+
 // conf is a file of a slurmctld that runs. Its undo makes the daemon read the
 // old content again, once it is back.
 type conf struct {
-	plan.File
+	file
 	load load
 }
 
 // Do writes it.
 func (c conf) Do(ctx context.Context, h host.Host) (plan.Action, error) {
-	undo, err := c.File.Do(ctx, h)
+	undo, err := c.file.Do(ctx, h)
 	again := plan.Func{What: c.load.String(), Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
 		return nil, c.load.now(ctx, h)
 	}}
 	return plan.Both(again, undo), err
+}
+
+// byVersion is a file whose content hangs on the version of Slurm, which is
+// known once its packages are there.
+type byVersion struct {
+	path string
+	attr host.Attr
+	data func(version string) ([]byte, error)
+}
+
+func (b byVersion) String() string { return "write " + b.path }
+
+// Touches names the file.
+func (b byVersion) Touches() []string { return []string{b.path} }
+
+func (b byVersion) now(ctx context.Context, h host.Reader) (plan.File, error) {
+	version, err := h.Query(ctx, "slurmctld", "-V")
+	if err != nil {
+		return plan.File{}, err
+	}
+	data, err := b.data(version)
+	return plan.File{Path: b.path, Data: data, Attr: b.attr}, err
+}
+
+// Done compares the file with what this version needs.
+func (b byVersion) Done(ctx context.Context, h host.Reader) (bool, error) {
+	f, err := b.now(ctx, h)
+	if errors.Is(err, exec.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return f.Done(ctx, h)
+}
+
+// Do writes it.
+func (b byVersion) Do(ctx context.Context, h host.Host) (plan.Action, error) {
+	f, err := b.now(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	return f.Do(ctx, h)
+}
+
+// Preview shows the difference, where the version is known already.
+func (b byVersion) Preview(ctx context.Context, h host.Reader) (plan.Preview, error) {
+	f, err := b.now(ctx, h)
+	if errors.Is(err, exec.ErrNotFound) {
+		return plan.Preview{Kind: plan.Add}, nil
+	}
+	if err != nil {
+		return plan.Preview{}, err
+	}
+	return f.Preview(ctx, h)
 }
 
 func (l load) now(ctx context.Context, h host.Host) error {
@@ -395,14 +458,18 @@ func reconfigure(ctx context.Context, h host.Host) error {
 
 // beforeReexec says whether this version's reconfigure leaves things out: from
 // 23.11 on the daemon starts itself anew for it.
-func beforeReexec(version string) bool {
+func beforeReexec(version string) bool { return before(version, 23, 11) }
+
+// before says whether a version as a daemon prints it ("slurm-wlm 22.05.8") is
+// older. One that cannot be read is taken for a new one.
+func before(version string, major, minor int) bool {
 	for w := range strings.FieldsSeq(version) {
-		major, minor, ok := strings.Cut(w, ".")
-		x, err1 := strconv.Atoi(major)
-		minor, _, _ = strings.Cut(minor, ".")
-		y, err2 := strconv.Atoi(minor)
+		x, rest, ok := strings.Cut(w, ".")
+		y, _, _ := strings.Cut(rest, ".")
+		a, err1 := strconv.Atoi(x)
+		b, err2 := strconv.Atoi(y)
 		if ok && err1 == nil && err2 == nil {
-			return x < 23 || x == 23 && y < 11
+			return a < major || a == major && b < minor
 		}
 	}
 	return false
