@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,30 +42,39 @@ func loadSSHConfig(home string, paths []string) (*sshConfig, error) {
 	return c, nil
 }
 
-// get is the first value of key for the first of the aliases that has one.
-func (c *sshConfig) get(key string, aliases ...string) string {
-	if v := c.all(key, aliases...); len(v) > 0 {
+// get is the first value of key for an alias.
+func (c *sshConfig) get(key, alias string) string {
+	if v := c.all(key, alias); len(v) > 0 {
 		return v[0]
 	}
 	return ""
 }
 
-func (c *sshConfig) all(key string, aliases ...string) []string {
-	for _, alias := range aliases {
-		if alias == "" {
-			continue
-		}
-		var out []string
-		for _, f := range c.files {
-			if v, err := f.GetAll(alias, key); err == nil {
-				out = append(out, v...)
-			}
-		}
-		if len(out) > 0 {
-			return out
+func (c *sshConfig) all(key, alias string) []string {
+	var out []string
+	for _, f := range c.files {
+		if v, err := f.GetAll(alias, key); err == nil {
+			out = append(out, v...)
 		}
 	}
-	return nil
+	return out
+}
+
+// alias is what the person would type to reach a target: its name or its
+// address, whichever they have written down. What is said of every host ("*")
+// counts for neither.
+func (c *sshConfig) alias(t Target) string {
+	for _, name := range []string{t.Name, t.Address} {
+		for _, f := range c.files {
+			for _, h := range f.Hosts {
+				named := slices.ContainsFunc(h.Patterns, func(p *ssh_config.Pattern) bool { return p.String() != "*" })
+				if named && name != "" && h.Matches(name) {
+					return name
+				}
+			}
+		}
+	}
+	return t.Name
 }
 
 // endpoint is where and as whom a host, or a jump host, is reached.
@@ -98,20 +108,20 @@ func (e endpoint) hostPort() string {
 // where; ssh_config says how to get there. A default in the cluster file
 // (port 22) gives way to ssh_config.
 func (c *sshConfig) resolve(t Target) (endpoint, error) {
-	aliases := []string{t.Name, t.Address}
-	if proxy := c.get("ProxyCommand", aliases...); proxy != "" && proxy != "none" {
+	alias := c.alias(t)
+	if proxy := c.get("ProxyCommand", alias); proxy != "" && proxy != "none" {
 		return endpoint{}, errors.New("ssh_config has a ProxyCommand for it, which is not supported: use ProxyJump")
 	}
-	e := endpoint{name: t.Name, host: t.Address, port: t.Port, user: t.User, keyAlias: c.get("HostKeyAlias", aliases...)}
+	e := endpoint{name: t.Name, host: t.Address, port: t.Port, user: t.User, keyAlias: c.get("HostKeyAlias", alias)}
 	if e.host == "" {
 		e.host = t.Name
 	}
-	if h := c.get("HostName", aliases...); h != "" {
+	if h := c.get("HostName", alias); h != "" {
 		h = strings.ReplaceAll(h, "%h", t.Name)
 		e.overridden = h != e.host && t.Address != ""
 		e.host = h
 	}
-	if err := c.fill(&e, aliases); err != nil {
+	if err := c.fill(&e, alias); err != nil {
 		return e, err
 	}
 	if t.KeyFile != "" {
@@ -121,9 +131,9 @@ func (c *sshConfig) resolve(t Target) (endpoint, error) {
 }
 
 // fill sets what the endpoint leaves open.
-func (c *sshConfig) fill(e *endpoint, aliases []string) error {
+func (c *sshConfig) fill(e *endpoint, alias string) error {
 	if e.user == "" {
-		if e.user = c.get("User", aliases...); e.user == "" {
+		if e.user = c.get("User", alias); e.user == "" {
 			me, err := user.Current()
 			if err != nil {
 				return err
@@ -133,7 +143,7 @@ func (c *sshConfig) fill(e *endpoint, aliases []string) error {
 	}
 	if e.port == 0 || e.port == defaultPort {
 		e.port = defaultPort
-		if p := c.get("Port", aliases...); p != "" {
+		if p := c.get("Port", alias); p != "" {
 			n, err := strconv.ParseUint(p, 10, 16)
 			if err != nil || n == 0 {
 				return fmt.Errorf("ssh_config: Port %q", p)
@@ -141,14 +151,14 @@ func (c *sshConfig) fill(e *endpoint, aliases []string) error {
 			e.port = int(n)
 		}
 	}
-	for _, k := range c.all("IdentityFile", aliases...) {
+	for _, k := range c.all("IdentityFile", alias) {
 		e.keys = append(e.keys, c.expand(k))
 	}
-	e.only = strings.EqualFold(c.get("IdentitiesOnly", aliases...), "yes")
-	for _, k := range strings.Fields(c.get("UserKnownHostsFile", aliases...)) {
+	e.only = strings.EqualFold(c.get("IdentitiesOnly", alias), "yes")
+	for _, k := range strings.Fields(c.get("UserKnownHostsFile", alias)) {
 		e.known = append(e.known, c.expand(k))
 	}
-	if j := c.get("ProxyJump", aliases...); j != "" && !strings.EqualFold(j, "none") {
+	if j := c.get("ProxyJump", alias); j != "" && !strings.EqualFold(j, "none") {
 		e.jumps = strings.Split(j, ",")
 	}
 	return nil
@@ -186,12 +196,12 @@ func (c *sshConfig) jump(spec string) (endpoint, error) {
 		return e, fmt.Errorf("ProxyJump %q names no host", spec)
 	}
 	e.name = e.host
-	aliases := []string{e.host}
-	e.keyAlias = c.get("HostKeyAlias", aliases...)
-	if h := c.get("HostName", aliases...); h != "" {
+	alias := e.host
+	e.keyAlias = c.get("HostKeyAlias", alias)
+	if h := c.get("HostName", alias); h != "" {
 		e.host = strings.ReplaceAll(h, "%h", e.host)
 	}
-	return e, c.fill(&e, aliases)
+	return e, c.fill(&e, alias)
 }
 
 // expand resolves ~ and %d, the person's home directory.
