@@ -72,7 +72,7 @@ $(LINT):
 
 .PHONY: man
 man: build ## man pages and shell completions into dist/
-	$(BIN) docs man dist/man
+	$(BIN) docs dist/man
 	mkdir -p dist/completions
 	$(BIN) completion bash > dist/completions/multihead.bash
 	$(BIN) completion zsh > dist/completions/_multihead
