@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"multihead/internal/hostlist"
 	"multihead/internal/lab"
 )
 
@@ -111,7 +112,7 @@ func (c *labCmd) host(name string) (*lab.Host, error) {
 func hostArgs(args []string) ([]string, error) {
 	var hosts []string
 	for _, a := range args {
-		more, err := lab.ExpandHosts(a)
+		more, err := hostlist.Expand(a)
 		if err != nil {
 			return nil, usageError(err)
 		}

@@ -36,13 +36,22 @@ func (h *Host) start(ctx context.Context) (<-chan error, error) {
 		return nil, err
 	}
 	args := []string{"-c", supervise, "sh"}
-	for _, g := range groups {
+	for i, g := range groups {
 		dir := filepath.Join(g, h.Name)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
-		args = append(args, dir)
+		if i > 0 {
+			args = append(args, dir)
+		}
 	}
+	// Born into its group: there is no moment at which it runs and State
+	// says off. The other hierarchies it enters by itself.
+	group, err := os.Open(filepath.Join(groups[0], h.Name))
+	if err != nil {
+		return nil, err
+	}
+	defer group.Close()
 	args = append(args, "--", "systemd-nspawn",
 		"--register=no", "--keep-unit", "--boot", "--console=read-only", "--link-journal=no",
 		"--timezone=off", "--resolv-conf=off",
@@ -61,7 +70,7 @@ func (h *Host) start(ctx context.Context) (<-chan error, error) {
 	cmd := command(context.WithoutCancel(ctx), "sh", args...)
 	cmd.Env = append(cmd.Env, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
 	cmd.Stdout, cmd.Stderr = console, console
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(group.Fd())}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -126,38 +126,6 @@ func TestParseSize(t *testing.T) {
 	}
 }
 
-func TestExpandHosts(t *testing.T) {
-	good := map[string][]string{
-		"server1":                   {"server1"},
-		"server1,server2":           {"server1", "server2"},
-		"server[1-3]":               {"server1", "server2", "server3"},
-		"server[1-2,4],node[09-11]": {"server1", "server2", "server4", "node09", "node10", "node11"},
-		"rack[1-2]-a":               {"rack1-a", "rack2-a"},
-	}
-	for in, want := range good {
-		if got, err := ExpandHosts(in); err != nil || !slices.Equal(got, want) {
-			t.Errorf("ExpandHosts(%q) = %v, %v; want %v", in, got, err, want)
-		}
-	}
-	for _, in := range []string{"", "a,,b", "a[1-", "a]", "a[3-1]", "a[x]", "a[1][2]", "a[1-9999999]", "a b"} {
-		if got, err := ExpandHosts(in); err == nil {
-			t.Errorf("ExpandHosts(%q) = %v, want an error", in, got)
-		}
-	}
-}
-
-func FuzzExpandHosts(f *testing.F) {
-	for _, s := range []string{"server[1-3],x", "a[01-10,12]b", "[", "]", ",", "a[1-2", "a[1]b[2]"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		names, err := ExpandHosts(s)
-		if err == nil && (len(names) == 0 || slices.Contains(names, "")) {
-			t.Errorf("ExpandHosts(%q) = %q", s, names)
-		}
-	})
-}
-
 func FuzzParseSize(f *testing.F) {
 	for _, s := range []string{"4G", "64MiB", "9223372036854775807", "1K"} {
 		f.Add(s)
