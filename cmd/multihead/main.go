@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -42,7 +43,21 @@ func run(args []string) int {
 		return coded.code
 	}
 	fmt.Fprintln(os.Stderr, "multihead:", err)
+	if wrongWords(err) {
+		return exitUsage
+	}
 	return exitFailed
+}
+
+// wrongWords tells cobra's own complaints about the command line, which are
+// plain errors, from everything else.
+func wrongWords(err error) bool {
+	for _, beginning := range []string{"unknown command", "accepts ", "requires at least", "if any flags in the group"} {
+		if strings.HasPrefix(err.Error(), beginning) {
+			return true
+		}
+	}
+	return false
 }
 
 // newRoot lists every verb once, in the order help shows them.
