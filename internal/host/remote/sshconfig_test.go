@@ -50,7 +50,8 @@ Host *
 		jumps  string
 	}{
 		"by its name":                   {Target{Name: "server1", Address: "192.0.2.11", Port: 22}, "192.0.2.11:2222", "ops", "/home/kim/.ssh/site /home/kim/other", ""},
-		"by its address":                {Target{Name: "server2", Address: "192.0.2.12"}, "192.0.2.12:22", "everybody", "", ""},
+		"by its address":                {Target{Name: "server2", Address: "192.0.2.12"}, "192.0.2.12:2222", "ops", "/home/kim/.ssh/site /home/kim/other", ""},
+		"by what is said of every host": {Target{Name: "server3", Address: "192.0.2.14"}, "192.0.2.14:22", "everybody", "", ""},
 		"the cluster file's user wins":  {Target{Name: "server1", Address: "192.0.2.11", User: "root"}, "192.0.2.11:2222", "root", "/home/kim/.ssh/site /home/kim/other", ""},
 		"the cluster file's port wins":  {Target{Name: "server1", Address: "192.0.2.11", Port: 2022}, "192.0.2.11:2022", "ops", "/home/kim/.ssh/site /home/kim/other", ""},
 		"the cluster file's key first":  {Target{Name: "server1", Address: "192.0.2.11", KeyFile: "~/k"}, "192.0.2.11:2222", "ops", "/home/kim/k /home/kim/.ssh/site /home/kim/other", ""},
@@ -86,7 +87,6 @@ func TestJumpSpecs(t *testing.T) {
 		"me@[2001:db8::1]:2022":    "me@2001:db8::1:2022",
 		"me@2001:db8::1":           "me@2001:db8::1:22",
 		"ssh://me@other:2022/":     "me@other:2022",
-		" me@other ":               "me@other:22",
 		"dom\\me@other":            "dom\\me@other:22",
 		"me@here@other":            "me@here@other:22",
 		"ssh://me@[2001:db8::2]:1": "me@2001:db8::2:1",
@@ -95,6 +95,9 @@ func TestJumpSpecs(t *testing.T) {
 		if got := e.user + "@" + e.addr(); err != nil || got != want || !e.isJump {
 			t.Errorf("%s: %s, %v; want %s", spec, got, err, want)
 		}
+	}
+	if e, err := c.jump(" me@other "); err != nil || e.user != "me" || e.host != "other" {
+		t.Errorf("with blanks: %+v, %v", e, err)
 	}
 	for _, spec := range []string{"", "me@", "host:port", "host:0", "host:70000", "[2001:db8::1"} {
 		if e, err := c.jump(spec); err == nil {
