@@ -128,11 +128,18 @@ func permit(ctx context.Context, h host.Host, dataDir string) error {
 
 // join starts a node that becomes part of a cluster that lives. The start ends
 // when it has all data.
+//
+// Data comes from nodes that were members before. One that has only just joined
+// is taken as a donor by Galera as well, and was seen to fail in it: its own
+// history ends some write sets short of what the joiner waits for, or its
+// tables are being altered by mariadb-upgrade. Galera is told on disk, for this
+// start alone; afterwards anybody may be the donor again.
 type join struct {
 	plan.Unit
-	at   layout
-	from origin
-	root config.Secret
+	at     layout
+	from   origin
+	root   config.Secret
+	donors []string // names of nodes
 }
 
 func (j join) String() string {
@@ -160,6 +167,10 @@ func (j join) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 			return nil, err
 		}
 	}
+	only := fmt.Sprintf("# Managed by multihead; it is removed when the node has joined.\n[mysqld]\nwsrep_sst_donor = %q\n", strings.Join(j.donors, ","))
+	if err := h.WriteFile(ctx, j.at.joinFile(), []byte(only), readable); err != nil {
+		return nil, err
+	}
 	undo, err := j.Unit.Do(ctx, h)
 	if err == nil {
 		err = j.settle(ctx, h)
@@ -167,6 +178,7 @@ func (j join) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 	if err != nil {
 		err = errors.Join(err, halt(context.WithoutCancel(ctx), h))
 	}
+	err = errors.Join(err, h.Remove(context.WithoutCancel(ctx), j.at.joinFile()))
 	if undo == nil || j.from == returning {
 		return undo, err
 	}
@@ -213,6 +225,35 @@ func (j join) settle(ctx context.Context, h host.Host) error {
 			return ctx.Err()
 		case <-time.After(settleEvery):
 		}
+	}
+}
+
+// anyDonor lets every member give a node its data, or those that the file names.
+// It is what a join ends with, and what a run that was killed may have left.
+func (s *State) anyDonor(n node) plan.Action {
+	want := s.conf.Config["wsrep_sst_donor"]
+	return plan.Func{
+		What: "let every member give it data",
+		Kind: plan.Change,
+		Satisfied: func(ctx context.Context, r host.Reader) (bool, error) {
+			if done, err := (plan.Absent{Path: n.at.joinFile()}).Done(ctx, r); !done || err != nil {
+				return false, err
+			}
+			st, err := ask(ctx, r, n.at, s.conf.RootPassword)
+			return err == nil && st.donor == want, err
+		},
+		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+			if err := h.Remove(ctx, n.at.joinFile()); err != nil {
+				return nil, err
+			}
+			db, err := connect(ctx, h, n.at, s.conf.RootPassword)
+			if err != nil {
+				return nil, fmt.Errorf("%s: mariadbd: %w", h.Name(), err)
+			}
+			defer db.Close()
+			_, err = db.ExecContext(ctx, "SET GLOBAL wsrep_sst_donor = ?", want)
+			return nil, err
+		},
 	}
 }
 

@@ -79,6 +79,9 @@ var rhel = layout{
 func (l layout) settingsFile() string { return l.confDir + "/zz-multihead.cnf" }
 func (l layout) membersFile() string  { return l.confDir + "/zz-multihead-members.cnf" }
 
+// joinFile is there only while a node joins.
+func (l layout) joinFile() string { return l.confDir + "/zz-multihead-join.cnf" }
+
 const (
 	dropInFile = "/etc/systemd/system/mariadb.service.d/multihead.conf"
 	helperFile = "/usr/local/lib/multihead/state-transfer.bash"

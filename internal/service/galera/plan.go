@@ -14,10 +14,10 @@ import (
 
 // Plan brings the cluster into being, or brings into it what is missing.
 //
-// The chain that nothing can shorten is: start the first node, copy its data to
-// the second, then from both to the others at once. All joiners are started
-// together: one that finds no free donor asks again each second, so the copies
-// arrange themselves in the fastest order.
+// The chain that nothing can shorten is: start the first node, then copy its data
+// to one head after the other. All joiners are started together, so that all
+// but the copying itself goes on beside each other: one that finds the donor
+// busy asks again each second, and the donor is free as soon as it has sent.
 func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 	if len(s.nodes) == 0 {
 		return plan.Phase{}, nil
@@ -227,9 +227,17 @@ func (b *builder) join() {
 	for _, n := range b.nodes(b.d.Joiners...) {
 		u := plan.Running(unit, n.at.settingsFile(), dropInFile)
 		u.Timeout = startLimit
-		steps = append(steps, plan.Step{ID: "mariadb.join", Host: n.name, Action: join{Unit: u, at: n.at, from: b.origin(n), root: b.s.conf.RootPassword}})
+		steps = append(steps, plan.Step{ID: "mariadb.join", Host: n.name, Action: join{Unit: u, at: n.at, from: b.origin(n), root: b.s.conf.RootPassword, donors: b.donors()}})
 	}
 	b.stage("join", steps...)
+}
+
+// donors are the nodes that were members before anybody joins.
+func (b *builder) donors() []string {
+	if b.d.First != "" {
+		return []string{b.d.First}
+	}
+	return b.d.Members
 }
 
 // verify waits until everyone is there and sees the same size.
@@ -243,7 +251,9 @@ func (b *builder) verify() {
 	}
 	var steps []plan.Step
 	for _, n := range nodes {
-		steps = append(steps, plan.Step{ID: "mariadb.synced", Host: n.name, Action: b.s.await(n, size)})
+		steps = append(steps,
+			plan.Step{ID: "mariadb.donor", Host: n.name, Action: b.s.anyDonor(n)},
+			plan.Step{ID: "mariadb.synced", Host: n.name, Action: b.s.await(n, size)})
 	}
 	b.stage("verify", steps...)
 }

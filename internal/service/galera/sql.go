@@ -74,6 +74,7 @@ type status struct {
 	galera      bool   // replication is switched on
 	clusterName string // wsrep_cluster_name
 	address     string // wsrep_cluster_address
+	donor       string // wsrep_sst_donor: who may give it data; empty is anybody
 	sync        string // wsrep_local_state_comment: Synced, Donor/Desynced, Joined …
 	component   string // wsrep_cluster_status: Primary, non-Primary, Disconnected
 	cluster     string // wsrep_cluster_state_uuid
@@ -97,7 +98,7 @@ func (s status) synced() bool { return s.primary() && s.ready && s.sync == "Sync
 
 const (
 	variablesQuery = `SHOW GLOBAL VARIABLES WHERE Variable_name IN
- ('version', 'wsrep_on', 'wsrep_cluster_name', 'wsrep_cluster_address')`
+ ('version', 'wsrep_on', 'wsrep_cluster_name', 'wsrep_cluster_address', 'wsrep_sst_donor')`
 	statusQuery = `SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_status', 'wsrep_local_state_comment',
  'wsrep_cluster_state_uuid', 'wsrep_cluster_size', 'wsrep_last_committed', 'wsrep_ready')`
 )
@@ -115,6 +116,7 @@ func readStatus(ctx context.Context, db *sql.DB) (status, error) {
 	}
 	s := status{
 		version: v["version"], clusterName: v["wsrep_cluster_name"], address: v["wsrep_cluster_address"],
+		donor: v["wsrep_sst_donor"],
 		// A server without an address of a cluster is on its own, whatever
 		// wsrep_on says.
 		galera:    v["wsrep_on"] == "ON" && v["wsrep_cluster_address"] != "",
