@@ -362,9 +362,7 @@ func observeVoter(ctx context.Context, n service.Node, port int, password string
 		return v
 	}
 	v.answer = running
-	v.master, v.flags = joinAddr(master["ip"], master["port"]), master["flags"]
-	v.quorum, _ = strconv.Atoi(master["quorum"])
-	v.others, _ = strconv.Atoi(master["num-other-sentinels"])
+	v.master = joinAddr(master["ip"], master["port"])
 	if list, ok := out[1].([]any); ok {
 		for _, e := range list {
 			if p, err := pairs(e); err == nil {

@@ -27,8 +27,8 @@ type setting struct {
 // Line is the setting as the configuration file has it.
 func (s setting) Line() string { return s.Name + " " + s.Value }
 
-// settings is the whole configuration of one server. data heads is how many
-// servers hold the data in a sentinel group.
+// settings is the whole configuration of one server. heads is how many servers
+// hold the data in a sentinel group.
 func (w wanted) settings(i instance, mode Mode, heads int) []setting {
 	out := []setting{
 		{"port", strconv.Itoa(i.Port), "", false},

@@ -89,9 +89,6 @@ type voter struct {
 	why      string
 	master   string   // address it holds for the master
 	replicas []string // addresses it knows of
-	flags    string   // what it thinks of the master
-	quorum   int
-	others   int // sentinels it knows besides itself
 }
 
 // role is what a running server says of itself.
