@@ -11,7 +11,8 @@
 #   heads     `multihead discover` of 200 simulated heads.
 #
 # Options: --runs N (up, 3), --pairs N (discover, 10), --json FILE,
-#          --form serial|multihead (who forms the cluster for discover).
+#          --form serial|multihead (who forms the cluster for discover),
+#          --serial OPTIONS (of serial-up.sh, such as --quick-sst).
 #
 # It prints what it measured and judges nothing: exit 1 means that a side
 # failed or its cluster was not accepted, not that it was slow. Anything else
@@ -25,10 +26,10 @@ usage() {
     sed -n '2,/^# shellcheck/{/^# shellcheck/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
-runs=3 pairs=10 json='' form=multihead
+runs=3 pairs=10 json='' form=multihead serial=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --runs | --pairs | --json | --form)
+    --runs | --pairs | --json | --form | --serial)
         [ $# -gt 1 ] || usage
         printf -v "${1#--}" '%s' "$2"
         shift
@@ -51,7 +52,7 @@ for tool in jq ssh nsenter; do
 done
 
 work=$(mktemp -d)
-lab=bench
+lab=bench$$
 bad=0
 cleanup() {
     trap - EXIT INT TERM
@@ -115,7 +116,10 @@ accepted() {
 form_by() {
     case $1 in
     multihead) timed "$work/up" "$bin" "--lab=$lab" up --yes ;;
-    serial) timed "$work/up" inside "$here/serial-up.sh" --timings "$work/steps" "$work/site" ;;
+    serial)
+        # shellcheck disable=SC2086 # several options in one word
+        timed "$work/up" inside "$here/serial-up.sh" $serial --timings "$work/steps" "$work/site"
+        ;;
     esac
 }
 
@@ -210,7 +214,9 @@ report() {
             {runs: length, failed: map(select(.ok | not)) | length, median_s: map(select(.ok).seconds) | median | r2,
              seconds: map(.seconds), load: map(.load)} end;
         def ratio($a; $b): if $a.median_s != null and $b.median_s != null then $a.median_s / $b.median_s | r2 else null end;
-        def bench($b): {multihead: side($b; "multihead"), serial: side($b; "serial")} | . + {ratio: ratio(.multihead; .serial)};
+        def bench($b): {multihead: side($b; "multihead"), serial: side($b; "serial")} | . + {ratio: ratio(.multihead; .serial)} |
+            if .multihead.runs == .serial.runs and .multihead != null then
+                .ratio_by_run = ([.multihead.seconds, .serial.seconds] | transpose | map(.[0] / .[1] | r2)) else . end;
         {version: $version, cores: ($cores | tonumber),
          up: (bench("up") + {serial_steps: ($steps | split("\n") | map(select(. != "") | split("\t")) |
             reduce .[] as $x ([]; if any(.[]; .step == $x[0]) then map(if .step == $x[0] then .all += [$x[1] | tonumber] else . end)
@@ -234,7 +240,7 @@ report() {
         (.heads | select(. != null) | "multihead discover of \(.heads) simulated heads \(.median_s) s, peak memory \(.max_rss_mb) MB   (median and largest of \(.runs) runs)")
         ' "$work/result"
     echo
-    cat "$work/result"
+    jq -c . "$work/result"
 }
 
 : >"$work/samples"

@@ -27,13 +27,14 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/remote.sh"
 
 usage() {
-    echo "usage: ${0##*/} [--no-mux] [--timings FILE] SITE" >&2
+    echo "usage: ${0##*/} [--no-mux] [--quick-sst] [--timings FILE] SITE" >&2
     exit 2
 }
-mux=yes timings=/dev/null
+mux=yes timings=/dev/null SST_HELPER=''
 while [ $# -gt 0 ]; do
     case $1 in
     --no-mux) mux=no ;;
+    --quick-sst) SST_HELPER=$(cat "$here/../internal/service/galera/state-transfer.bash") ;;
     --timings)
         [ $# -gt 1 ] || usage
         timings=$2
@@ -69,6 +70,8 @@ HOSTS_BLOCK=''
 HEAD_ADDRESSES=()
 for name in "${ALL_NAMES[@]}"; do HOSTS_BLOCK+="${ADDRESS[$name]} $name"$'\n'; done
 for name in "${HEAD_NAMES[@]}"; do HEAD_ADDRESSES+=("${ADDRESS[$name]}"); done
+FIRST_ADDRESS=${HEAD_ADDRESSES[0]}
+SECOND=${HEAD_NAMES[1]}
 join_by() {
     local IFS=$1
     shift
@@ -167,7 +170,8 @@ for a in "${HEAD_ADDRESSES[@]}"; do bricks+=("$a:/data/glusterfs/brick"); done
 g() { gluster --mode=script "$@" >/dev/null; }
 g volume create shared_data replica "${#bricks[@]}" "${bricks[@]}"
 g volume set shared_data network.ping-timeout 3 cluster.quorum-type auto \
-    cluster.server-quorum-type server cluster.granular-entry-heal enable
+    performance.quick-read off performance.io-cache off performance.flush-behind off \
+    performance.read-ahead off cluster.heal-timeout 60
 g volume start shared_data
 online() { [ "$(gluster --mode=script volume status shared_data --xml | grep -c '<status>1</status>')" -ge "$(( ${#bricks[@]} ))" ]; }
 until_true online
@@ -205,7 +209,13 @@ galera_config() {
     GCOMM=$(join_by , "${HEAD_ADDRESSES[@]}")
     for name in "${HEAD_NAMES[@]}"; do
         NODE_NAME=$name NODE_ADDRESS=${ADDRESS[$name]}
-        on "$name" NODE_NAME NODE_ADDRESS GCOMM CLUSTER_NAME DB_SST_PASSWORD <<'EOS'
+        on "$name" NODE_NAME NODE_ADDRESS GCOMM CLUSTER_NAME DB_SST_PASSWORD SST_HELPER <<'EOS'
+if [ -n "$SST_HELPER" ]; then
+    printf '%s\n' "$SST_HELPER" >/usr/local/lib/state-transfer.bash
+    mkdir -p /etc/systemd/system/mariadb.service.d
+    printf '[Service]\nEnvironment=BASH_ENV=/usr/local/lib/state-transfer.bash\n' >/etc/systemd/system/mariadb.service.d/sst.conf
+    systemctl daemon-reload
+fi
 umask 077
 cat >/etc/mysql/mariadb.conf.d/90-cluster.cnf <<EOC
 [mariadbd]
@@ -220,11 +230,12 @@ wsrep_node_address = $NODE_ADDRESS
 wsrep_slave_threads = 2
 wsrep_sst_method = mariabackup
 wsrep_sst_auth = sst_sync:$DB_SST_PASSWORD
-wsrep_provider_options = "evs.keepalive_period=PT0.5S;evs.inactive_check_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT10S;evs.install_timeout=PT10S;gcache.size=128M"
+wsrep_provider_options = "evs.keepalive_period=PT0.5S;evs.inactive_check_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT10S;evs.install_timeout=PT10S;gcache.size=128M;gcache.recover=yes"
 binlog_format = ROW
 default_storage_engine = InnoDB
 innodb_autoinc_lock_mode = 2
 innodb_flush_log_at_trx_commit = 1
+innodb_lock_wait_timeout = 900
 EOC
 chown root:mysql /etc/mysql/mariadb.conf.d/90-cluster.cnf
 chmod 640 /etc/mysql/mariadb.conf.d/90-cluster.cnf
@@ -254,6 +265,11 @@ EOC
 EOS
 }
 
+# Each copy takes at least 10 s: MariaDB's script on the donor sleeps that long
+# before it sends. multihead has found a way around that, an administrator with
+# the distribution's packages has not; --quick-sst lends it to this script, to
+# see what is left of the difference.
+#
 # A unit of MariaDB is started when its state transfer is done, so the start is
 # the wait.
 galera_join() {
@@ -286,10 +302,14 @@ logfile /var/log/redis/redis-cluster-$port.log
 cluster-enabled yes
 cluster-config-file nodes.conf
 cluster-node-timeout 2000
+cluster-require-full-coverage no
+cluster-allow-replica-migration no
 appendonly yes
 appendfsync everysec
+save ""
 maxmemory-policy noeviction
 repl-diskless-sync-delay 0
+repl-backlog-size 64mb
 requirepass $REDIS_PASSWORD
 masterauth $REDIS_PASSWORD
 EOC
@@ -335,47 +355,51 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=30
 AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=127.0.0.1
 AccountingStoragePort=6819
 SchedulerType=sched/backfill
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 PriorityType=priority/multifactor
 '
+    SLURM_CONF+="AccountingStorageHost=$FIRST"$'\n'"AccountingStorageBackupHost=$SECOND"$'\n'
     for name in "${COMPUTE_NAMES[@]}"; do
         line="NodeName=$name NodeAddr=${ADDRESS[$name]} CPUs=2 Sockets=1 CoresPerSocket=2 ThreadsPerCore=1 RealMemory=1024 State=UNKNOWN"
         SLURM_CONF+=$line$'\n'
     done
     SLURM_CONF+="PartitionName=normal Nodes=$(join_by , "${COMPUTE_NAMES[@]}") Default=YES MaxTime=1-00:00:00 State=UP"$'\n'
     for name in "${HEAD_NAMES[@]}"; do
-        on "$name" SLURM_CONF DB_SLURM_PASSWORD <<'EOS'
+        on "$name" SLURM_CONF <<'EOS'
 install -d -o slurm -g slurm -m 755 /var/log/slurm
 printf '%s' "$SLURM_CONF" >/etc/slurm/slurm.conf
 echo CgroupPlugin=disabled >/etc/slurm/cgroup.conf
 chmod 644 /etc/slurm/slurm.conf /etc/slurm/cgroup.conf
-install -m 600 -o slurm -g slurm /dev/null /etc/slurm/slurmdbd.conf
-cat >/etc/slurm/slurmdbd.conf <<EOC
-AuthType=auth/munge
-DbdHost=localhost
-DbdPort=6819
-SlurmUser=slurm
-LogFile=/var/log/slurm/slurmdbd.log
-PidFile=/run/slurmdbd/slurmdbd.pid
-StorageType=accounting_storage/mysql
-StorageHost=127.0.0.1
-StorageUser=slurm
-StoragePass=$DB_SLURM_PASSWORD
-StorageLoc=slurm_acct_db
-EOC
 EOS
     done
 }
 
-# One after the other: the first makes the tables.
+# One slurmdbd serves, with the database of its own head, and the next one stands
+# by. The first makes the tables.
 slurm_dbd() {
     local name
-    for name in "${HEAD_NAMES[@]}"; do
-        on "$name" <<'EOS'
+    for name in "$FIRST" "$SECOND"; do
+        on "$name" FIRST FIRST_ADDRESS SECOND DB_SLURM_PASSWORD <<'EOS'
+install -m 600 -o slurm -g slurm /dev/null /etc/slurm/slurmdbd.conf
+cat >/etc/slurm/slurmdbd.conf <<EOC
+AuthType=auth/munge
+DbdHost=$FIRST
+DbdAddr=$FIRST_ADDRESS
+DbdBackupHost=$SECOND
+DbdPort=6819
+CommunicationParameters=keepalivetime=3,keepaliveinterval=1,keepaliveprobes=3
+SlurmUser=slurm
+LogFile=/var/log/slurm/slurmdbd.log
+PidFile=/run/slurmdbd/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=slurm
+StoragePass=$DB_SLURM_PASSWORD
+StorageLoc=slurm_acct_db
+EOC
 systemctl enable --now --quiet slurmdbd
 until_true sacctmgr -n show cluster
 EOS
@@ -427,6 +451,7 @@ vrrp_instance cluster {
     virtual_router_id 51
     priority $PRIORITY
     advert_int 0.2
+    garp_master_delay 1
     unicast_src_ip $NODE_ADDRESS
     unicast_peer {
 $(for a in "${HEAD_ADDRESSES[@]}"; do [ "$a" = "$NODE_ADDRESS" ] || echo "        $a"; done)
