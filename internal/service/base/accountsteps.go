@@ -56,7 +56,10 @@ func readDatabase(ctx context.Context, h host.Reader, wishes []wish) (database, 
 }
 
 // accountAction makes one account of one host be as it was decided.
-func accountAction(w wish, r ruling, c choice, sharedMount string) plan.Action {
+//
+// unit is a running daemon of the account that has to rest while its numbers
+// change; empty where there is none.
+func accountAction(w wish, r ruling, c choice, sharedMount, unit string) plan.Action {
 	satisfied := func(ctx context.Context, h host.Reader) (bool, error) {
 		db, err := readDatabase(ctx, h, []wish{w})
 		if err != nil {
@@ -66,7 +69,7 @@ func accountAction(w wish, r ruling, c choice, sharedMount string) plan.Action {
 		return ok && have == r.account, nil
 	}
 	if c.do == renumber {
-		return renumberAccount(r.account, c.was, satisfied)
+		return renumberAccount(r.account, c.was, unit, satisfied)
 	}
 	return plan.Func{
 		What:      fmt.Sprintf("make the account %s, %s", w.Name, r.numbers()),
@@ -90,7 +93,7 @@ func makeAccount(ctx context.Context, h host.Host, w wish, a account, sharedMoun
 		if _, err := h.Run(ctx, host.Command("groupadd", "--gid", strconv.Itoa(a.GID), a.Name)); err != nil {
 			return nil, err
 		}
-		undo = plan.Command{What: "remove the group " + a.Name, Cmd: host.Command("groupdel", a.Name), Satisfied: noGroup(a.Name)}
+		undo = removeGroup(a.Name)
 	}
 	argv := []string{"useradd", "--uid", strconv.Itoa(a.UID), "--gid", strconv.Itoa(a.GID), "--shell", w.shell}
 	remove := []string{"userdel", a.Name}
@@ -120,15 +123,20 @@ func makeAccount(ctx context.Context, h host.Host, w wish, a account, sharedMoun
 	return plan.Both(undo, plan.Command{What: "remove the account " + a.Name, Cmd: host.Command(remove...)}), nil
 }
 
-func noGroup(name string) func(context.Context, host.Reader) (bool, error) {
-	return func(ctx context.Context, h host.Reader) (bool, error) {
+// removeGroup removes a group, unless userdel took it with the user of that
+// name.
+func removeGroup(name string) plan.Action {
+	return plan.Func{What: "remove the group " + name, Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
 		data, err := h.ReadFile(ctx, "/etc/group")
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		_, there := database{groups: parseGroups(string(data))}.group(name)
-		return !there, nil // userdel takes a group of the same name with it
-	}
+		if _, there := (database{groups: parseGroups(string(data))}).group(name); !there {
+			return nil, nil
+		}
+		_, err = h.Run(ctx, host.Command("groupdel", name))
+		return nil, err
+	}}
 }
 
 // daemonDirs are where the packages of munge and Slurm keep files of their
@@ -139,19 +147,27 @@ var daemonDirs = []string{
 	"/run/slurm", "/run/slurmctld", "/run/slurmdbd",
 }
 
-// renumberAccount changes the numbers of an account whose daemons do not run,
-// and the owner of its files in the places that its packages use.
-func renumberAccount(to, from account, satisfied func(context.Context, host.Reader) (bool, error)) plan.Action {
+// renumberAccount changes the numbers of an account and the owner of its files
+// in the places that its packages use. Its daemon rests meanwhile.
+func renumberAccount(to, from account, unit string, satisfied func(context.Context, host.Reader) (bool, error)) plan.Action {
 	return plan.Func{
 		What:      fmt.Sprintf("change the numbers of %s from %s to %s, and the owner of its files", to.Name, from.numbers(), to.numbers()),
 		Kind:      plan.Change,
 		Satisfied: satisfied,
-		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			back := plan.Action(nil)
+		Change: func(ctx context.Context, h host.Host) (undo plan.Action, err error) {
 			if from.UID >= 0 {
-				back = renumberAccount(from, to, nil)
+				undo = renumberAccount(from, to, unit, nil)
 			}
-			return back, renumberNow(ctx, h, to, from)
+			if unit != "" {
+				if _, err := h.Run(ctx, host.Command("systemctl", "stop", unit)); err != nil {
+					return nil, err
+				}
+				defer func() {
+					_, serr := h.Run(context.WithoutCancel(ctx), host.Command("systemctl", "start", unit))
+					err = errors.Join(err, serr)
+				}()
+			}
+			return undo, renumberNow(ctx, h, to, from)
 		},
 	}
 }

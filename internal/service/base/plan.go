@@ -140,13 +140,12 @@ func (s *State) hostSteps(l look, rulings []ruling, key keyChoice) (steps []plan
 			case leave:
 				notes = append(notes, fmt.Sprintf("%s on %s keeps the numbers %s while Slurm runs there; the others have %s, which does no harm", w.Name, l.name, c.was.numbers(), rulings[i].numbers()))
 				continue
-			case renumber:
-				if w.movable && l.units[mungeUnit] == "active" {
-					no := false
-					add("munge.stop", plan.Unit{Name: mungeUnit, Active: &no})
-				}
 			}
-			add("account."+w.Name, accountAction(w, rulings[i], c, s.cluster.SharedMount()))
+			unit := ""
+			if w.movable && l.units[mungeUnit] == "active" {
+				unit = mungeUnit
+			}
+			add("account."+w.Name, accountAction(w, rulings[i], c, s.cluster.SharedMount(), unit))
 		}
 	}
 	add("hosts", edit{path: "/etc/hosts", change: func(old []byte) ([]byte, error) {
