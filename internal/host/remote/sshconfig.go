@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -25,15 +24,14 @@ type sshConfig struct {
 func loadSSHConfig(home string, paths []string) (*sshConfig, error) {
 	c := &sshConfig{home: home}
 	for _, path := range paths {
-		f, err := os.Open(path)
+		text, err := c.readSSHConfig(path, 0)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("ssh_config: %w", err)
 		}
-		parsed, err := ssh_config.Decode(f)
-		_ = f.Close()
+		parsed, err := ssh_config.DecodeBytes(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}

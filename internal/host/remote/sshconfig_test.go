@@ -76,6 +76,50 @@ Host *
 	}
 }
 
+func TestMatchBlocksThatOnlySSHCanJudgeAreLeftOut(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "50-vendor.conf"), []byte("Match final all\n\tCiphers none-of-ours\n\tUser wrong\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "60-site.conf"), []byte("Host server2\n User included\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := sshConfigOf(t, `
+Include `+dir+`/*.conf
+Include `+dir+`/not-there
+Match exec "test -e /"
+  ProxyJump wrong
+  Include `+dir+`/*.conf
+Match host server1
+  User matched
+Match user kim host server1
+  ProxyJump wrong
+Match all
+  Port 2222
+`)
+	for alias, user := range map[string]string{"server1": "matched", "server2": "included", "server3": ""} {
+		if got := c.get("User", alias); got != user {
+			t.Errorf("%s: User %q, want %q", alias, got, user)
+		}
+		if got := c.get("ProxyJump", alias); got != "" {
+			t.Errorf("%s: ProxyJump %q", alias, got)
+		}
+		if got := c.get("Port", alias); got != "2222" {
+			t.Errorf("%s: Port %q", alias, got)
+		}
+	}
+}
+
+func TestFilesThatIncludeEachOther(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(path, []byte("Include "+path+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadSSHConfig("/", []string{path}); err == nil || !strings.Contains(err.Error(), "include each other") {
+		t.Error(err)
+	}
+}
+
 func TestJumpSpecs(t *testing.T) {
 	c := sshConfigOf(t, "Host jump\n HostName 192.0.2.9\n User via\n Port 2200\n")
 	for spec, want := range map[string]string{
