@@ -64,7 +64,7 @@ func (a *app) discover(ctx context.Context, f reach, output string) error {
 		t.AppendRow(table.Row{h.Hostname, h.IP, h.Status, fmt.Sprintf("%.2f", h.Load), h.Uptime, describeServices(sess.view, h)})
 	}
 	fmt.Fprintln(a.stdout, t.Render())
-	fmt.Fprintf(a.stdout, "%d of %d heads active, VIP on %s, cluster %s\n", d.ActiveControllers, d.TotalControllers, orNone(d.VIPOwner), d.ClusterState)
+	fmt.Fprintf(a.stdout, a.tr("%d of %d heads active, VIP on %s, cluster %s\n"), d.ActiveControllers, d.TotalControllers, orNone(d.VIPOwner), d.ClusterState)
 	return nil
 }
 

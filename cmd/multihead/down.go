@@ -53,14 +53,14 @@ func (a *app) down(ctx context.Context, f upFlags) error {
 	}
 	a.saySkipped(run)
 	if run.prop.Empty() {
-		fmt.Fprintln(a.stdout, "No changes: it is stopped already.")
+		fmt.Fprintln(a.stdout, a.tr("No changes: it is stopped already."))
 		return a.upDone(run)
 	}
 	if err := a.showPlan(run); err != nil {
 		return err
 	}
 	if f.dryRun {
-		fmt.Fprintln(a.stdout, "Nothing was changed.")
+		fmt.Fprintln(a.stdout, a.tr("Nothing was changed."))
 		return nil
 	}
 	if err := a.ask(f); err != nil {
@@ -72,6 +72,6 @@ func (a *app) down(ctx context.Context, f upFlags) error {
 	if err := a.apply(ctx, run); err != nil {
 		return err
 	}
-	fmt.Fprintln(a.stdout, "Stopped. Start it again with: multihead up")
+	fmt.Fprintln(a.stdout, a.tr("Stopped. Start it again with: multihead up"))
 	return a.upDone(run)
 }

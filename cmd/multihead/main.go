@@ -85,6 +85,7 @@ func newRoot(a *app) *cobra.Command {
 		newDocsCmd(root),
 	)
 	root.SetUsageTemplate(usageTemplate)
+	a.translateHelp(root)
 	return root
 }
 

@@ -46,12 +46,12 @@ func (a *app) plan(ctx context.Context, f upFlags, detailed bool) error {
 		}{run.prop.JSON(), survival})
 	} else {
 		if run.prop.Empty() {
-			fmt.Fprintln(a.stdout, "No changes: the cluster is as the file says.")
+			fmt.Fprintln(a.stdout, a.tr("No changes: the cluster is as the file says."))
 		} else {
 			err = a.showPlan(run)
 		}
 		a.printSurvival(survival)
-		fmt.Fprintln(a.stdout, "Nothing was changed.")
+		fmt.Fprintln(a.stdout, a.tr("Nothing was changed."))
 	}
 	if err == nil && detailed && !run.prop.Empty() {
 		return &exitError{2, nil}
@@ -61,7 +61,7 @@ func (a *app) plan(ctx context.Context, f upFlags, detailed bool) error {
 
 // printSurvival says what the cluster as the file asks for it can lose.
 func (a *app) printSurvival(s cluster.Survival) {
-	fmt.Fprintf(a.stdout, "\nAs the file says, the cluster %s.\n", s.Sentence())
+	fmt.Fprintf(a.stdout, a.tr("\nAs the file says, the cluster: %s.\n"), a.sentence(s))
 	t := table.NewWriter()
 	t.SetStyle(a.tableStyle())
 	t.AppendHeader(table.Row{"SERVICE", "AT ONCE", "IN TURN", "WHY", "RAISED BY"})

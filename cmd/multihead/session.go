@@ -160,7 +160,7 @@ func whoami() (name, from string) {
 
 // refusals turns what a plan was refused for into one error, every reason on
 // lines of its own.
-func refusals(err error) error {
+func (a *app) refusals(err error) error {
 	var lines []string
 	var walk func(error)
 	walk = func(e error) {
@@ -172,11 +172,11 @@ func refusals(err error) error {
 		}
 		var r *service.Refusal
 		if errors.As(e, &r) {
-			lines = append(lines, fmt.Sprintf("%s: refused: %s\n  what to do: %s", r.Service, r.Reason, r.Remedy))
+			lines = append(lines, fmt.Sprintf("%s: %s%s\n%s%s", r.Service, a.tr("refused: "), r.Reason, a.tr("  what to do: "), r.Remedy))
 			return
 		}
 		lines = append(lines, e.Error())
 	}
 	walk(err)
-	return errors.New("nothing was changed\n" + strings.Join(lines, "\n"))
+	return errors.New(a.tr("nothing was changed") + "\n" + strings.Join(lines, "\n"))
 }

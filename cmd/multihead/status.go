@@ -114,7 +114,7 @@ func (a *app) printStatus(s cluster.Status, wide bool) {
 	if s.VIP != "" {
 		fmt.Fprintf(w, "  VIP %s on %s", s.VIP, orNone(s.VIPOwner))
 	}
-	fmt.Fprintf(w, "\n%s\n", upperFirst(s.SurvivesNow.Sentence()))
+	fmt.Fprintf(w, "\n%s\n", a.sentence(s.SurvivesNow))
 	for _, p := range s.Problems {
 		what := p.Host
 		if p.Service != "" && what != "" {

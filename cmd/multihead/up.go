@@ -77,14 +77,14 @@ func (a *app) up(ctx context.Context, f upFlags) error {
 	defer run.sess.close()
 	a.saySkipped(run)
 	if run.prop.Empty() {
-		fmt.Fprintln(a.stdout, "No changes: the cluster is as the file says.")
+		fmt.Fprintln(a.stdout, a.tr("No changes: the cluster is as the file says."))
 		return a.upDone(run)
 	}
 	if err := a.showPlan(run); err != nil {
 		return err
 	}
 	if f.dryRun {
-		fmt.Fprintln(a.stdout, "Nothing was changed.")
+		fmt.Fprintln(a.stdout, a.tr("Nothing was changed."))
 		return nil
 	}
 	if err := a.ask(f); err != nil {
@@ -163,7 +163,7 @@ func (a *app) propose(ctx context.Context, run *upRun) error {
 	}
 	p, err := planned(run.intent, run.phases)
 	if err != nil {
-		return refusals(err)
+		return a.refusals(err)
 	}
 	run.prop, err = plan.Propose(ctx, p, run.sess.view.Readers())
 	if err != nil {
@@ -187,7 +187,7 @@ func (a *app) standalone(ctx context.Context, run *upRun) error {
 		return err
 	}
 	if err := view.Alone(head); err != nil {
-		return refusals(err)
+		return a.refusals(err)
 	}
 	return view.Narrow(head)
 }
@@ -195,7 +195,7 @@ func (a *app) standalone(ctx context.Context, run *upRun) error {
 // saySkipped names the hosts that did not answer.
 func (a *app) saySkipped(run *upRun) {
 	for _, name := range run.sess.view.Unreached() {
-		fmt.Fprintf(a.stderr, "%s was not reached and is left alone: %v\n", name, run.sess.view.Errs[name])
+		fmt.Fprintf(a.stderr, a.tr("%s was not reached and is left alone: %v\n"), name, run.sess.view.Errs[name])
 	}
 }
 
@@ -218,14 +218,14 @@ func (a *app) ask(f upFlags) error {
 	}
 	in, ok := a.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return usageError(errors.New("nothing was changed: there is no terminal to ask on; say --yes to go on without asking"))
+		return usageError(errors.New(a.tr("nothing was changed: there is no terminal to ask on; say --yes to go on without asking")))
 	}
-	fmt.Fprint(a.stderr, "Go on? [y/N] ")
+	fmt.Fprint(a.stderr, a.tr("Go on? [y/N] "))
 	line, err := bufio.NewReader(in).ReadString('\n')
 	if answer := strings.ToLower(strings.TrimSpace(line)); err == nil && (answer == "y" || answer == "yes") {
 		return nil
 	}
-	return &exitError{exitFailed, errors.New("nothing was changed")}
+	return &exitError{exitFailed, errors.New(a.tr("nothing was changed"))}
 }
 
 // lock takes the cluster's lock and makes sure that what was shown is still
@@ -256,7 +256,7 @@ func (a *app) lock(ctx context.Context, run *upRun) error {
 	if string(shown) == string(now) {
 		return nil
 	}
-	fmt.Fprintln(a.stderr, "The cluster changed while the plan was shown. The plan is now:")
+	fmt.Fprintln(a.stderr, a.tr("The cluster changed while the plan was shown. The plan is now:"))
 	if err := a.showPlan(run); err != nil {
 		return err
 	}
@@ -271,7 +271,7 @@ func commandLine() string { return strings.Join(append([]string{"multihead"}, os
 func (a *app) apply(ctx context.Context, run *upRun) error {
 	dir := filepath.Join(stateDir(run.sess.file), "runs")
 	if u, err := plan.FindUnfinished(dir); err == nil && u != nil {
-		fmt.Fprintf(a.stderr, "The run of %s by %s was cut off (last: %s %s on %s). Carrying on from what the hosts show.\n",
+		fmt.Fprintf(a.stderr, a.tr("The run of %s by %s was cut off (last: %s %s on %s). Carrying on from what the hosts show.\n"),
 			u.Info.Begin.Format(time.DateTime), u.Info.User, u.Last.Phase, u.Last.Text, u.Last.Host)
 	}
 	name, from := whoami()
@@ -304,7 +304,7 @@ func (a *app) apply(ctx context.Context, run *upRun) error {
 	if errors.Is(err, plan.ErrStopped) {
 		return &exitError{exitInterrupted, err}
 	}
-	return &exitError{exitFailed, fmt.Errorf("%w\nrun up again to carry on; the record of this run is %s", err, journal.Path())}
+	return &exitError{exitFailed, fmt.Errorf("%w\n%s%s", err, a.tr("run up again to carry on; the record of this run is "), journal.Path())}
 }
 
 // onInterrupt makes the first Ctrl-C finish the steps that run and the second
@@ -319,16 +319,16 @@ func (a *app) onInterrupt(engine *plan.Engine, prog *progress) (release func()) 
 			return
 		case <-ch:
 		}
-		fmt.Fprintln(a.stderr, "\nFinishing the steps that run; Ctrl-C again stops at once.")
+		fmt.Fprintln(a.stderr, a.tr("\nFinishing the steps that run; Ctrl-C again stops at once."))
 		engine.Stop()
 		select {
 		case <-done:
 		case <-ch:
-			fmt.Fprintln(a.stderr, "\nStopped. Half done:")
+			fmt.Fprintln(a.stderr, a.tr("\nStopped. Half done:"))
 			for _, line := range prog.Running() {
 				fmt.Fprintln(a.stderr, "  "+line)
 			}
-			fmt.Fprintln(a.stderr, "The hosts finish the command they are at. Run up again to carry on.")
+			fmt.Fprintln(a.stderr, a.tr("The hosts finish the command they are at. Run up again to carry on."))
 			os.Exit(exitInterrupted)
 		}
 	}()
@@ -340,11 +340,11 @@ func (a *app) tellResults(results []plan.PhaseResult) {
 	for _, r := range results {
 		switch {
 		case r.NotRun:
-			fmt.Fprintf(a.stderr, "%s: not begun\n", r.Phase)
+			fmt.Fprintf(a.stderr, a.tr("%s: not begun\n"), r.Phase)
 		case r.Err != nil && len(r.Kept) == 0 && len(r.Undone) > 0:
-			fmt.Fprintf(a.stderr, "%s: rolled back: %s\n", r.Phase, counted(len(r.Undone), "step"))
+			fmt.Fprintf(a.stderr, a.tr("%s: rolled back: %s\n"), r.Phase, counted(len(r.Undone), "step"))
 		case r.Err != nil && len(r.Kept) > 0:
-			fmt.Fprintf(a.stderr, "%s: rolled back as far as it goes: %s; these stay:\n", r.Phase, counted(len(r.Undone), "step"))
+			fmt.Fprintf(a.stderr, a.tr("%s: rolled back as far as it goes: %s; these stay:\n"), r.Phase, counted(len(r.Undone), "step"))
 			for _, k := range r.Kept {
 				fmt.Fprintf(a.stderr, "  %s\n", k)
 			}
@@ -359,7 +359,7 @@ func (a *app) verify(ctx context.Context, run *upRun) error {
 	}
 	if !run.prop.Empty() {
 		run.prop.WriteText(a.stderr, a.colours(a.stderr).kind)
-		return &exitError{exitFailed, errors.New("the plan was carried out, and this is still needed: run up again; if it stays, look at the lines above")}
+		return &exitError{exitFailed, errors.New(a.tr("the plan was carried out, and this is still needed: run up again; if it stays, look at the lines above"))}
 	}
 	status := run.sess.view.Status(run.sess.view.Vitals(ctx))
 	if run.flags.output == "json" {

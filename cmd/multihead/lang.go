@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"multihead/internal/cluster"
+)
+
+// tr translates what is said to a person. Its key is the English text itself,
+// so that a text without a translation is still said. Commands, keys, states,
+// logs and JSON are not translated; neither are the services' own reasons in
+// this release.
+func (a *app) tr(english string) string {
+	if a.korean() {
+		if ko, ok := koreanTexts()[english]; ok {
+			return ko
+		}
+	}
+	return english
+}
+
+// korean is --lang, else the locale.
+func (a *app) korean() bool {
+	switch a.lang {
+	case "ko":
+		return true
+	case "":
+		for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+			if v := os.Getenv(name); v != "" {
+				return strings.HasPrefix(v, "ko")
+			}
+		}
+	}
+	return false
+}
+
+// sentence is the survival level in one line.
+func (a *app) sentence(s cluster.Survival) string {
+	if !a.korean() || len(s.Services) == 0 {
+		return upperFirst(s.Sentence())
+	}
+	line := fmt.Sprintf("동시에 헤드 %d대, 차례로 %d대를 잃어도 됩니다", s.AtOnce, s.InTurn)
+	if len(s.Weakest) < len(s.Services) {
+		line += fmt.Sprintf(" (한계: %s)", strings.Join(s.Weakest, ", "))
+	}
+	return line
+}
+
+// translateHelp puts the short texts of all commands into the person's
+// language. Flags are known by then: it runs when help is asked for.
+func (a *app) translateHelp(root *cobra.Command) {
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if a.korean() {
+			var walk func(*cobra.Command)
+			walk = func(c *cobra.Command) {
+				c.Short, c.Long = a.tr(c.Short), a.tr(c.Long)
+				for _, sub := range c.Commands() {
+					walk(sub)
+				}
+			}
+			walk(root)
+		}
+		help(cmd, args)
+	})
+}
+
+// koreanTexts are the texts in Korean, by their English.
+func koreanTexts() map[string]string {
+	return map[string]string{
+		"N head nodes of a Slurm cluster as one highly available cluster, from one file":            "Slurm 클러스터의 헤드 노드 N대를 파일 하나로 하나의 고가용성 클러스터로 만듭니다",
+		"Bring the cluster to what the file says: form it, join heads to it, start what is stopped": "클러스터를 파일대로 만듭니다: 새로 구성하고, 헤드를 합류시키고, 멈춘 것을 시작합니다",
+		"Show what up would do, and what the cluster will survive":                                  "up이 무엇을 할지, 클러스터가 무엇을 견디는지 보여 줍니다",
+		"Ask every head, all at once, what of the cluster is there":                                 "모든 헤드에 한꺼번에 물어 클러스터의 무엇이 있는지 알아봅니다",
+		"One screen: does it serve, what is broken, what can it still lose":                         "한 화면: 서비스 중인가, 무엇이 고장인가, 얼마나 더 잃어도 되는가",
+		"Stop the cluster, or a part of it, in order: nothing is lost and up starts it again":       "클러스터나 그 일부를 순서대로 멈춥니다: 잃는 것이 없고 up으로 다시 시작합니다",
+		"Write a commented cluster file to start from":                                              "설명이 달린 클러스터 파일을 새로 만듭니다",
+		"Check, show and convert the cluster file; asks no host":                                    "클러스터 파일을 검사하고 보여 주고 변환합니다; 호스트에는 묻지 않습니다",
+		"Real hosts on this one machine, to try things on":                                          "이 한 대의 기계에서 시험해 볼 수 있는 진짜 호스트들",
+		"Look at all hosts at once before anything is changed: what would go wrong, and what to do": "무엇을 바꾸기 전에 모든 호스트를 한꺼번에 점검합니다: 무엇이 잘못될지, 어떻게 할지",
+		"Exit code: 0 all is well, 1 degraded, 2 down, 3 unknown.":                                  "종료 코드: 0 정상, 1 저하, 2 중단, 3 알 수 없음.",
+		"No changes: the cluster is as the file says.":                                              "변경 없음: 클러스터가 파일과 같습니다.",
+		"No changes: it is stopped already.":                                                        "변경 없음: 이미 멈춰 있습니다.",
+		"Nothing was changed.":                                                                      "아무것도 바뀌지 않았습니다.",
+		"%s was not reached and is left alone: %v\n":                                                "%s 에 닿지 못해 그대로 둡니다: %v\n",
+		"Go on? [y/N] ": "계속할까요? [y/N] ",
+		"The cluster changed while the plan was shown. The plan is now:":                               "계획을 보여 주는 동안 클러스터가 바뀌었습니다. 지금의 계획은 이렇습니다:",
+		"Stopped. Start it again with: multihead up":                                                   "멈췄습니다. 다시 시작하려면: multihead up",
+		"\nFinishing the steps that run; Ctrl-C again stops at once.":                                  "\n진행 중인 단계를 마칩니다. Ctrl-C를 한 번 더 누르면 바로 멈춥니다.",
+		"\nStopped. Half done:":                                                                        "\n멈췄습니다. 하다 만 것:",
+		"The hosts finish the command they are at. Run up again to carry on.":                          "호스트들은 하던 명령을 마칩니다. up을 다시 실행하면 이어서 합니다.",
+		"The run of %s by %s was cut off (last: %s %s on %s). Carrying on from what the hosts show.\n": "%s 에 %s 님이 시작한 실행이 끊겼습니다 (마지막: %s %s, %s). 호스트들의 지금 상태에서 이어서 합니다.\n",
+		"%s: not begun\n":       "%s: 시작하지 않았습니다\n",
+		"%s: rolled back: %s\n": "%s: 되돌렸습니다: %s\n",
+		"%s: rolled back as far as it goes: %s; these stay:\n": "%s: 되돌릴 수 있는 데까지 되돌렸습니다: %s; 남는 것:\n",
+		"\nAs the file says, the cluster: %s.\n":               "\n파일대로라면 이 클러스터는: %s.\n",
+		"%d of %d heads active, VIP on %s, cluster %s\n":       "헤드 %d/%d 대 활성, VIP %s, 클러스터 %s\n",
+		"nothing was changed":                                  "아무것도 바뀌지 않았습니다",
+		"  what to do: ":                                       "  할 일: ",
+		"refused: ":                                            "거절: ",
+		"run up again to carry on; the record of this run is ": "up을 다시 실행하면 이어서 합니다; 이 실행의 기록: ",
+		"the plan was carried out, and this is still needed: run up again; if it stays, look at the lines above": "계획을 마쳤지만 아직 남은 것이 있습니다: up을 다시 실행하십시오. 그래도 남으면 위의 줄들을 보십시오",
+		"nothing was changed: there is no terminal to ask on; say --yes to go on without asking":                 "아무것도 바뀌지 않았습니다: 물어볼 터미널이 없습니다. 묻지 않고 계속하려면 --yes 를 쓰십시오",
+	}
+}
