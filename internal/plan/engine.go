@@ -232,7 +232,7 @@ func (e *Engine) stage(ctx context.Context, phase string, i int, st Stage) ([]fi
 				}
 				undo, ran, err := e.step(ctx, phase, st.Name, s)
 				mu.Lock()
-				if ran || undo != nil {
+				if ran {
 					history = append(history, finished{i, s, undo})
 				}
 				if err != nil {
@@ -300,7 +300,7 @@ func (e *Engine) step(ctx context.Context, phase, stage string, s Step) (undo Ac
 	if err != nil {
 		err = fmt.Errorf("%s on %s: %w", s.Action, s.Host, err)
 		tell(StepFailed, err)
-		return undo, false, err
+		return undo, true, err // it may have done a part
 	}
 	tell(StepDone, nil)
 	return undo, true, nil

@@ -253,6 +253,36 @@ func TestAUnitIsRestartedWhenAFileItReadsIsToChange(t *testing.T) {
 	}
 }
 
+func TestAUnitThatAPackageMayBringIsLookedAtAgain(t *testing.T) {
+	hosts, mems := machines("s1")
+	mems["s1"].Answer("dpkg-query", "").Answer("systemctl show", "LoadState=not-found\nActiveState=inactive\nUnitFileState=\n")
+	install := Step{ID: "pkg", Host: "s1", Action: Packages{Names: []string{"x"}}}
+	stop := Step{ID: "off", Host: "s1", Action: Stopped("x.service")}
+	prop, err := Propose(t.Context(), one("x", install, stop), readers(hosts))
+	if err != nil || len(prop.Previews) != 2 {
+		t.Fatalf("a unit that is not there yet is not stopped for good: %+v, %v", prop.Previews, err)
+	}
+	mems["s1"].Answer("systemctl show", "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nExecMainStartTimestamp=Sat 2100-01-02 03:04:05.000001 UTC\n")
+	prop, err = Propose(t.Context(), one("x", install, Step{ID: "on", Host: "s1", Action: Running("x.service")}), readers(hosts))
+	if err != nil || len(prop.Previews) != 1 {
+		t.Fatalf("a unit that runs is left alone: %+v, %v", prop.Previews, err)
+	}
+}
+
+func TestAStepThatFailedHalfWayAndCannotBeTakenBackEndsTheRollback(t *testing.T) {
+	hosts, mems := machines("s1")
+	half := failing("half", "s1")
+	half.OneWay = "half of the keys have moved"
+	p := Plan{Phases: []Phase{{Name: "x", Stages: []Stage{
+		{Name: "1", Steps: []Step{write("first", "s1", "/etc/first", "x")}},
+		{Name: "2", Steps: []Step{half}},
+	}}}}
+	res, _, err := apply(t, hosts, p)
+	if _, serr := mems["s1"].Stat(t.Context(), "/etc/first"); err == nil || serr != nil || len(res[0].Kept) != 1 {
+		t.Fatalf("%v, %v, %+v", err, serr, res[0])
+	}
+}
+
 func TestStaleUnitsAreSeenWithinTheSecondOfTheirStart(t *testing.T) {
 	show := "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nExecMainStartTimestamp=%s\n"
 	for _, tt := range []struct {

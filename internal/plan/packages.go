@@ -144,6 +144,13 @@ func (p Packages) install(ctx context.Context, h host.Host, rpm bool) (err error
 	return apt(get...)
 }
 
+// dpkgStatus is what an installation changes, whatever it brings.
+const dpkgStatus = "/var/lib/dpkg/status"
+
+// Touches names the package database: a unit that does not exist yet looks as
+// if it were stopped, and may be enabled and started by its package.
+func (p Packages) Touches() []string { return []string{dpkgStatus} }
+
 // Preview counts it as an addition.
 func (p Packages) Preview(context.Context, host.Reader) (Preview, error) {
 	return Preview{Kind: Add}, nil

@@ -97,7 +97,7 @@ func Propose(ctx context.Context, p Plan, readers map[string]host.Reader) (Propo
 					}
 					v.done = false
 				}
-				if v.done && !rereads(s, touched[s.Host]) {
+				if v.done && !rereads(s, v.preview.Kind, touched[s.Host]) {
 					continue
 				}
 				touch(touched, s)
@@ -180,13 +180,15 @@ func afterAny(ph Phase, changing map[string]bool) bool {
 	return false
 }
 
-func rereads(s Step, touched map[string]bool) bool {
+// rereads says whether a step that seems done is not, because of what earlier
+// steps touch. A unit that runs already is not the package's to start.
+func rereads(s Step, kind Kind, touched map[string]bool) bool {
 	w, ok := s.Action.(Watcher)
 	if !ok {
 		return false
 	}
 	for _, p := range w.Watches() {
-		if touched[p] {
+		if touched[p] && !(p == dpkgStatus && kind == Restart) {
 			return true
 		}
 	}

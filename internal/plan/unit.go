@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -251,8 +252,9 @@ func (u Unit) explain(ctx context.Context, h host.Reader, err error) error {
 		strings.ReplaceAll(strings.TrimSpace(out), "\n", "\n    "))
 }
 
-// Watches names the files whose change means a restart.
-func (u Unit) Watches() []string { return u.Reads }
+// Watches names the files whose change means a restart, and the package
+// database, for the unit may come with a package.
+func (u Unit) Watches() []string { return append(slices.Clone(u.Reads), dpkgStatus) }
 
 // Preview tells a start from a restart.
 func (u Unit) Preview(ctx context.Context, h host.Reader) (Preview, error) {

@@ -24,8 +24,8 @@ type arrangement struct {
 
 // arrange decides who serves and who copies, changing as little as it can.
 //
-// Whoever serves slots stays a master, wherever a failover has put it: undoing
-// a failover would be one more interruption for nothing. A head on which
+// Whoever serves slots stays a master, wherever a failover has put it; only
+// spread hands over between them. A head on which
 // nobody serves gets a master of its own. Everyone else copies a master of
 // another head; who does so already goes on.
 func arrange(members []member, heads, replicas int) arrangement {

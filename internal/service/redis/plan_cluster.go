@@ -29,6 +29,7 @@ func (b *builder) cluster() error {
 	dealt := b.slots(all, a, members)
 	b.copies(a, members)
 	b.balance(a, members, dealt)
+	b.spread(members)
 	b.settle(all)
 	if len(a.short) > 0 && len(b.left) == 0 && b.s.wanted.replicas > 0 {
 		b.note("Fewer than %d copies on other heads: %v.", b.s.wanted.replicas, a.short)
