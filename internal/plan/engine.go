@@ -308,9 +308,18 @@ func (e *Engine) step(ctx context.Context, phase, stage string, s Step) (undo Ac
 
 // rollback undoes what a phase did, the last first, stage by stage, until it
 // meets a step that cannot be taken back: what lies before that one stays,
-// because it was done for its sake.
+// because it was done for its sake. Daemons that were restarted come last, once
+// the files they read are what they were.
 func (e *Engine) rollback(ctx context.Context, phase string, history []finished, res *PhaseResult) {
 	ctx = context.WithoutCancel(ctx)
+	var late []finished
+	defer func() { e.undoStage(ctx, phase, late, res) }()
+	for i, f := range history {
+		if r, ok := f.undo.(again); ok {
+			late = append(late, finished{f.stage, f.step, r})
+			history[i].undo = nil
+		}
+	}
 	for end := len(history); end > 0; {
 		begin := end - 1
 		for begin > 0 && history[begin-1].stage == history[end-1].stage {

@@ -253,6 +253,37 @@ func TestAUnitIsRestartedWhenAFileItReadsIsToChange(t *testing.T) {
 	}
 }
 
+func TestARestartIsUndoneAfterItsFileIsBack(t *testing.T) {
+	hosts, mems := machines("s1")
+	m := mems["s1"]
+	m.Answer("systemctl show", "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nExecMainStartTimestamp=Sat 2000-01-01 03:04:05.000001 UTC\n")
+	var read []string // what the daemon found at each restart
+	m.OnRun("systemctl restart", func(host.Cmd) (string, error) {
+		data, err := m.ReadFile(context.Background(), "/etc/mine.conf")
+		read = append(read, string(data))
+		return "", err
+	})
+	p := Plan{Phases: []Phase{{Name: "x", Stages: []Stage{
+		{Name: "1", Steps: []Step{write("conf", "s1", "/etc/mine.conf", "new\n"), {ID: "unit", Host: "s1", Action: Running("x.service", "/etc/mine.conf")}}},
+		{Name: "2", Steps: []Step{failing("f", "s1")}},
+	}}}}
+	if _, _, err := apply(t, hosts, p); err == nil {
+		t.Fatal("no error")
+	}
+	if !slices.Equal(read, []string{"new\n", "old\n"}) {
+		t.Fatalf("the daemon read %q", read)
+	}
+}
+
+func TestAUnitThatAnEarlierStepStopsIsStartedAgain(t *testing.T) {
+	hosts, mems := machines("s1")
+	mems["s1"].Answer("systemctl show", "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nExecMainStartTimestamp=Sat 2100-01-02 03:04:05.000001 UTC\n")
+	prop, err := Propose(t.Context(), one("x", Step{ID: "off", Host: "s1", Action: Stopped("x")}, Step{ID: "on", Host: "s1", Action: Running("x.service")}), readers(hosts))
+	if err != nil || len(prop.Previews) != 2 {
+		t.Fatalf("%+v, %v", prop.Previews, err)
+	}
+}
+
 func TestAUnitThatAPackageMayBringIsLookedAtAgain(t *testing.T) {
 	hosts, mems := machines("s1")
 	mems["s1"].Answer("dpkg-query", "").Answer("systemctl show", "LoadState=not-found\nActiveState=inactive\nUnitFileState=\n")

@@ -211,7 +211,6 @@ func (u Unit) Do(ctx context.Context, h host.Host) (Action, error) {
 	}
 	undo.Active = &wasActive
 	if wasActive && *u.Active {
-		undo.Reads = u.Reads // the files come back with their old times, so force it
 		return again{undo}, h2(h.Run(ctx, host.Command("systemctl", verb, u.Name)))
 	}
 	if verb == "start" {
@@ -252,9 +251,17 @@ func (u Unit) explain(ctx context.Context, h host.Reader, err error) error {
 		strings.ReplaceAll(strings.TrimSpace(out), "\n", "\n    "))
 }
 
-// Watches names the files whose change means a restart, and the package
-// database, for the unit may come with a package.
-func (u Unit) Watches() []string { return append(slices.Clone(u.Reads), dpkgStatus) }
+// Watches names the files whose change means a restart, the package database,
+// for the unit may come with a package, and the unit itself, which an earlier
+// step may stop.
+func (u Unit) Watches() []string {
+	return append(slices.Clone(u.Reads), dpkgStatus, u.resource())
+}
+
+// Touches names the unit.
+func (u Unit) Touches() []string { return []string{u.resource()} }
+
+func (u Unit) resource() string { return "unit " + strings.TrimSuffix(u.Name, ".service") }
 
 // Preview tells a start from a restart.
 func (u Unit) Preview(ctx context.Context, h host.Reader) (Preview, error) {
