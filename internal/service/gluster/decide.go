@@ -160,7 +160,9 @@ func (s *State) fits(b *blueprint, h *head) error {
 		}
 		return nil
 	}
-	if h.data == service.Yes {
+	// A directory marked with this volume's identity is one that a run which
+	// was cut off is still adding, as a rule; adding it again tells.
+	if h.data == service.Yes && h.dataID != b.known.ID {
 		return &service.Refusal{Service: "glusterfs",
 			Reason: fmt.Sprintf("%s on %s is not empty and is no brick of %s", s.conf.BrickPath, h.name, s.conf.VolumeName),
 			Remedy: "Move it aside by hand on " + h.name + ", then run up again."}

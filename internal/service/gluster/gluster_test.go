@@ -100,6 +100,9 @@ func TestDecideForms(t *testing.T) {
 		{name: "a member is away, nothing to add", state: live(cluster(4), 4), intent: auto, change: func(s *State) { away(&s.heads[1]) }, verdict: service.Joins},
 		{name: "the joiner has data of its own", state: live(cluster(3), 2), intent: auto, change: func(s *State) { s.heads[2].data = service.Yes },
 			refused: "holds data of another cluster"},
+		{name: "the joiner's brick is just being added, by a run that was cut off", state: live(cluster(3), 2), intent: auto, change: func(s *State) {
+			s.heads[2].data, s.heads[2].dataID = service.Yes, volumeID
+		}, verdict: service.Joins, grow: "server3"},
 		{name: "the joiner has another volume of that name", state: live(cluster(3), 2), intent: auto, change: func(s *State) {
 			s.heads[2].vol, s.heads[2].store = &volume{ID: "other", Status: volStopped}, service.Yes
 		}, refused: "holds data of another cluster"},

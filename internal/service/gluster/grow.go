@@ -80,6 +80,16 @@ func (s *State) addBrick(ctx context.Context, h host.Host, name string) (plan.Ac
 	n := len(v.Bricks) + 1
 	undo := takeBrick{volume: s.conf.VolumeName, brick: s.own(s.head(name)), at: at}
 	_, err = change(ctx, h, "volume", "add-brick", s.conf.VolumeName, "replica", fmt.Sprint(n), at)
+	if err == nil {
+		return undo, nil
+	}
+	if has, herr := s.hasBrick(name)(ctx, h); herr == nil && has {
+		return undo, nil // an earlier run's command, still under way when this one began, has added it
+	}
+	var said *cliError
+	if errors.As(err, &said) && strings.Contains(said.Said, "already part of a volume") {
+		err = fmt.Errorf("%s on %s was a brick of this volume before and is none now; move it aside by hand and run up again: %w", s.conf.BrickPath, name, err)
+	}
 	return undo, err
 }
 
