@@ -58,15 +58,14 @@ type head struct {
 	isMount bool           // the brick path is itself a mount point
 	pending int            // entries waiting to be healed from its brick; -1 is unknown
 
-	mounted  service.Answer
-	source   string         // what is mounted there
-	answers  service.Answer // the mounted volume serves
-	marker   string         // what the marker file says
-	hides    []string       // what the mount point holds while nothing is mounted
-	size     int64          // of the volume, in bytes; 0 is unknown
-	used     int64          // bytes
-	splits   int            // entries in split-brain as this head was told; -1 is unknown
-	healAsks bool           // splits was asked for
+	mounted service.Answer
+	source  string         // what is mounted there
+	answers service.Answer // the mounted volume serves
+	marker  string         // what the marker file says
+	hides   []string       // what the mount point holds while nothing is mounted
+	size    int64          // of the volume, in bytes; 0 is unknown
+	used    int64          // bytes
+	splits  int            // entries in split-brain as this head was told; -1 is unknown
 }
 
 // directory is made on the volume.

@@ -393,7 +393,6 @@ func (s *State) askSplits(ctx context.Context, nodes []service.Node) {
 		}
 		ctx, cancel := context.WithTimeout(ctx, askLimit)
 		defer cancel()
-		h.healAsks = true
 		rep, err := ask(ctx, nodes[i].Reader, "volume", "heal", s.conf.VolumeName, "info", "summary")
 		if err == nil {
 			_, h.splits, _ = healOf(rep)
