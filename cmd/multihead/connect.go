@@ -102,12 +102,12 @@ func connector(d *remote.Dialer) cluster.Connector {
 
 // confirmKeys shows the keys of all hosts that were never seen, and asks once.
 func (a *app) confirmKeys(ctx context.Context, keys []remote.HostKey) (bool, error) {
-	fmt.Fprintln(a.stderr, "These hosts were never seen before. Compare the fingerprints with those on their consoles")
+	fmt.Fprintln(a.stderr, a.tr("These hosts were never seen before. Compare the fingerprints with those on their consoles"))
 	fmt.Fprintln(a.stderr, "(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub):")
 	for _, k := range keys {
 		fmt.Fprintf(a.stderr, "  %-16s %-22s %-20s %s\n", k.Host, k.Address, k.Type(), k.Fingerprint())
 	}
-	fmt.Fprint(a.stderr, "Trust them and go on? [y/N] ")
+	fmt.Fprint(a.stderr, a.tr("Trust them and go on? [y/N] "))
 	answer, err := readLine(ctx, a.stdin)
 	if err != nil {
 		return false, err

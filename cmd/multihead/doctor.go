@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -24,8 +23,7 @@ func newDoctorCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look at all hosts at once before anything is changed: what would go wrong, and what to do",
-		Long: "Look at all hosts at once: reach, root, system, clock, names, disks, memory, ports, accounts,\n" +
-			"packages, versions. Nothing is changed. Exit code: 0 nothing failed, 1 something did.",
+		Long:  "Look at all hosts at once: reach, root, system, clock, names, disks, memory, ports, accounts,\npackages, versions. Nothing is changed. Exit code: 0 nothing failed, 1 something did.",
 		Example: `  multihead doctor
   multihead doctor -v              with the native commands that were used
   multihead doctor -o wide         also what is fine
@@ -167,12 +165,12 @@ func (a *app) printReport(r doctor.Report, wide bool) {
 	for line := range strings.SplitSeq(t.Render(), "\n") {
 		fmt.Fprintln(a.stdout, strings.TrimRight(line, " "))
 	}
-	printFindings(a.stdout, colour, r, wide, a.verbose)
+	a.printFindings(colour, r, wide || a.verbose)
 	for _, n := range r.Notes {
-		fmt.Fprintln(a.stdout, "note:", n)
+		fmt.Fprintln(a.stdout, a.tr("note:"), n)
 	}
-	fmt.Fprintf(a.stdout, "\n%s: %d failed, %d to look at, %d unknown. Nothing was changed.\n",
-		counted(len(r.Hosts), "host"), r.Count(doctor.Fail), r.Count(doctor.Warn), r.Count(doctor.Unknown))
+	fmt.Fprintf(a.stdout, a.tr("\nHosts: %d. Failed: %d, to look at: %d, unknown: %d. Nothing was changed.\n"),
+		len(r.Hosts), r.Count(doctor.Fail), r.Count(doctor.Warn), r.Count(doctor.Unknown))
 }
 
 func levelWord(p palette, l doctor.Level) string {
@@ -191,11 +189,12 @@ func levelWord(p palette, l doctor.Level) string {
 	return word
 }
 
-// printFindings prints every finding that is not fine (with wide, the others
-// too), worst first, once for all hosts that have the same.
-func printFindings(w io.Writer, p palette, r doctor.Report, wide, verbose bool) {
+// printFindings prints every finding that is not fine (and those that are,
+// where that is asked for), worst first, once for all hosts that have the same.
+func (a *app) printFindings(p palette, r doctor.Report, fine bool) {
+	w := a.stdout
 	levels := []doctor.Level{doctor.Fail, doctor.Warn, doctor.Unknown}
-	if wide {
+	if fine {
 		levels = append(levels, doctor.OK)
 	}
 	for _, level := range levels {
@@ -218,9 +217,9 @@ func printFindings(w io.Writer, p palette, r doctor.Report, wide, verbose bool) 
 				f := sample[reason]
 				fmt.Fprintf(w, "\n%s %s %s: %s\n", levelWord(p, level), hostlist.Compress(hosts[reason]), name, f.Reason)
 				if f.Remedy != "" && f.Level != doctor.OK {
-					fmt.Fprintf(w, "     do: %s\n", f.Remedy)
+					fmt.Fprintf(w, "     %s %s\n", a.tr("do:"), f.Remedy)
 				}
-				if verbose {
+				if a.verbose {
 					for _, q := range f.Asked {
 						fmt.Fprintf(w, "     $ %s\n", q)
 					}
