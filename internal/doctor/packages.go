@@ -54,7 +54,7 @@ func wantedPackages(c *config.Cluster, p Patient) []string {
 
 func askPackages(ctx context.Context, r *recorder, wanted []string) (packages, error) {
 	p := packages{installed: map[string]string{}, offered: map[string]string{}}
-	out, err := r.Query(ctx, append([]string{"dpkg-query", "-W", "-f", "${Package} ${db:Status-Status} ${Version}\n"}, wanted...)...)
+	out, err := r.Query(ctx, append([]string{"dpkg-query", "-W", "-f", "${Package} ${db:Status-Status} ${Version}\\n"}, wanted...)...)
 	var exit *host.ExitError
 	switch {
 	case missing(err):
@@ -81,7 +81,7 @@ func askPackages(ctx context.Context, r *recorder, wanted []string) (packages, e
 
 func askRPM(ctx context.Context, r *recorder, wanted []string) (packages, error) {
 	p := packages{installed: map[string]string{}, unchecked: true}
-	out, err := r.Query(ctx, "rpm", "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n")
+	out, err := r.Query(ctx, "rpm", "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\\n")
 	if err != nil {
 		return p, err
 	}
