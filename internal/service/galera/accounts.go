@@ -12,6 +12,7 @@ import (
 type account struct {
 	user, host string
 	methods    []method
+	more       bool // it may have other methods besides
 	grants     []grant
 }
 
@@ -32,14 +33,12 @@ type wants struct {
 // server's logs are.
 var transferRights = []string{"RELOAD", "PROCESS", "LOCK TABLES", "BINLOG MONITOR", "SLAVE MONITOR"}
 
-// transferAccount is the account of state transfers. The names of the server's
-// own accounts are left to it.
-func (s *State) transferAccount() string {
-	if slices.Contains([]string{"", "root", "mysql", "mariadb.sys"}, s.conf.SSTUser) {
-		return "sst_sync"
-	}
-	return s.conf.SSTUser
-}
+// transferAccount is who state transfers are made as: the database's account
+// for the system's account of the same name, as which mariadbd runs its scripts.
+// The server lets it in by its process (unix_socket) and makes it itself when it
+// is installed. Servers of Debian 12 know no other way without a password: they
+// let nobody in under another name.
+const transferAccount = "mysql"
 
 // wanted lists the databases and accounts of the file.
 //
@@ -61,9 +60,8 @@ func (s *State) wanted() wants {
 		}
 	}
 	if s.conf.Galera.SSTMethod == "mariabackup" {
-		// The system's own account "mysql" is who mariadbd runs its scripts as.
-		w.accounts = append(w.accounts, account{user: s.transferAccount(), host: "localhost",
-			methods: []method{{"unix_socket", "mysql"}}, grants: []grant{{transferRights, "*.*"}}})
+		w.accounts = append(w.accounts, account{user: transferAccount, host: "localhost", more: true,
+			methods: []method{{"unix_socket", ""}}, grants: []grant{{transferRights, "*.*"}}})
 	}
 	if !s.conf.RootPassword.IsZero() {
 		// Root of the host stays root of the database without a password.
@@ -128,7 +126,7 @@ func (a account) changes(h has) []change {
 	}
 	var out []change
 	have := h.accounts[i]
-	if !sameMethods(have.methods, a.methods) {
+	if !hasMethods(have.methods, a.methods) || !a.more && len(have.methods) != len(a.methods) {
 		c := change{do: "ALTER USER " + a.name() + identified(a.methods)}
 		if rest, ok := strings.CutPrefix(h.created[a.name()], "CREATE USER "); ok {
 			c.undo = "ALTER USER " + rest

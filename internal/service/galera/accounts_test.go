@@ -138,7 +138,7 @@ func TestAMissingRightIsGrantedAndTakenBack(t *testing.T) {
 	w := withDatabases().wanted()
 	h := server(w)
 	for i, a := range h.accounts {
-		if a.user == "sst_sync" {
+		if a.user == "mysql" {
 			h.accounts[i].grants = []grant{{[]string{"PROCESS"}, "*.*"}}
 		}
 	}
@@ -161,13 +161,17 @@ func TestNamesCannotLeaveTheirQuotes(t *testing.T) {
 	}
 }
 
-func TestTransferAccountIsNeverOneOfTheServersOwn(t *testing.T) {
-	for _, name := range []string{"", "root", "mysql", "mariadb.sys"} {
-		s := stateOf(blank("s1"))
-		s.conf.SSTUser = name
-		if got := s.transferAccount(); got != "sst_sync" {
-			t.Errorf("%q gave %q", name, got)
+func TestTheServersOwnTransferAccountIsLeftAlone(t *testing.T) {
+	w := withDatabases().wanted()
+	h := server(w)
+	for i, a := range h.accounts {
+		if a.user == "mysql" { // as the package makes it
+			h.accounts[i].methods = []method{{methodPassword, "invalid"}, {"unix_socket", ""}}
+			h.accounts[i].grants = []grant{{[]string{"ALL PRIVILEGES"}, "*.*"}}
 		}
+	}
+	if c := w.changes(h); len(c) > 0 {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -38,8 +38,13 @@ const (
 	stopLimit = 15 * time.Minute
 )
 
-// unit is the daemon's systemd unit, the same on all distributions.
-const unit = "mariadb.service"
+const (
+	// unit is the daemon's systemd unit, the same on all distributions.
+	unit = "mariadb.service"
+	// activation is a unit that starts the daemon when somebody connects. A
+	// cluster is started by a decision, never by a client.
+	activation = "mariadb.socket"
+)
 
 // layout is where a distribution keeps things.
 type layout struct {
@@ -49,6 +54,7 @@ type layout struct {
 	confDir  string   // files here are read in the order of their names
 	provider string   // the Galera library
 	socket   string
+	pidFile  string
 	dataDir  string
 }
 
@@ -60,6 +66,7 @@ var debian = layout{
 	confDir:  "/etc/mysql/mariadb.conf.d",
 	provider: "/usr/lib/galera/libgalera_smm.so",
 	socket:   "/run/mysqld/mysqld.sock",
+	pidFile:  "/run/mysqld/mysqld.pid",
 	dataDir:  "/var/lib/mysql",
 }
 
@@ -71,6 +78,7 @@ var rhel = layout{
 	confDir:  "/etc/my.cnf.d",
 	provider: "/usr/lib64/galera/libgalera_smm.so",
 	socket:   "/var/lib/mysql/mysql.sock",
+	pidFile:  "/run/mariadb/mariadb.pid",
 	dataDir:  "/var/lib/mysql",
 }
 

@@ -52,12 +52,8 @@ func parseMethods(record []byte) ([]method, error) {
 	return out, nil
 }
 
-// sameMethods compares what an account has with what it should have; order
-// is of no account.
-func sameMethods(have, want []method) bool {
-	if len(have) != len(want) {
-		return false
-	}
+// hasMethods says whether an account has all methods that it should have.
+func hasMethods(have, want []method) bool {
 	for _, w := range want {
 		if !slices.Contains(have, w) {
 			return false

@@ -105,6 +105,7 @@ func (b *builder) prepare() error {
 			steps = append(steps, plan.Step{ID: "mariadb." + id, Host: n.name, Action: a})
 		}
 		add("packages", plan.Packages{Names: b.s.packages(n)})
+		add("activation", plan.Stopped(activation))
 		if n.own() {
 			steps = append(steps, b.stopOwn(n))
 		}
@@ -295,6 +296,6 @@ func (b *builder) notes() {
 		note("%s is left as it is: %s.", name, strings.TrimSuffix(b.s.node(name).evidence(true).Why, "."))
 	}
 	if b.d.Verdict == service.Form && !b.s.conf.SSTPassword.IsZero() && b.s.conf.Galera.SSTMethod == "mariabackup" {
-		note("sst_password is not used: the account %s of state transfers is known by its process (unix_socket) and has no password.", b.s.transferAccount())
+		note("sst_user and sst_password are not used: state transfers are made as %s, which the server knows by its process (unix_socket), without a password.", transferAccount)
 	}
 }

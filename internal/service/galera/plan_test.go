@@ -83,7 +83,7 @@ func TestMembersAreNotRestartedForNewHeadsAndNeverTogether(t *testing.T) {
 		units := 0
 		for _, s := range st.Steps {
 			u, ok := s.Action.(plan.Unit)
-			if !ok || u.Active == nil {
+			if !ok || u.Active == nil || !*u.Active {
 				continue
 			}
 			units++

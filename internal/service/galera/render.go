@@ -110,7 +110,7 @@ func (s *State) settings(n node) ([]byte, error) {
 	}
 	method, account := s.conf.Galera.SSTMethod, ""
 	if method == "mariabackup" {
-		account = s.transferAccount()
+		account = transferAccount
 	}
 	return render("settings", settingsText, map[string]any{
 		"BufferPool": bufferPool(n.memory),

@@ -25,7 +25,20 @@ const accessDenied = 1045
 // connect opens a session as root through the host's own socket. The server
 // knows root by the process at the other end (unix_socket) and asks for no
 // password; one that does not is given the file's.
+//
+// Where systemd listens on that socket in the daemon's place, connecting would
+// start the daemon, and looking must change nothing: so a daemon that does not
+// run is not called.
 func connect(ctx context.Context, r host.Reader, l layout, root config.Secret) (*sql.DB, error) {
+	if _, err := r.Stat(ctx, l.pidFile); err != nil {
+		active, err := activity(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if active == "inactive" || active == "failed" {
+			return nil, fmt.Errorf("%s is %s: %w", unit, active, syscall.ECONNREFUSED)
+		}
+	}
 	db, err := open(ctx, r, l, "")
 	var refused *mysql.MySQLError
 	if errors.As(err, &refused) && refused.Number == accessDenied && !root.IsZero() {

@@ -31,7 +31,7 @@ wsrep_sst_mariabackup)
             # the old listener open, and a new connection would be lost with it.
             open=$(ss -Htn state established state fin-wait-1 state fin-wait-2 dst "$REMOTEIP" dport = ":$SST_PORT") || open=unknown
             if [ -z "$open" ] && [ -e "$DATA/mariadb_upgrade_info" -o -e "$DATA/mysql_upgrade_info" ] &&
-                ! pgrep -x 'mariadb-upgrade|mysql_upgrade' >/dev/null; then
+                ! pgrep -x mariadb-upgrade >/dev/null && ! pgrep -x mysql_upgrade >/dev/null; then
                 # The new listener is opened a moment later: until then the
                 # connection is refused, and tried again.
                 tcmd="$tcmd,retry=300,interval=0.1"

@@ -20,9 +20,9 @@ GRANT ALL PRIVILEGES ON `slurm\_acct\_db`.* TO 'slurm'@'192.0.2.0/255.255.255.0'
     back: 
 GRANT ALL PRIVILEGES ON `portal`.* TO 'slurm'@'192.0.2.0/255.255.255.0'
     back: 
-CREATE USER IF NOT EXISTS 'sst_sync'@'localhost' IDENTIFIED VIA unix_socket USING 'mysql'
-    back: DROP USER IF EXISTS 'sst_sync'@'localhost'
-GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, SLAVE MONITOR ON *.* TO 'sst_sync'@'localhost'
+CREATE USER IF NOT EXISTS 'mysql'@'localhost' IDENTIFIED VIA unix_socket
+    back: DROP USER IF EXISTS 'mysql'@'localhost'
+GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, SLAVE MONITOR ON *.* TO 'mysql'@'localhost'
     back: 
 CREATE USER IF NOT EXISTS 'root'@'localhost' IDENTIFIED VIA unix_socket OR mysql_native_password USING '*450B870611ADD560AD3B38646322C26160E876B4'
     back: DROP USER IF EXISTS 'root'@'localhost'
