@@ -80,6 +80,9 @@ func (a *app) doctor(ctx context.Context, r reach, output string, installKey boo
 		}
 	} else {
 		a.printReport(report, output == "wide")
+		if !installKey {
+			fmt.Fprintln(a.stdout, a.tr("Nothing was changed."))
+		}
 	}
 	if !report.OK {
 		return &exitError{code: exitFailed}
@@ -169,7 +172,7 @@ func (a *app) printReport(r doctor.Report, wide bool) {
 	for _, n := range r.Notes {
 		fmt.Fprintln(a.stdout, a.tr("note:"), n)
 	}
-	fmt.Fprintf(a.stdout, a.tr("\nHosts: %d. Failed: %d, to look at: %d, unknown: %d. Nothing was changed.\n"),
+	fmt.Fprintf(a.stdout, a.tr("\nHosts: %d. Failed: %d, to look at: %d, unknown: %d.\n"),
 		len(r.Hosts), r.Count(doctor.Fail), r.Count(doctor.Warn), r.Count(doctor.Unknown))
 }
 
