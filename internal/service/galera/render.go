@@ -35,6 +35,7 @@ type timing struct {
 	suspect   time.Duration // silence after which a head is suspected; all others agreeing, it is out
 	inactive  time.Duration // silence after which it is out whatever the others say
 	install   time.Duration // how long the survivors may take to agree on who they are
+	again     time.Duration // how long one that was not agreed on has to wait until it is let in
 }
 
 // timings are the measured ones: an insert on a surviving head waits 3.3 to
@@ -47,6 +48,9 @@ var timings = timing{
 	suspect:   2 * time.Second,
 	inactive:  10 * time.Second,
 	install:   7500 * time.Millisecond,
+	// With the usual 5 s, of several heads that come at once all but the first
+	// were seen to wait as long; so does a head that was cut off and is back.
+	again: time.Second,
 }
 
 func (t timing) valid() error {
@@ -76,6 +80,7 @@ func providerOptions(t timing) string {
 		"evs.suspect_timeout=" + iso(t.suspect),
 		"evs.inactive_timeout=" + iso(t.inactive),
 		"evs.install_timeout=" + iso(t.install),
+		"gmcast.time_wait=" + iso(t.again),
 		fmt.Sprintf("gcache.size=%dM", historyMB),
 		"gcache.recover=yes", // the history outlives a restart
 		"pc.recovery=TRUE",   // after a power loss of all, the last members find back by themselves
