@@ -15,21 +15,27 @@ import (
 	"multihead/internal/lab"
 )
 
-// The tool is killed with -9 as soon as it begins something, again and again,
-// until a run finds nothing left to kill: every run takes up where the one
-// before was cut off. In the end there is one cluster, complete, with all that
-// was written to it on the way.
-func TestKilledAtEveryStepOfABootstrap(t *testing.T) {
+// The tool is killed with -9 in the middle of what it does, again and again,
+// until a run comes to its end: every run takes up where the one before was cut
+// off. How many steps a run is given varies, so that over the runs every kind
+// of step is cut off; MULTIHEAD_KILL_AT=all gives every run one step (make
+// soak). In the end there is one cluster, complete, with all that was written
+// to it on the way.
+func TestKilledAgainAndAgainThroughABootstrap(t *testing.T) {
 	h := newLab(t, lab.Spec{Name: "kill", Heads: 3, Compute: 1})
 	written := 0
 	for run := 1; ; run++ {
-		if run > 150 {
-			t.Fatal("150 runs and not complete: a step does not get done when its run is killed")
+		if run > 400 {
+			t.Fatal("400 runs and not complete: a step does not get done when its run is killed")
 		}
-		begun, code, out := h.killedAt(1)
+		at := 2 + 5*run%17
+		if os.Getenv("MULTIHEAD_KILL_AT") == "all" {
+			at = 2
+		}
+		begun, code, out := h.killedAt(at)
 		if begun == "" {
 			if code != 0 {
-				t.Fatalf("run %d begins nothing and fails: exit %d\n%s", run, code, out)
+				t.Fatalf("run %d was not killed and fails: exit %d\n%s", run, code, out)
 			}
 			t.Logf("complete after %d killed runs", run-1)
 			break

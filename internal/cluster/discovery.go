@@ -163,7 +163,7 @@ func clusterState(d Discovery, healths []service.Health) string {
 func (v *View) Healths() []service.Health {
 	var out []service.Health
 	for _, s := range v.Services {
-		if state := v.States[s.Name()]; state != nil && len(v.Cluster.HeadsWith(s.Name())) > 0 {
+		if state := v.States[s.Name()]; state != nil && isSwitch(s.Name()) {
 			h := state.Health()
 			h.Service = s.Name()
 			out = append(out, h)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -88,7 +89,7 @@ func (v *View) Observe(ctx context.Context, services []service.Service) error {
 	var g errgroup.Group
 	var errs []error
 	for _, s := range services {
-		if !v.wants(s.Name()) {
+		if !v.wants(s) {
 			continue
 		}
 		v.Services = append(v.Services, s)
@@ -110,15 +111,17 @@ func (v *View) Observe(ctx context.Context, services []service.Service) error {
 }
 
 // wants says whether a service is to be looked at: one that the file knows as
-// a switch and has on nowhere is not, and what is no switch (the base) always is.
-func (v *View) wants(name string) bool {
-	for _, known := range config.ServiceNames() {
-		if known == name {
-			return len(v.Cluster.HeadsWith(name)) > 0
-		}
+// a switch and has on nowhere is not, unless it has another use for the file;
+// and what is no switch (the base) always is.
+func (v *View) wants(s service.Service) bool {
+	if c, ok := s.(service.Chooser); ok {
+		return c.Wanted(v.Cluster)
 	}
-	return true
+	return !isSwitch(s.Name()) || len(v.Cluster.HeadsWith(s.Name())) > 0
 }
+
+// isSwitch says whether heads have a switch for it: services.NAME.
+func isSwitch(name string) bool { return slices.Contains(config.ServiceNames(), name) }
 
 // Readers are the reached hosts, to look at only.
 func (v *View) Readers() map[string]host.Reader {

@@ -101,6 +101,12 @@ type Service interface {
 	Observe(ctx context.Context, in Input) (State, error)
 }
 
+// Chooser is a Service that looks into the file by itself whether it is asked
+// for; others are where a head has their switch on.
+type Chooser interface {
+	Wanted(c *config.Cluster) bool
+}
+
 // State is what a service was found to be. Its methods are pure: no I/O, no
 // clock, no randomness, so that every decision has a table test.
 type State interface {

@@ -32,7 +32,7 @@ type State struct {
 	wishes  []wish
 	program *program // nil where it is not to be installed
 	fresh   []byte   // a new munge key, for the case that there is none anywhere
-	now     time.Time
+	stamp   string   // names what this run keeps aside
 }
 
 // look is what one host showed.
@@ -61,7 +61,7 @@ type look struct {
 
 // Observe looks at every host of the file at once.
 func (*Service) Observe(ctx context.Context, in service.Input) (service.State, error) {
-	s := &State{cluster: in.Cluster, wishes: wishesOf(in.Cluster), now: time.Now()}
+	s := &State{cluster: in.Cluster, wishes: wishesOf(in.Cluster), stamp: in.Stamp}
 	if in.Binary != "" {
 		var err error
 		if s.program, err = openProgram(in.Binary); err != nil {

@@ -188,7 +188,7 @@ func (s *State) keySteps(l look, key keyChoice, add func(string, plan.Action)) {
 	add("munge.dir", plan.Dir{Path: "/etc/munge", Attr: dir})
 	for _, other := range key.aside {
 		if other == l.name {
-			add("munge.aside", plan.Aside{Path: mungeKey, To: mungeKey + ".multihead-" + s.now.UTC().Format("20060102T150405Z")})
+			add("munge.aside", plan.Aside{Path: mungeKey, To: mungeKey + ".multihead-" + s.stamp})
 		}
 	}
 	if bytes.Equal(l.key.key, key.key) && l.keyMode&^0o600 == 0 {

@@ -100,3 +100,10 @@ func (s *State) head(name string) *head {
 
 // own is the brick of a head.
 func (s *State) own(h *head) brick { return brickAt(h.addr.String(), s.conf.BrickPath) }
+
+// Wanted says whether the file asks for shared storage: of our own, of an NFS
+// server or mounted by somebody else.
+func (*Service) Wanted(c *config.Cluster) bool {
+	return len(c.HeadsWith(config.GlusterFS)) > 0 ||
+		c.SharedStorage.Type == config.StorageNFS || c.SharedStorage.Type == config.StorageExisting
+}

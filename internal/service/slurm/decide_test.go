@@ -14,7 +14,7 @@ import (
 // stateOf is a state in which every head of the test file was reached, runs
 // nothing and holds nothing; changes make it another.
 func stateOf(c *config.Cluster, changes ...func(*State)) *State {
-	s := &State{cluster: c, now: time.Unix(0, 0)}
+	s := &State{cluster: c, stamp: "19700101T000000Z"}
 	for i, h := range c.SlurmControllers() {
 		s.heads = append(s.heads, head{
 			common:     common{name: h.Hostname, reached: true, pkg: families["debian"], units: map[string]string{ctldUnit: "inactive", dbdUnit: "inactive"}},

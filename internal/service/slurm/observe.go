@@ -28,7 +28,7 @@ type State struct {
 	heads   []head // those with slurm, in the order of SlurmctldHost, then the rest
 	nodes   []node
 	cluWide clusterLook
-	now     time.Time
+	stamp   string // names what this run keeps aside
 }
 
 // common is what every host shows.
@@ -81,7 +81,7 @@ type clusterLook struct {
 
 // Observe looks at every head with Slurm and every compute node at once.
 func (*Service) Observe(ctx context.Context, in service.Input) (service.State, error) {
-	s := &State{cluster: in.Cluster, now: time.Now()}
+	s := &State{cluster: in.Cluster, stamp: in.Stamp}
 	controllers := in.Cluster.SlurmControllers()
 	for _, n := range in.HeadsWith(config.Slurm) {
 		h := head{common: commonOf(n)}

@@ -212,10 +212,10 @@ func (s *State) prepareNode(n node) []plan.Step {
 	add := func(id string, a plan.Action) { out = append(out, step(n.name, "node."+id, a)) }
 	add("packages", plan.Packages{Names: append(slices.Clone(n.pkg.node), n.pkg.client...)})
 	add("logs", plan.Dir{Path: c.Slurm.LogPath, Attr: host.Attr{Owner: c.Users.SlurmUser, Group: c.Users.SlurmUser}})
-	add("spool", ownDir{dir: c.Slurm.SpoolPath, aside: c.Slurm.SpoolPath + ".multihead-" + s.stamp()})
+	add("spool", ownDir{dir: c.Slurm.SpoolPath, aside: c.Slurm.SpoolPath + ".multihead-" + s.stamp})
 	if n.ownConf {
 		from := path.Join(confDir, "slurm.conf")
-		add("aside", plan.Aside{Path: from, To: from + ".multihead-" + s.stamp()})
+		add("aside", plan.Aside{Path: from, To: from + ".multihead-" + s.stamp})
 	}
 	// Not among what the unit reads: slurmd is told of new controllers while
 	// it runs, and needs the list only for its next start.
@@ -224,8 +224,6 @@ func (s *State) prepareNode(n node) []plan.Step {
 	add("unit", plan.File{Path: dropIn(nodeUnit), Data: []byte(nodeDropIn), Attr: host.Attr{Mode: 0o644}})
 	return out
 }
-
-func (s *State) stamp() string { return s.now.UTC().Format("20060102T150405Z") }
 
 // controllerSteps start slurmctld, or make one that runs read its files again;
 // one that starts reads them anyway.
@@ -255,7 +253,7 @@ func (s *State) storageSteps(h head, make bool) []plan.Step {
 	if make {
 		user, dir := s.cluster.Users.SlurmUser, s.cluster.Slurm.StateSaveLocation
 		out = append(out,
-			step(h.name, "state", ownDir{dir: dir, cluster: clusterName(s.cluster), aside: dir + ".multihead-" + s.stamp(),
+			step(h.name, "state", ownDir{dir: dir, cluster: clusterName(s.cluster), aside: dir + ".multihead-" + s.stamp,
 				attr: host.Attr{Mode: 0o700, Owner: user, Group: user}}),
 			step(h.name, "marker", plan.File{Path: path.Join(dir, marker), Attr: host.Attr{Mode: 0o644, Owner: user, Group: user},
 				Data: []byte("slurmctld starts only where this file is: the state of the cluster " + clusterName(s.cluster) + " lies here.\n")}))
