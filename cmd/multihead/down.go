@@ -48,6 +48,9 @@ func (a *app) down(ctx context.Context, f upFlags) error {
 	}
 	defer run.sess.close()
 	run.stop = true
+	if err := a.idle(ctx, run); err != nil {
+		return err
+	}
 	if err := a.propose(ctx, run); err != nil {
 		return err
 	}

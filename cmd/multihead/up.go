@@ -139,6 +139,10 @@ func (a *app) prepare(ctx context.Context, f upFlags) (*upRun, error) {
 	if run.sess, err = a.open(ctx, c, c.AllHosts(), f.reach); err != nil {
 		return nil, err
 	}
+	if err := a.idle(ctx, run); err != nil {
+		run.sess.close()
+		return nil, err
+	}
 	if f.standalone {
 		if err := a.standalone(ctx, run); err != nil {
 			run.sess.close()
@@ -150,6 +154,30 @@ func (a *app) prepare(ctx context.Context, f upFlags) (*upRun, error) {
 		return nil, err
 	}
 	return run, nil
+}
+
+// idle lets the last step of a run that was cut off come to its end before the
+// cluster is looked at, and refuses beside a run that is at work. A dry run
+// looks in any case.
+func (a *app) idle(ctx context.Context, run *upRun) error {
+	if run.flags.lookOnly {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	return a.locked(run.sess.view.Idle(ctx))
+}
+
+// locked gives a lock that somebody else holds its exit code.
+func (a *app) locked(err error) error {
+	var held *host.LockedError
+	switch {
+	case errors.As(err, &held):
+		return &exitError{exitLocked, fmt.Errorf("%s: %w", a.tr("nothing was changed"), err)}
+	case err != nil:
+		return fmt.Errorf("%s: %w", a.tr("nothing was changed"), err)
+	}
+	return nil
 }
 
 // propose observes, plans, and asks every host what of the plan is needed.
@@ -235,12 +263,8 @@ func (a *app) lock(ctx context.Context, run *upRun) error {
 	ctxLock, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	err := run.sess.view.Lock(ctxLock, host.Owner{User: name, From: from, PID: os.Getpid(), Tool: version, Purpose: commandLine()})
-	var held *host.LockedError
-	if errors.As(err, &held) {
-		return &exitError{exitLocked, fmt.Errorf("nothing was changed: %w", err)}
-	}
-	if err != nil {
-		return fmt.Errorf("nothing was changed: %w", err)
+	if err := a.locked(err); err != nil {
+		return err
 	}
 	shown, err := json.Marshal(run.prop.JSON())
 	if err != nil {

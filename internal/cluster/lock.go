@@ -63,3 +63,37 @@ func (v *View) lockHost(ctx context.Context, name string, owner host.Owner) erro
 		}
 	}
 }
+
+// Idle waits until no head finishes the last step of a run that was cut off: a
+// daemon in the middle of its start would be neither there nor not there. A run
+// that is alive is a *host.LockedError at once. It only looks.
+func (v *View) Idle(ctx context.Context) error {
+	var g errgroup.Group
+	for _, head := range v.Cluster.Nodes.Controllers {
+		l, ok := v.Hosts[head.Hostname].(host.Locker)
+		if !ok {
+			continue
+		}
+		g.Go(func() error { return idle(ctx, l) })
+	}
+	return g.Wait()
+}
+
+func idle(ctx context.Context, l host.Locker) error {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		held, err := l.Holder(ctx)
+		if err != nil || held == nil {
+			return err
+		}
+		if !held.Owner.Orphaned {
+			return held
+		}
+		select {
+		case <-ctx.Done():
+			return held
+		case <-tick.C:
+		}
+	}
+}
