@@ -12,6 +12,7 @@ import (
 func (s *State) Health() service.Health {
 	h := service.Health{Service: "mariadb", Nodes: map[string]service.NodeHealth{}}
 	var synced, unknown, clusters []string
+	serving := 0
 	for _, n := range s.nodes {
 		nh := n.health()
 		h.Nodes[n.name] = nh
@@ -20,6 +21,9 @@ func (s *State) Health() service.Health {
 			unknown = append(unknown, n.name)
 		case n.status.synced():
 			synced = append(synced, n.name)
+		}
+		if n.status.primary() && n.status.ready {
+			serving++
 		}
 		if n.member() && !slices.Contains(clusters, n.status.cluster) {
 			clusters = append(clusters, n.status.cluster)
@@ -38,7 +42,7 @@ func (s *State) Health() service.Health {
 		h.State = service.Up
 	case len(synced) == len(s.nodes):
 		h.State, h.Reason = service.Degraded, "a witness does not vote"
-	case len(synced) > 0:
+	case serving > 0: // one that gives its data to another serves as well
 		h.State, h.Reason = service.Degraded, s.firstReason(h)
 	case len(unknown) > 0:
 		h.State, h.Reason = service.Unknown, s.firstReason(h)

@@ -119,47 +119,43 @@ func layoutOf(ctx context.Context, r host.Reader) (layout, error) {
 }
 
 // look asks the daemon, and where it is just starting, waits a moment for it.
+// While it looks for its own position it listens for an instant as well, and
+// hangs up: what counts then is what systemd says.
 func (n *node) look(ctx context.Context, r host.Reader, root config.Secret) {
 	settled := time.Now().Add(settleLimit)
 	for {
 		s, err := ask(ctx, r, n.at, root)
-		switch {
-		case err == nil:
+		if err == nil {
 			n.stands, n.status = answering, s
 			if n.own() || n.closed() {
 				n.disk = lookDisk(ctx, r, n.at.dataDir)
 			}
 			return
-		case silent(ctx, err):
-			n.why = "mariadbd takes connections and does not answer"
-			return
-		case !noDaemon(err):
-			n.why = "mariadbd: " + err.Error()
-			return
 		}
-		active, err := activity(ctx, r)
-		if err != nil {
-			n.why = err.Error()
+		active, aerr := activity(ctx, r)
+		switch {
+		case aerr != nil:
+			n.stands, n.why = unasked, aerr.Error()
 			return
-		}
-		switch active {
-		case "inactive", "failed":
-			n.stands = off
+		case active == "inactive", active == "failed":
+			n.stands, n.why = off, ""
 			n.disk = lookDisk(ctx, r, n.at.dataDir)
 			return
-		case "activating", "deactivating", "reloading", "active":
-			n.stands = starting
+		case active == "active" && silent(ctx, err):
+			n.stands, n.why = unasked, "mariadbd takes connections and does not answer"
+			return
+		case active == "active":
+			n.stands, n.why = unasked, "mariadbd: "+err.Error()
+		case active == "activating", active == "deactivating", active == "reloading":
+			n.stands, n.why = starting, unit+" is "+active+" (it recovers, looks for the other heads, or receives data)"
 		default:
-			n.why = unit + " is " + active
+			n.stands, n.why = unasked, unit+" is "+active
 			return
 		}
 		if time.Now().After(settled) {
-			if active == "active" {
-				n.stands, n.why = unasked, unit+" is active and its socket "+n.at.socket+" is not there"
-				return
+			if n.stands == starting {
+				n.disk = lookDisk(ctx, r, n.at.dataDir)
 			}
-			n.why = unit + " is " + active + " (it recovers, looks for the other heads, or receives data)"
-			n.disk = lookDisk(ctx, r, n.at.dataDir)
 			return
 		}
 		select {

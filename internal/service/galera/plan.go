@@ -205,8 +205,9 @@ func (b *builder) accounts() {
 func (b *builder) restart() {
 	for _, n := range b.nodes(b.d.Members...) {
 		u := plan.Running(unit, n.at.settingsFile(), dropInFile)
-		u.Timeout = startLimit
+		u.Enabled, u.Timeout = nil, startLimit
 		b.stage("settings on "+n.name,
+			atBoot(n), // a step of its own: it restarts nothing
 			plan.Step{ID: "mariadb.unit", Host: n.name, Action: u, Effect: b.effectOfRestart(n)},
 			b.synced("mariadb.restarted", n))
 	}

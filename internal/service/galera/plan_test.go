@@ -178,6 +178,7 @@ func TestHealth(t *testing.T) {
 		{"one down", stateOf(live("s1", uuidA), stopped("s2", uuidA, 4, false)), service.Degraded, "s2: mariadbd does not run"},
 		{"one receives data", stateOf(live("s1", uuidA), joining("s2", uuidA)), service.Degraded, "s2: not in sync: Joiner"},
 		{"one gives data", stateOf(live("s1", uuidA), donor("s2", uuidA)), service.Degraded, "s2: not in sync: Donor/Desynced"},
+		{"the only one with all data gives it", stateOf(donor("s1", uuidA), joining("s2", uuidA)), service.Degraded, "s1: not in sync"},
 		{"one lost", stateOf(live("s1", uuidA), lost("s2")), service.Degraded, "s2: ssh: timed out"},
 		{"no quorum", stateOf(detached("s1", uuidA), lost("s2")), service.Unknown, "s1: without quorum (non-Primary)"},
 		{"no quorum anywhere", stateOf(detached("s1", uuidA), detached("s2", uuidA)), service.Down, "without quorum"},
