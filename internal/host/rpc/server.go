@@ -50,12 +50,16 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser, h host.Host, opt Server
 	if err := writeFrame(conn, json.RawMessage(hello), nil); err != nil {
 		return fmt.Errorf("rpc: %w", err)
 	}
-	session, err := yamux.Server(conn, sessionConfig())
+	// The caller takes the end of the connection for the end of this half,
+	// and its lock for free: it is closed last of all.
+	defer func() { _ = conn.Close() }()
+	session, err := yamux.Server(open{conn}, sessionConfig())
 	if err != nil {
 		return fmt.Errorf("rpc: %w", err)
 	}
 	s := &server{h: h, opt: opt}
 	s.looking, s.stopLooking = context.WithCancel(context.WithoutCancel(ctx))
+	// Closing waits for a reader that may be blocked in a system call.
 	stop := context.AfterFunc(ctx, func() { _ = session.Close() })
 	defer stop()
 	for {
@@ -70,8 +74,6 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser, h host.Host, opt Server
 			_ = stream.Close()
 		}()
 	}
-	// Closing waits for a reader that may be blocked in a system call.
-	go func() { _ = session.Close() }()
 	s.stopLooking()
 	s.orphan()
 	s.calls.Wait()
@@ -92,6 +94,11 @@ func addresses() []netip.Addr {
 	}
 	return out
 }
+
+// open is a connection that its session does not close.
+type open struct{ io.ReadWriter }
+
+func (open) Close() error { return nil }
 
 type server struct {
 	h   host.Host
