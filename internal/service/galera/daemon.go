@@ -198,7 +198,7 @@ const (
 // daemon then runs on outside the cluster, and its own log asks for a restart,
 // after which it is sent the rest.
 func (j join) settle(ctx context.Context, h host.Host) error {
-	last := "nothing"
+	var last string
 	until := time.Now().Add(settles)
 	for left := restarts; ; {
 		s, err := ask(ctx, h, j.at, j.root)

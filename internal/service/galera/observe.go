@@ -95,7 +95,8 @@ func observe(ctx context.Context, h service.Node, conf config.MariaDBConfig) nod
 		}
 		return n
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookLimit+settleLimit)
+	// What is asked after a daemon was silent for its whole time has to fit too.
+	ctx, cancel := context.WithTimeout(ctx, 2*lookLimit+settleLimit)
 	defer cancel()
 	var err error
 	if n.at, err = layoutOf(ctx, h.Reader); err != nil {

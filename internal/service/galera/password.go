@@ -46,7 +46,7 @@ func parseMethods(record []byte) ([]method, error) {
 		if e == (entry{}) { // stands for the one outside the list
 			out = append(out, top)
 		} else {
-			out = append(out, method{e.Plugin, e.Secret})
+			out = append(out, method(e))
 		}
 	}
 	return out, nil
