@@ -11,6 +11,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -60,7 +61,7 @@ func main() {
 // outside starts this program again in a network namespace, which goes with
 // its last process.
 func outside() error {
-	cmd := exec.Command("/proc/self/exe", append([]string{"-stage", stageInside}, os.Args[1:]...)...)
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", append([]string{"-stage", stageInside}, os.Args[1:]...)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Run(); err != nil {
@@ -73,7 +74,7 @@ func outside() error {
 // an interface: multihead would take a host with an address of this machine
 // for this machine, and not use SSH.
 func network() error {
-	cmd := exec.Command("ip", "-batch", "-")
+	cmd := exec.CommandContext(context.Background(), "ip", "-batch", "-")
 	cmd.Stdin = strings.NewReader("link set lo up\nroute add local " + subnet + " dev lo\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("ip: %w: %s", err, out)
@@ -129,7 +130,7 @@ func measure(bin string, heads, runs int) error {
 // startHeads starts the process that plays the heads and waits until they
 // listen.
 func startHeads(dir string, heads int) (stop func(), err error) {
-	cmd := exec.Command("/proc/self/exe", "-stage", stageHeads, "-dir", dir, "-heads", fmt.Sprint(heads))
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", "-stage", stageHeads, "-dir", dir, "-heads", fmt.Sprint(heads))
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	ready, err := cmd.StdoutPipe()
@@ -149,7 +150,7 @@ func startHeads(dir string, heads int) (stop func(), err error) {
 
 // once runs discover and holds its answer against what the heads say.
 func (r *result) once(bin, dir string, heads int) error {
-	cmd := exec.Command(bin, "-f", filepath.Join(dir, clusterFile), "discover", "-o", "json")
+	cmd := exec.CommandContext(context.Background(), bin, "-f", filepath.Join(dir, clusterFile), "discover", "-o", "json")
 	// A home of its own: no ssh_config or known_hosts of the person's.
 	cmd.Env = append(os.Environ(), "HOME="+dir)
 	var stdout, stderr bytes.Buffer

@@ -209,24 +209,3 @@ func (h *hosts) clusterFile(names ...string) {
 	}
 	h.file = path
 }
-
-// edit changes the cluster file by replacing text that must be there.
-func (h *hosts) edit(pairs ...string) {
-	h.t.Helper()
-	data, err := os.ReadFile(h.file)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	text := string(data)
-	for i := 0; i < len(pairs); i += 2 {
-		if !strings.Contains(text, pairs[i]) {
-			h.t.Fatalf("%s has no %q", h.file, pairs[i])
-		}
-		text = strings.ReplaceAll(text, pairs[i], pairs[i+1])
-	}
-	path := h.t.TempDir() + "/edited.yaml"
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		h.t.Fatal(err)
-	}
-	h.file = path
-}

@@ -146,7 +146,10 @@ func summary(c *config.Cluster) string {
 		s += ", " + counted(n, "compute node")
 	}
 	if n := len(c.Witnesses); n > 0 {
-		s += ", " + strings.Replace(counted(n, "witness"), "witnesss", "witnesses", 1)
+		s += ", 1 witness"
+		if n > 1 {
+			s = strings.TrimSuffix(s, "1 witness") + fmt.Sprintf("%d witnesses", n)
+		}
 	}
 	if vip := c.Network.VIP.Address; vip.IsValid() {
 		s += ", virtual address " + vip.String()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -95,8 +96,8 @@ func (a *app) watchStatus(ctx context.Context, f reach, output string) error {
 
 // statusError tells an error from a state that is not Up.
 func statusError(err error) bool {
-	e, ok := err.(*exitError)
-	return !ok || e.err != nil
+	var e *exitError
+	return !errors.As(err, &e) || e.err != nil
 }
 
 // serviceLabels are the short names of the status table's columns.

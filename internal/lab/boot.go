@@ -88,7 +88,7 @@ func (h *Host) ready(ctx context.Context, off <-chan error) error {
 	err := until(ctx, 20*time.Millisecond, "waiting for SSH", func() bool {
 		select {
 		case err := <-off:
-			died = fmt.Errorf("it went off while booting (%v)", err)
+			died = fmt.Errorf("it went off while booting (%w)", err)
 			return true
 		default:
 			return h.banner(ctx)

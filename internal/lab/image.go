@@ -80,7 +80,7 @@ func buildImage(ctx context.Context, r Recipe, dir string, progress func(Event))
 	if err := os.Mkdir(building, 0o755); err != nil {
 		return Image{}, err
 	}
-	defer removeTree(building) // gone already when all went well
+	defer func() { _ = removeTree(building) }() // gone already when all went well
 	img := Image{Name: r.Name, Key: r.key(), dir: building}
 	mirror := debianMirror(ctx)
 	say(progress, "", fmt.Sprintf("image %s: not in the cache, building it from Debian %s (about a minute)", r.Name, r.Suite))

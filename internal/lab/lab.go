@@ -136,7 +136,7 @@ func Open(name string) (*Lab, error) {
 	l.Spec, l.Made = m.Spec, m.Made
 	l.image, err = readImage(filepath.Join(imagesDir(l.base), m.Image))
 	if err != nil {
-		return nil, fmt.Errorf("the image of the lab %q: %v (multihead lab down --name %s removes the lab)", name, err, name)
+		return nil, fmt.Errorf("the image of the lab %q: %w (multihead lab down --name %s removes the lab)", name, err, name)
 	}
 	l.setHosts()
 	return l, nil

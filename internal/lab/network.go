@@ -26,7 +26,7 @@ func (l *Lab) ensureNetwork(ctx context.Context) error {
 		}
 	}
 	ready := false
-	err := l.InNetwork(func() error {
+	err := l.InNetwork(func() error { //nolint:contextcheck // it asks the kernel through netlink, which does not block
 		ready = bridgeReady()
 		return nil
 	})

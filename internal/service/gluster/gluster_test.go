@@ -1,6 +1,7 @@
 package gluster
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -135,7 +136,7 @@ func TestDecideForms(t *testing.T) {
 			}
 			b, err := tt.state.decide(tt.intent)
 			if tt.refused != "" {
-				if _, ok := err.(*service.Refusal); !ok || !strings.Contains(err.Error(), tt.refused) {
+				if !errors.As(err, new(*service.Refusal)) || !strings.Contains(err.Error(), tt.refused) {
 					t.Fatalf("got %v, want a refusal with %q", err, tt.refused)
 				}
 				return

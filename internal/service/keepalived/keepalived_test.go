@@ -1,6 +1,7 @@
 package keepalived
 
 import (
+	"errors"
 	"flag"
 	"net/netip"
 	"os"
@@ -155,7 +156,7 @@ func TestPlanRefuses(t *testing.T) {
 				}
 				return
 			}
-			if _, refused := err.(*service.Refusal); !refused || !strings.Contains(err.Error(), tt.want) {
+			if !errors.As(err, new(*service.Refusal)) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want a refusal with %q", err, tt.want)
 			}
 		})

@@ -106,7 +106,7 @@ func firstSentinel(v voter, port int, content []byte) plan.Action {
 			}
 			return err == nil && strings.Contains(string(b), "sentinel monitor "+sentinelGroup+" "), err
 		},
-		Change: func(ctx context.Context, h host.Host) (plan.Action, error) { return file.Do(ctx, h) },
+		Change: file.Do,
 	}
 }
 
