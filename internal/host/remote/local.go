@@ -41,6 +41,7 @@ func (d *Dialer) dialLocal(ctx context.Context, t Target) (*Conn, error) {
 	s := &start{d: d, t: t, user: user, watch: watch, tm: &Timing{}}
 	client, err := s.runLocal(ctx, exe, d.sudo(user))
 	if err == nil {
+		d.trace(ctx, t.Name, client)
 		return &Conn{Client: client, Timing: Timing{Start: time.Since(begin)}, Local: true, User: user}, nil
 	}
 	if f, ok := errors.AsType[*startError](err); ok {

@@ -319,9 +319,24 @@ func (d *Dialer) dial(ctx context.Context, t Target) (*Conn, error) {
 		_ = conn.Close()
 		return nil, err
 	}
+	d.trace(ctx, t.Name, conn)
 	d.log.Debug("reached", "host", t.Name, "address", e.addr(), "user", e.user,
 		"connect", tm.Connect, "keys", tm.Keys, "login", tm.Login, "start", tm.Start, "sent", tm.Sent)
 	return &Conn{Client: conn, Timing: tm, User: e.user}, nil
+}
+
+// trace shows every question to a host and every change of it with -v.
+func (d *Dialer) trace(ctx context.Context, name string, c *rpc.Client) {
+	if !d.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	c.SetTrace(func(op, what string, took time.Duration, err error) {
+		attrs := []any{"host", name, "op", op, "what", what, "took", took.Round(100 * time.Microsecond)}
+		if err != nil {
+			attrs = append(attrs, "err", err)
+		}
+		d.log.Debug("call", attrs...)
+	})
 }
 
 // rightHost makes sure that a host which ssh_config sends elsewhere is the one

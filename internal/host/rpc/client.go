@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -32,6 +33,32 @@ type Client struct {
 	name    string
 	hello   Hello
 	session *yamux.Session
+	trace   atomic.Pointer[Trace]
+}
+
+// Trace is told of every call that has ended: what was asked, as a person
+// would type it and without secrets, and how long it took.
+type Trace func(op, what string, took time.Duration, err error)
+
+// SetTrace sets who is told of calls.
+func (c *Client) SetTrace(t Trace) { c.trace.Store(&t) }
+
+// told passes a call on to the trace.
+func (c *Client) told(req request, begin time.Time, err error) {
+	t := c.trace.Load()
+	if t == nil || *t == nil {
+		return
+	}
+	what := string(req.Path)
+	switch req.Op {
+	case opAsk, opRun:
+		what = host.Command(plain(req.Argv)...).String()
+	case opDial:
+		what = req.Network + " " + req.Address
+	case opRename, opSymlink:
+		what += " " + string(req.To)
+	}
+	(*t)(req.Op, what, time.Since(begin), err)
 }
 
 var (
@@ -100,15 +127,16 @@ func (c *Client) Done() <-chan struct{} { return c.session.CloseChan() }
 func (c *Client) Close() error { return c.session.Close() }
 
 // call makes one call and returns the response and its payload.
-func (c *Client) call(ctx context.Context, req request, payload []byte) (response, []byte, error) {
+func (c *Client) call(ctx context.Context, req request, payload []byte) (resp response, out []byte, err error) {
+	begin := time.Now()
+	defer func() { c.told(req, begin, err) }()
 	stream, resp, r, stop, err := c.begin(ctx, req, payload)
 	if err != nil {
 		return response{}, nil, err
 	}
 	defer stop()
 	defer func() { _ = stream.Close() }()
-	out, err := readN(r, resp.Size)
-	if err != nil {
+	if out, err = readN(r, resp.Size); err != nil {
 		return response{}, nil, c.explain(ctx, req.Op, err)
 	}
 	return resp, out, resp.Error.err()
@@ -236,8 +264,10 @@ func (c *Client) ReadDir(ctx context.Context, path string) ([]host.FileInfo, err
 }
 
 // Dial implements host.Reader.
-func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	stream, resp, r, stop, err := c.begin(ctx, request{Op: opDial, Network: network, Address: address}, nil)
+func (c *Client) Dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	req, begin := request{Op: opDial, Network: network, Address: address}, time.Now()
+	defer func() { c.told(req, begin, err) }()
+	stream, resp, r, stop, err := c.begin(ctx, req, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -3,11 +3,13 @@ package rpc_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -305,6 +307,24 @@ func TestClock(t *testing.T) {
 	ahead, rtt, err := c.Clock(t.Context())
 	if err != nil || ahead.Abs() > rtt || rtt <= 0 {
 		t.Fatalf("the same clock is %v ahead within %v: %v", ahead, rtt, err)
+	}
+}
+
+func TestTheTraceShowsWhatWasAskedAndNoSecrets(t *testing.T) {
+	m := hosttest.New("far").Answer("uname", "Linux\n").OnRun("tee", func(host.Cmd) (string, error) { return "", hosttest.Exit(1, "no") })
+	c, _, _ := pair(t, m, rpc.ServerOptions{})
+	var lines []string
+	c.SetTrace(func(op, what string, took time.Duration, err error) {
+		lines = append(lines, fmt.Sprint(op, " ", what, " ", took > 0, " ", err != nil))
+	})
+	ctx := t.Context()
+	_, _ = c.Query(ctx, "uname", "-a b")
+	_, _ = c.Run(ctx, host.Cmd{Argv: []string{"tee", "/f"}, Stdin: []byte("s3cret"), Env: []string{"P=s3cret"}})
+	_ = c.WriteFile(ctx, "/etc/f", []byte("s3cret"), host.Attr{})
+	_, _ = c.Dial(ctx, "unix", "/run/none")
+	want := []string{"ask uname '-a b' true false", "run tee /f true true", "write /etc/f true false", "dial unix /run/none true true"}
+	if !slices.Equal(lines, want) {
+		t.Errorf("%q", lines)
 	}
 }
 
