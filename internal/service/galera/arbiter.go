@@ -56,17 +56,27 @@ func observeVoter(ctx context.Context, w service.Node) voter {
 	return v
 }
 
-// arbiters starts the voter once the cluster is there.
+// arbiters starts the voter once the cluster is there, and stops one that would
+// make the number of votes even. It counts those that vote by then.
 func (b *builder) arbiters() {
 	var steps []plan.Step
+	for i, w := range b.s.witnesses {
+		if i >= len(b.s.arbiters()) && w.runs == service.Yes && b.intent.Includes(w.name) {
+			steps = append(steps, plan.Step{ID: "mariadb.arbiter", Host: w.name, Action: plan.Stopped(arbiterUnit)})
+		}
+	}
 	for _, w := range b.s.arbiters() {
 		if !w.reached {
 			b.out.Notes = append(b.out.Notes, fmt.Sprintf("the witness %s does not vote: %s.", w.name, strings.TrimSuffix(w.why, ".")))
 			continue
 		}
 		if !b.intent.Includes(w.name) {
+			if w.runs == service.Yes {
+				b.votes++
+			}
 			continue
 		}
+		b.votes++
 		addrs := make([]string, len(b.s.nodes))
 		for i, n := range b.s.nodes {
 			addrs[i] = bracketed(n.addr) + ":4567"

@@ -70,9 +70,7 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 			return nil
 		})
 	}
-	if len(heads)%2 == 0 { // an odd number of votes needs no other
-		s.witnesses = make([]voter, len(in.Witnesses))
-	}
+	s.witnesses = make([]voter, len(in.Witnesses))
 	for i := range s.witnesses {
 		g.Go(func() error {
 			s.witnesses[i] = observeVoter(ctx, in.Witnesses[i])

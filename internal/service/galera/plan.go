@@ -40,6 +40,7 @@ type builder struct {
 	s      *State
 	d      service.Decision
 	intent service.Intent
+	votes  int // witnesses that vote once the plan is carried out
 	out    plan.Phase
 }
 
@@ -245,7 +246,7 @@ func (b *builder) donors() []string {
 // verify waits until everyone is there and sees the same size.
 func (b *builder) verify() {
 	nodes := b.all()
-	size := len(b.d.Members) + len(nodes)
+	size := b.votes + len(b.d.Members) + len(nodes)
 	for _, n := range nodes {
 		if slices.Contains(b.d.Members, n.name) {
 			size-- // counted already

@@ -116,6 +116,39 @@ func TestDatabasesAreMadeBeforeAnybodyCopiesThem(t *testing.T) {
 	}
 }
 
+func TestAnArbiterVotesOnlyWhereItMakesTheNumberOdd(t *testing.T) {
+	witness := func(s *State, runs service.Answer) *State {
+		s.witnesses = []voter{{name: "w1", reached: true, at: debian, runs: runs}}
+		return s
+	}
+	arbiter := func(s *State) string {
+		for _, st := range planOf(t, s, auto).Stages {
+			for _, step := range st.Steps {
+				if step.ID == "mariadb.arbiter" {
+					return step.Action.String()
+				}
+			}
+		}
+		return ""
+	}
+	tests := []struct {
+		name string
+		s    *State
+		want string
+	}{
+		{"two heads", witness(stateOf(live("s1", uuidA), live("s2", uuidA)), service.No), "start garb.service"},
+		{"three heads", witness(stateOf(live("s1", uuidA), live("s2", uuidA), live("s3", uuidA)), service.No), ""},
+		{"three heads, of which one is new", witness(stateOf(live("s1", uuidA), live("s2", uuidA), blank("s3")), service.Yes), "stop garb.service"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := arbiter(tt.s); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestOriginDecidesWhatUndoingMeans(t *testing.T) {
 	tests := []struct {
 		name string
