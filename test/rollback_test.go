@@ -62,7 +62,7 @@ func TestAFailedPhaseIsRolledBack(t *testing.T) {
 				t.Errorf("the message does not name the phase: %s", r)
 			}
 			t.Logf("exit %d after %.1f s: %s", r.code, r.took.Seconds(), firstLines(r.stderr, 60))
-			h.unchanged(was, "the rolled back phase")
+			h.restored(was, "the rolled back phase")
 			tt.mend(h)
 			h.must("up", "--yes", "--phase", tt.phase)
 		})
@@ -83,7 +83,7 @@ func TestAMissingPackageIsRolledBack(t *testing.T) {
 	if r.code == 0 || !strings.Contains(r.stderr, "keepalived") {
 		t.Fatalf("it did not fail for want of the package: %s", r)
 	}
-	h.unchanged(was, "the rolled back phase")
+	h.restored(was, "the rolled back phase")
 	h.sh("server1", "rm /etc/apt/preferences.d/none")
 	h.must("up", "--yes")
 	h.green()

@@ -116,7 +116,7 @@ func stat(ctx context.Context, path string, known names) (FileInfo, error) {
 		return FileInfo{}, &fs.PathError{Op: "stat", Path: path, Err: errors.New("no owner known")}
 	}
 	info := FileInfo{
-		Name: fi.Name(), Mode: fi.Mode(), Size: fi.Size(), ModTime: fi.ModTime(),
+		Name: fi.Name(), Mode: fi.Mode(), Size: fi.Size(), ModTime: sane(fi.ModTime()),
 		Owner: known.user(ctx, st.Uid), Group: known.group(ctx, st.Gid),
 		Device: st.Dev, Inode: st.Ino,
 	}
@@ -374,4 +374,14 @@ func kind(m fs.FileMode) string {
 		return "pipe"
 	}
 	return "special file"
+}
+
+// sane is a file's time, or the zero time for one that is none: GlusterFS has
+// been seen to give the root of a volume that has just got its second brick a
+// time millions of years away, which no format for times can carry.
+func sane(t time.Time) time.Time {
+	if y := t.Year(); y < 1 || y > 9999 {
+		return time.Time{}
+	}
+	return t
 }

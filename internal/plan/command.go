@@ -124,10 +124,14 @@ func (a Await) Do(ctx context.Context, h host.Host) (Action, error) {
 		if ok && err == nil {
 			return nil, nil
 		}
+		if err != nil {
+			s = err.Error()
+		}
 		if s != "" && s != state {
 			Tell(ctx, s)
 		}
-		if s != "" || err != nil {
+		// The look that the time limit cut off says nothing of the host.
+		if (s != "" || err != nil) && (ctx.Err() == nil || state == "") {
 			state, last = s, err
 		}
 		select {
