@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -117,12 +118,7 @@ func (a *app) printStatus(s cluster.Status, wide bool) {
 	}
 	fmt.Fprintf(w, "\n%s\n", a.sentence(s.SurvivesNow))
 	for _, p := range s.Problems {
-		what := p.Host
-		if p.Service != "" && what != "" {
-			what += " "
-		}
-		what += p.Service
-		fmt.Fprintf(w, "  %s %s: %s\n", pal.word(p.State, string(p.State)), what, p.Reason)
+		fmt.Fprintln(w, problemLine(p, pal))
 	}
 	fmt.Fprintln(w, a.headTable(s, pal, wide))
 	for _, sv := range s.Services {
@@ -135,6 +131,12 @@ func (a *app) printStatus(s cluster.Status, wide bool) {
 	if wide {
 		a.printSurvival(s.SurvivesNow)
 	}
+}
+
+// problemLine is a state with its host, its service and its reason.
+func problemLine(p cluster.Problem, pal palette) string {
+	what := strings.TrimSpace(p.Host + " " + p.Service)
+	return fmt.Sprintf("  %s %s: %s", pal.word(p.State, string(p.State)), what, p.Reason)
 }
 
 func (a *app) headTable(s cluster.Status, pal palette, wide bool) string {

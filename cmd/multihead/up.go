@@ -78,7 +78,7 @@ func (a *app) up(ctx context.Context, f upFlags) error {
 	a.saySkipped(run)
 	if run.prop.Empty() {
 		fmt.Fprintln(a.stdout, a.tr("No changes: the cluster is as the file says."))
-		return a.upDone(run)
+		return errors.Join(a.wellOrNot(run), a.upDone(run))
 	}
 	if err := a.showPlan(run); err != nil {
 		return err
@@ -394,6 +394,20 @@ func (a *app) verify(ctx context.Context, run *upRun) error {
 		a.printStatus(status, false)
 	}
 	return a.upDone(run)
+}
+
+// wellOrNot says what is wrong although there is nothing that up would change,
+// so that "no changes" is never taken for "all is well".
+func (a *app) wellOrNot(run *upRun) error {
+	status := run.sess.view.Status(nil)
+	if status.State == service.Up {
+		return nil
+	}
+	pal := a.colours(a.stderr)
+	for _, p := range status.Problems {
+		fmt.Fprintln(a.stderr, problemLine(p, pal))
+	}
+	return &exitError{exitFailed, fmt.Errorf(a.tr("nothing that up can change, and the cluster is %s"), status.State)}
 }
 
 // upDone is the end of an up that did what it could: hosts that were left out

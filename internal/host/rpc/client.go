@@ -288,6 +288,13 @@ type pipe struct {
 
 func (p *pipe) Read(b []byte) (int, error) { return p.r.Read(b) }
 
+// Close also ends a Read that waits: closing a stream only half closes it, and
+// a daemon that hangs would keep the reader for as long as the far end waits.
+func (p *pipe) Close() error {
+	_ = p.SetDeadline(time.Unix(1, 0)) // what has no deadlines is closed all the same
+	return p.Conn.Close()
+}
+
 func (c *Client) change(ctx context.Context, req request, payload []byte) error {
 	_, _, err := c.call(ctx, req, payload)
 	return err

@@ -352,6 +352,34 @@ func TestAPipeEndsWhenTheDaemonDoes(t *testing.T) {
 	}
 }
 
+func TestClosingAPipeEndsAReadThatWaits(t *testing.T) {
+	sock := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", sock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }() // it accepts by itself and never says anything
+	c, _, _ := pair(t, host.NewLocal("far"), rpc.ServerOptions{ReadOnly: true})
+	p, err := c.Dial(t.Context(), "unix", sock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := p.Read(make([]byte, 1))
+		ended <- err
+	}()
+	_ = p.Close()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("a read of nothing succeeded")
+		}
+	case <-t.Context().Done():
+		t.Error("the read waits on")
+	}
+}
+
 func TestBuildID(t *testing.T) {
 	self, err := rpc.BuildID(rpc.Self)
 	if err != nil || len(self) != 32 {

@@ -54,11 +54,7 @@ func open(ctx context.Context, r host.Reader, l layout, password string) (*sql.D
 	conf.InterpolateParams = true
 	conf.Logger = log.New(io.Discard, "", 0)
 	conf.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := r.Dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return hangUp{c}, nil
+		return r.Dial(ctx, network, addr)
 	}
 	connector, err := mysql.NewConnector(conf)
 	if err != nil {
@@ -71,17 +67,6 @@ func open(ctx context.Context, r host.Reader, l layout, password string) (*sql.D
 		return nil, err
 	}
 	return db, nil
-}
-
-// hangUp ends a read that waits when it is closed. A connection that goes over
-// another one is only half closed otherwise, and a daemon that hangs would keep
-// the reader for as long as the far end waits.
-type hangUp struct{ net.Conn }
-
-// Close ends what waits, and the connection.
-func (h hangUp) Close() error {
-	_ = h.SetDeadline(time.Unix(1, 0)) // what has no deadlines is closed all the same
-	return h.Conn.Close()
 }
 
 // noDaemon says whether an error of connecting means that nobody listens.
