@@ -56,6 +56,10 @@ lab=bench$$
 bad=0
 cleanup() {
     trap - EXIT INT TERM
+    if [ -n "$running" ]; then
+        kill "$running" 2>"$work/down" || true # timeout passes it on
+        wait "$running" || true
+    fi
     "$bin" lab down --name "$lab" -q >"$work/down" 2>&1 || cat "$work/down" >&2
     rm -rf "$work"
 }
@@ -67,13 +71,19 @@ note() { printf '%s  %s\n' "$(date +%T)" "$*" >&2; }
 load() { cut -d' ' -f1 /proc/loadavg; }
 
 # timed FILE COMMAND... runs it with its output in FILE and leaves the seconds
-# it took in $took and the machine's load before and after in $loads.
+# it took in $took and the machine's load before and after in $loads. What is
+# not done after a quarter of an hour has failed. It is waited for in the
+# background: only so does a signal to this script end it at once.
+running=''
 timed() {
     local file=$1 before began ended status=0
     shift
     before=$(load)
     began=$EPOCHREALTIME
-    "$@" >"$file" 2>"$file.err" </dev/null || status=$?
+    timeout --kill-after=30 900 "$@" >"$file" 2>"$file.err" </dev/null &
+    running=$!
+    wait "$running" || status=$?
+    running=''
     ended=$EPOCHREALTIME
     took=$(LC_ALL=C awk -v a="$began" -v b="$ended" 'BEGIN { printf "%.3f", b - a }')
     loads="$before-$(load)"
@@ -103,10 +113,9 @@ fresh() {
         cat "$dir/secrets.env"
     } >"$work/site"
 }
-inside() { nsenter --net="$dir/netns" "$@"; }
 
 accepted() {
-    inside "$here/accept.sh" "$work/site" >"$work/accept" 2>&1 && return 0
+    nsenter --net="$dir/netns" "$here/accept.sh" "$work/site" >"$work/accept" 2>&1 && return 0
     grep -v '^ok ' "$work/accept" >&2
     return 1
 }
@@ -118,7 +127,7 @@ form_by() {
     multihead) timed "$work/up" "$bin" "--lab=$lab" up --yes ;;
     serial)
         # shellcheck disable=SC2086 # several options in one word
-        timed "$work/up" inside "$here/serial-up.sh" $serial --timings "$work/steps" "$work/site"
+        timed "$work/up" nsenter --net="$dir/netns" "$here/serial-up.sh" $serial --timings "$work/steps" "$work/site"
         ;;
     esac
 }
@@ -150,8 +159,8 @@ bench_up() {
 # ------------------------------------------------------------------ discover
 
 multihead_discover() { timed "$work/found" "$bin" "--lab=$lab" discover -o json; }
-serial_discover() { timed "$work/found" inside "$here/serial-discover.sh" "$work/site"; }
-mux_discover() { timed "$work/found" inside "$here/serial-discover.sh" --mux "$work/site"; }
+serial_discover() { timed "$work/found" nsenter --net="$dir/netns" "$here/serial-discover.sh" "$work/site"; }
+mux_discover() { timed "$work/found" nsenter --net="$dir/netns" "$here/serial-discover.sh" --mux "$work/site"; }
 
 # discover_once BENCH SIDE ACTIVE STATE measures one and holds its answer
 # against what is so.
