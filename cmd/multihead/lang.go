@@ -110,7 +110,8 @@ func koreanTexts() map[string]string {
 		"refused: ":                                            "거절: ",
 		"run up again to carry on; the record of this run is ": "up을 다시 실행하면 이어서 합니다; 이 실행의 기록: ",
 		"the plan was carried out, and this is still needed: run up again; if it stays, look at the lines above": "계획을 마쳤지만 아직 남은 것이 있습니다: up을 다시 실행하십시오. 그래도 남으면 위의 줄들을 보십시오",
-		"nothing that up can change, and the cluster is %s":                                                      "up이 바꿀 것은 없지만 클러스터가 %s 상태입니다",
-		"nothing was changed: there is no terminal to ask on; say --yes to go on without asking":                 "아무것도 바뀌지 않았습니다: 물어볼 터미널이 없습니다. 묻지 않고 계속하려면 --yes 를 쓰십시오",
+		"The result shows what else is needed:":                                                  "결과를 보니 더 필요한 것이 있습니다:",
+		"nothing that up can change, and the cluster is %s":                                      "up이 바꿀 것은 없지만 클러스터가 %s 상태입니다",
+		"nothing was changed: there is no terminal to ask on; say --yes to go on without asking": "아무것도 바뀌지 않았습니다: 물어볼 터미널이 없습니다. 묻지 않고 계속하려면 --yes 를 쓰십시오",
 	}
 }

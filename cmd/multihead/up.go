@@ -93,11 +93,27 @@ func (a *app) up(ctx context.Context, f upFlags) error {
 	if err := a.lock(ctx, run); err != nil {
 		return err
 	}
-	if err := a.apply(ctx, run); err != nil {
-		return err
+	for round := 1; ; round++ {
+		if err := a.apply(ctx, run); err != nil {
+			return err
+		}
+		done, err := a.verify(ctx, run)
+		if err != nil || done {
+			return err
+		}
+		// What was brought up may show what could not be seen before: a master
+		// that came back finds its slots with another one.
+		if round == maxRounds {
+			return &exitError{exitFailed, errors.New(a.tr("the plan was carried out, and this is still needed: run up again; if it stays, look at the lines above"))}
+		}
+		if err := a.ask(f); err != nil {
+			return err
+		}
 	}
-	return a.verify(ctx, run)
 }
+
+// maxRounds bounds how often up goes on with what the round before uncovered.
+const maxRounds = 3
 
 // upRun is one run of up or plan.
 type upRun struct {
@@ -376,24 +392,26 @@ func (a *app) tellResults(results []plan.PhaseResult) {
 	}
 }
 
-// verify asks the services again, all of them, and shows the result.
-func (a *app) verify(ctx context.Context, run *upRun) error {
+// verify asks the services again, all of them. With nothing left to do it shows
+// the result and is done; else it shows what is left.
+func (a *app) verify(ctx context.Context, run *upRun) (done bool, err error) {
 	if err := a.propose(ctx, run); err != nil {
-		return fmt.Errorf("the plan was carried out, and then: %w", err)
+		return false, fmt.Errorf("the plan was carried out, and then: %w", err)
 	}
 	if !run.prop.Empty() {
+		fmt.Fprintln(a.stderr, a.tr("The result shows what else is needed:"))
 		run.prop.WriteText(a.stderr, a.colours(a.stderr).kind)
-		return &exitError{exitFailed, errors.New(a.tr("the plan was carried out, and this is still needed: run up again; if it stays, look at the lines above"))}
+		return false, nil
 	}
 	status := run.sess.view.Status(run.sess.view.Vitals(ctx))
 	if run.flags.output == "json" {
 		if err := a.printJSON(status); err != nil {
-			return err
+			return false, err
 		}
 	} else {
 		a.printStatus(status, false)
 	}
-	return a.upDone(run)
+	return true, a.upDone(run)
 }
 
 // wellOrNot says what is wrong although there is nothing that up would change,
