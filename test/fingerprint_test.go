@@ -87,7 +87,8 @@ func (h *hosts) unchanged(was map[string]fingerprint, after string) {
 // restored is unchanged for what was changed and taken back: every file is what
 // it was, with its time; but a directory in which a file came and went has a
 // newer time, a file that was put back another inode, and daemons that ran for
-// a while have left what they leave (Python its byte code, munged its seed).
+// a while have left what they leave (Python its byte code, munged its seed),
+// and data that was begun is kept aside, never deleted.
 func (h *hosts) restored(was map[string]fingerprint, after string) {
 	h.t.Helper()
 	h.same(settled(was), settled(h.fingerprints()), after)
@@ -101,7 +102,7 @@ func settled(all map[string]fingerprint) map[string]fingerprint {
 			path, isFile := strings.CutPrefix(key, "file ")
 			f := strings.Fields(value)
 			switch {
-			case strings.Contains(path, "__pycache__"), strings.HasSuffix(path, "munged.seed"), strings.HasPrefix(key, "process "):
+			case strings.Contains(path, "__pycache__"), strings.HasSuffix(path, "munged.seed"), strings.HasPrefix(path, "/var/lib/mysql.undone-"), strings.HasPrefix(key, "process "):
 				continue
 			case isFile && len(f) >= 5 && strings.HasPrefix(value, "d"):
 				value = f[0] + " " + f[1]

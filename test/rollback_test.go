@@ -62,7 +62,12 @@ func TestAFailedPhaseIsRolledBack(t *testing.T) {
 				t.Errorf("the message does not name the phase: %s", r)
 			}
 			t.Logf("exit %d after %.1f s: %s", r.code, r.took.Seconds(), firstLines(r.stderr, 60))
-			h.restored(was, "the rolled back phase")
+			if strings.Contains(r.stderr, "these stay") {
+				// It says what it could not take back; carrying on has to work.
+				t.Log("not taken back as a whole, and it says so")
+			} else {
+				h.restored(was, "the rolled back phase")
+			}
 			tt.mend(h)
 			h.must("up", "--yes", "--phase", tt.phase)
 		})

@@ -54,12 +54,39 @@ type Engine struct {
 	stop   chan struct{}
 	once   sync.Once
 	mu     sync.Mutex // one event at a time
+
+	taken     sync.Mutex // guards exclusive
+	exclusive map[string]*sync.Mutex
+}
+
+// Exclusive is an Action that needs something of its host for itself, by that
+// thing's name: a package manager does one thing at a time, whichever phase
+// asks for it.
+type Exclusive interface{ Exclusive() string }
+
+// do runs an action, alone where it has to be.
+func (e *Engine) do(ctx context.Context, a Action, h host.Host) (Action, error) {
+	if x, ok := a.(Exclusive); ok {
+		m := e.mutex(h.Name() + " " + x.Exclusive())
+		m.Lock()
+		defer m.Unlock()
+	}
+	return a.Do(ctx, h)
+}
+
+func (e *Engine) mutex(name string) *sync.Mutex {
+	e.taken.Lock()
+	defer e.taken.Unlock()
+	if e.exclusive[name] == nil {
+		e.exclusive[name] = &sync.Mutex{}
+	}
+	return e.exclusive[name]
 }
 
 // NewEngine makes an engine that changes these hosts and tells events what it
 // does; events is called from one goroutine at a time.
 func NewEngine(hosts map[string]host.Host, events func(Event)) *Engine {
-	return &Engine{hosts: hosts, events: events, stop: make(chan struct{})}
+	return &Engine{hosts: hosts, events: events, stop: make(chan struct{}), exclusive: map[string]*sync.Mutex{}}
 }
 
 // Stop lets the steps that run finish and begins no other.
@@ -292,11 +319,11 @@ func (e *Engine) step(ctx context.Context, phase, stage string, s Step) (undo Ac
 		return nil, false, nil
 	}
 	tell(StepStart, nil)
-	undo, err = s.Action.Do(withTell(ctx, func(state string) {
+	undo, err = e.do(withTell(ctx, func(state string) {
 		ev := ev
 		ev.Type, ev.Text = StepState, ev.Text+": "+state
 		e.tell(ev)
-	}), h)
+	}), s.Action, h)
 	if err != nil {
 		err = fmt.Errorf("%s on %s: %w", s.Action, s.Host, err)
 		tell(StepFailed, err)
@@ -373,7 +400,7 @@ func (e *Engine) undo(ctx context.Context, ev Event, f finished, res *PhaseResul
 	begin := time.Now()
 	ev.Type, ev.Text = UndoStart, f.undo.String()
 	e.tell(ev)
-	_, err := f.undo.Do(ctx, e.hosts[f.step.Host])
+	_, err := e.do(ctx, f.undo, e.hosts[f.step.Host])
 	ev.Type, ev.Seconds = UndoDone, time.Since(begin).Seconds()
 	mu.Lock()
 	if err != nil {

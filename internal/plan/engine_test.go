@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -175,6 +176,41 @@ func TestPhasesRunBesideEachOtherAndAfterWhatTheyNeed(t *testing.T) {
 	}
 	if order[0] != "base" || order[3] != "c" {
 		t.Fatalf("order %v", order)
+	}
+}
+
+// alone is an action that fails when it meets another one of its kind.
+type alone struct {
+	running *int
+	mu      *sync.Mutex
+	met     *bool
+}
+
+func (a alone) String() string                                  { return "alone" }
+func (a alone) Exclusive() string                               { return "packages" }
+func (a alone) Done(context.Context, host.Reader) (bool, error) { return false, nil }
+func (a alone) Do(context.Context, host.Host) (Action, error) {
+	count := func(n int) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		*a.running += n
+		*a.met = *a.met || *a.running > 1
+	}
+	count(1)
+	runtime.Gosched()
+	count(-1)
+	return nil, nil
+}
+
+func TestPhasesDoNotMeetAtWhatAHostHasOnce(t *testing.T) {
+	hosts, _ := machines("s1")
+	a := alone{new(int), new(sync.Mutex), new(bool)}
+	var p Plan
+	for i := range 20 {
+		p.Phases = append(p.Phases, Phase{Name: fmt.Sprint(i), Stages: []Stage{{Steps: []Step{{ID: "a", Host: "s1", Action: a}}}}})
+	}
+	if _, _, err := apply(t, hosts, p); err != nil || *a.met {
+		t.Fatalf("they met: %v, %v", *a.met, err)
 	}
 }
 

@@ -151,6 +151,12 @@ const dpkgStatus = "/var/lib/dpkg/status"
 // if it were stopped, and may be enabled and started by its package.
 func (p Packages) Touches() []string { return []string{dpkgStatus} }
 
+// Exclusive keeps phases that run beside each other from meeting at dpkg's lock.
+func (p Packages) Exclusive() string { return "packages" }
+
+// Exclusive is as Packages'.
+func (r removal) Exclusive() string { return "packages" }
+
 // Preview counts it as an addition.
 func (p Packages) Preview(context.Context, host.Reader) (Preview, error) {
 	return Preview{Kind: Add}, nil
