@@ -33,6 +33,7 @@ systemctl list-units --all --plain --no-legend --type=service,mount,timer,socket
     case "$s" in ' inactive '*) continue;; esac
     echo "unit $u|$s"
   done
+echo "packages |$(dpkg-query --show --showformat='${db:Status-Abbrev} ${Package} ${Version}\n' | sort | md5sum)"
 for p in /proc/[0-9]*; do
   c=$(cat $p/comm 2>/dev/null) || continue
   # A login brings its user's own systemd, which goes some time after it.
@@ -88,7 +89,8 @@ func (h *hosts) unchanged(was map[string]fingerprint, after string) {
 // it was, with its time; but a directory in which a file came and went has a
 // newer time, a file that was put back another inode, and daemons that ran for
 // a while have left what they leave (Python its byte code, munged its seed),
-// and data that was begun is kept aside, never deleted.
+// and data that was begun is kept aside, never deleted. Of the package manager's
+// own books, what counts is the list of packages.
 func (h *hosts) restored(was map[string]fingerprint, after string) {
 	h.t.Helper()
 	h.same(settled(was), settled(h.fingerprints()), after)
@@ -102,7 +104,7 @@ func settled(all map[string]fingerprint) map[string]fingerprint {
 			path, isFile := strings.CutPrefix(key, "file ")
 			f := strings.Fields(value)
 			switch {
-			case strings.Contains(path, "__pycache__"), strings.HasSuffix(path, "munged.seed"), strings.HasPrefix(path, "/var/lib/mysql.undone-"), strings.HasPrefix(key, "process "):
+			case strings.HasPrefix(path, "/var/lib/dpkg/"), strings.Contains(path, "__pycache__"), strings.HasSuffix(path, "munged.seed"), strings.HasPrefix(path, "/var/lib/mysql.undone-"), strings.HasPrefix(key, "process "):
 				continue
 			case isFile && len(f) >= 5 && strings.HasPrefix(value, "d"):
 				value = f[0] + " " + f[1]
