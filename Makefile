@@ -46,7 +46,7 @@ test-race: ## unit tests under the race detector (needs a C compiler)
 
 .PHONY: test-lab
 test-lab: build lab-setup ## end-to-end tests on the lab only (needs root)
-	MULTIHEAD_BIN=$(CURDIR)/$(BIN) go test -tags lab -count=1 -timeout 45m -v ./test/... ./internal/lab/...
+	MULTIHEAD_BIN=$(CURDIR)/$(BIN) go test -tags lab -count=1 -p 1 -timeout 60m -v ./test/... ./internal/lab/...
 
 .PHONY: bench
 bench: build lab-setup ## compare with what a person would do by hand, in the same run (needs root)
