@@ -48,6 +48,10 @@ test-race: ## unit tests under the race detector (needs a C compiler)
 test-lab: build lab-setup ## end-to-end tests on the lab only (needs root)
 	MULTIHEAD_BIN=$(CURDIR)/$(BIN) go test -tags lab -count=1 -p 1 -timeout 60m -v ./test/... ./internal/lab/...
 
+.PHONY: soak
+soak: build lab-setup ## kill the tool at every single step of a bootstrap (needs root, takes hours)
+	MULTIHEAD_BIN=$(CURDIR)/$(BIN) MULTIHEAD_KILL_AT=all go test -tags lab -count=1 -timeout 12h -v -run 'TestKilled' ./test/...
+
 .PHONY: bench
 bench: build lab-setup ## compare with what a person would do by hand, in the same run (needs root)
 	bash bench/run.sh $(BIN)
