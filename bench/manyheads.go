@@ -41,14 +41,15 @@ func main() {
 	stage := flag.String("stage", stageOutside, "used by the program itself")
 	dir := flag.String("dir", "", "used by the program itself")
 	flag.Parse()
+	ctx := context.Background()
 	var err error
 	switch *stage {
 	case stageOutside:
-		err = outside()
+		err = outside(ctx)
 	case stageInside:
-		err = measure(*bin, *heads, *runs)
+		err = measure(ctx, *bin, *heads, *runs)
 	case stageHeads:
-		err = playHeads(*dir, *heads)
+		err = playHeads(ctx, *dir, *heads)
 	default:
 		err = fmt.Errorf("there is no stage %q", *stage)
 	}
@@ -60,7 +61,7 @@ func main() {
 
 // outside starts this program again in a network namespace, which goes with
 // its last process.
-func outside() error {
+func outside(ctx context.Context) error {
 	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", append([]string{"-stage", stageInside}, os.Args[1:]...)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
@@ -73,7 +74,7 @@ func outside() error {
 // network makes every address of the heads a local one without giving it to
 // an interface: multihead would take a host with an address of this machine
 // for this machine, and not use SSH.
-func network() error {
+func network(ctx context.Context) error {
 	cmd := exec.CommandContext(context.Background(), "ip", "-batch", "-")
 	cmd.Stdin = strings.NewReader("link set lo up\nroute add local " + subnet + " dev lo\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -96,8 +97,8 @@ type result struct {
 
 // measure stays small itself: a child begins with the memory of the process
 // that forks it, and the kernel counts that in.
-func measure(bin string, heads, runs int) error {
-	if err := network(); err != nil {
+func measure(ctx context.Context, bin string, heads, runs int) error {
+	if err := network(ctx); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "manyheads")
@@ -105,7 +106,7 @@ func measure(bin string, heads, runs int) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	stop, err := startHeads(dir, heads)
+	stop, err := startHeads(ctx, dir, heads)
 	if err != nil {
 		return err
 	}
@@ -113,7 +114,7 @@ func measure(bin string, heads, runs int) error {
 	load, _ := os.ReadFile("/proc/loadavg")
 	r := result{Heads: heads, Runs: runs, Load: string(bytes.TrimSpace(load))}
 	for range runs {
-		if err := r.once(bin, dir, heads); err != nil {
+		if err := r.once(ctx, bin, dir, heads); err != nil {
 			return err
 		}
 	}
@@ -129,7 +130,7 @@ func measure(bin string, heads, runs int) error {
 
 // startHeads starts the process that plays the heads and waits until they
 // listen.
-func startHeads(dir string, heads int) (stop func(), err error) {
+func startHeads(ctx context.Context, dir string, heads int) (stop func(), err error) {
 	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", "-stage", stageHeads, "-dir", dir, "-heads", fmt.Sprint(heads))
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -149,7 +150,7 @@ func startHeads(dir string, heads int) (stop func(), err error) {
 }
 
 // once runs discover and holds its answer against what the heads say.
-func (r *result) once(bin, dir string, heads int) error {
+func (r *result) once(ctx context.Context, bin, dir string, heads int) error {
 	cmd := exec.CommandContext(context.Background(), bin, "-f", filepath.Join(dir, clusterFile), "discover", "-o", "json")
 	// A home of its own: no ssh_config or known_hosts of the person's.
 	cmd.Env = append(os.Environ(), "HOME="+dir)

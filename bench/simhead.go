@@ -34,7 +34,7 @@ func headAddress(i int) string { return fmt.Sprintf("198.51.100.%d", i) }
 
 // playHeads serves all heads until the process ends. It writes what a client
 // needs to dir: the cluster file, the key and known_hosts.
-func playHeads(dir string, heads int) error {
+func playHeads(ctx context.Context, dir string, heads int) error {
 	if heads < 3 || heads > 200 {
 		return fmt.Errorf("%d heads: there can be 3 to 200", heads)
 	}
@@ -67,7 +67,7 @@ func playHeads(dir string, heads int) error {
 			return err
 		}
 	}
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp4", ":22")
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", ":22")
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func playHeads(dir string, heads int) error {
 			_ = c.Close()
 			continue
 		}
-		go sims[address].serve(c)
+		go sims[address].serve(ctx, c)
 	}
 }
 
@@ -138,7 +138,7 @@ func newSim(i, heads int, login ssh.PublicKey) (*sim, error) {
 
 // serve speaks SSH and, for whatever is started, the remote half's protocol:
 // what a head does that has the same multihead installed.
-func (s *sim) serve(c net.Conn) {
+func (s *sim) serve(ctx context.Context, c net.Conn) {
 	conn, channels, requests, err := ssh.NewServerConn(c, s.conf)
 	if err != nil {
 		_ = c.Close()
@@ -159,16 +159,16 @@ func (s *sim) serve(c net.Conn) {
 			for req := range requests {
 				_ = req.Reply(req.Type == "exec", nil)
 				if req.Type == "exec" {
-					go s.half(stream)
+					go s.half(ctx, stream)
 				}
 			}
 		}()
 	}
 }
 
-func (s *sim) half(stream ssh.Channel) {
+func (s *sim) half(ctx context.Context, stream ssh.Channel) {
 	var code [4]byte
-	if err := rpc.Serve(context.Background(), stream, s.machine, rpc.ServerOptions{Version: "simulated", ReadOnly: true}); err != nil {
+	if err := rpc.Serve(ctx, stream, s.machine, rpc.ServerOptions{Version: "simulated", ReadOnly: true}); err != nil {
 		code[3] = 1
 	}
 	_, _ = stream.SendRequest("exit-status", false, code[:])
