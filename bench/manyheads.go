@@ -62,7 +62,7 @@ func main() {
 // outside starts this program again in a network namespace, which goes with
 // its last process.
 func outside(ctx context.Context) error {
-	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", append([]string{"-stage", stageInside}, os.Args[1:]...)...)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", append([]string{"-stage", stageInside}, os.Args[1:]...)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Run(); err != nil {
@@ -75,7 +75,7 @@ func outside(ctx context.Context) error {
 // an interface: multihead would take a host with an address of this machine
 // for this machine, and not use SSH.
 func network(ctx context.Context) error {
-	cmd := exec.CommandContext(context.Background(), "ip", "-batch", "-")
+	cmd := exec.CommandContext(ctx, "ip", "-batch", "-")
 	cmd.Stdin = strings.NewReader("link set lo up\nroute add local " + subnet + " dev lo\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("ip: %w: %s", err, out)
@@ -131,7 +131,7 @@ func measure(ctx context.Context, bin string, heads, runs int) error {
 // startHeads starts the process that plays the heads and waits until they
 // listen.
 func startHeads(ctx context.Context, dir string, heads int) (stop func(), err error) {
-	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", "-stage", stageHeads, "-dir", dir, "-heads", fmt.Sprint(heads))
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-stage", stageHeads, "-dir", dir, "-heads", fmt.Sprint(heads))
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	ready, err := cmd.StdoutPipe()
@@ -151,7 +151,7 @@ func startHeads(ctx context.Context, dir string, heads int) (stop func(), err er
 
 // once runs discover and holds its answer against what the heads say.
 func (r *result) once(ctx context.Context, bin, dir string, heads int) error {
-	cmd := exec.CommandContext(context.Background(), bin, "-f", filepath.Join(dir, clusterFile), "discover", "-o", "json")
+	cmd := exec.CommandContext(ctx, bin, "-f", filepath.Join(dir, clusterFile), "discover", "-o", "json")
 	// A home of its own: no ssh_config or known_hosts of the person's.
 	cmd.Env = append(os.Environ(), "HOME="+dir)
 	var stdout, stderr bytes.Buffer
