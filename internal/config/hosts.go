@@ -55,12 +55,7 @@ func (s Services) Names() []string {
 // redis.enabled, web_services.enabled, a shared_storage.type other than
 // glusterfs) runs on none.
 func (c *Cluster) HeadsWith(service string) []Controller {
-	switch {
-	case service == MariaDB && !c.Database.Enabled,
-		service == Redis && !c.Redis.Enabled,
-		service == Web && !c.WebServices.Enabled,
-		service == GlusterFS && c.SharedStorage.Type != StorageGlusterFS,
-		service == Keepalived && !c.Network.VIP.Address.IsValid():
+	if c.offAsWhole(service) {
 		return nil
 	}
 	var out []Controller
@@ -74,7 +69,32 @@ func (c *Cluster) HeadsWith(service string) []Controller {
 
 // Runs reports whether the head of that name runs the service.
 func (c *Cluster) Runs(hostname, service string) bool {
-	return slices.ContainsFunc(c.HeadsWith(service), func(h Controller) bool { return h.Hostname == hostname })
+	if c.offAsWhole(service) {
+		return false
+	}
+	// By index: a head is large, and this is asked for every head.
+	for i := range c.Nodes.Controllers {
+		if h := &c.Nodes.Controllers[i]; h.Hostname == hostname {
+			return h.Services.Has(service)
+		}
+	}
+	return false
+}
+
+func (c *Cluster) offAsWhole(service string) bool {
+	switch service {
+	case MariaDB:
+		return !c.Database.Enabled
+	case Redis:
+		return !c.Redis.Enabled
+	case Web:
+		return !c.WebServices.Enabled
+	case GlusterFS:
+		return c.SharedStorage.Type != StorageGlusterFS
+	case Keepalived:
+		return !c.Network.VIP.Address.IsValid()
+	}
+	return false
 }
 
 // Head returns the head of that name.
