@@ -169,7 +169,14 @@ func (s *State) takeUp(name string, n int) []plan.Step {
 				one, cancel := context.WithTimeout(ctx, 10*time.Second)
 				defer cancel()
 				have, err := graphBricks(one, r, s.conf)
-				return have >= n, fmt.Sprintf("%d of %d", have, n), err
+				if err != nil || have < n {
+					return false, fmt.Sprintf("%d of %d", have, n), err
+				}
+				// A mount shows the new layout as soon as it knows it, and gives
+				// the old one up at the request after that. Where it learned it
+				// in the middle of the look above, nobody would ask it again.
+				_, err = r.ReadDir(one, path.Join(s.conf.MountPoint, ".meta"))
+				return err == nil, "", err
 			}}})
 	}
 	return out
