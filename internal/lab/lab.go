@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Lab is one lab on this machine. It holds no state of its own beyond what
@@ -54,6 +56,9 @@ func Up(ctx context.Context, spec Spec, progress func(Event)) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The hosts' own directories have to be readable by their daemons, whatever
+	// the person's umask is; secrets get their modes one by one.
+	defer unix.Umask(unix.Umask(0o022))
 	l := &Lab{Spec: spec, base: Dir(), image: image, progress: progress}
 	err = l.locked(ctx, func() error { return l.up(ctx) })
 	if err != nil {
