@@ -298,7 +298,7 @@ func copyOf(i instance, master string, masterName string, password config.Secret
 		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
 			return onServer(ctx, h, i, password, func(c *conn) (bool, error) {
 				nodes, err := c.nodes()
-				return err == nil && masterOf(nodes) == master, err
+				return err == nil && (masterOf(nodes) == master || overtaken(nodes, master)), err
 			})
 		},
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
@@ -312,6 +312,9 @@ func copyOf(i instance, master string, masterName string, password config.Secret
 				nodes, err := c.nodes()
 				if err != nil {
 					return false, "", err
+				}
+				if overtaken(nodes, master) {
+					return true, "", nil
 				}
 				before = masterOf(nodes)
 				n, ok := byAddr(nodes, master)
@@ -327,6 +330,15 @@ func copyOf(i instance, master string, masterName string, password config.Secret
 			return copyOf(i, before, before, password), nil
 		},
 	}
+}
+
+// overtaken says whether a failover has come between the plan and its step: the
+// server leads slots itself by now, or the one that it was to copy is a copy. It
+// is left as the failover made it; the next look at the cluster arranges it.
+func overtaken(nodes []clusterNode, master string) bool {
+	me, _ := myself(nodes)
+	n, ok := byAddr(nodes, master)
+	return me.is("master") && me.Slots.count() > 0 || ok && n.is("slave")
 }
 
 // masterOf is the address of the master that the answering node copies.

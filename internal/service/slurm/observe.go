@@ -207,7 +207,12 @@ func lookState(ctx context.Context, r host.Reader, dir string) stateDir {
 	}
 	// From 24.05 on a number follows: "hpc|1163".
 	cluster, _, _ := strings.Cut(string(name), "|")
-	d.data, d.cluster = service.Yes, strings.TrimSpace(cluster)
+	if d.cluster = strings.TrimSpace(cluster); d.cluster == "" {
+		// Read while slurmctld wrote it anew, or from a copy that is healing.
+		d.why = path.Join(dir, "clustername") + " is empty"
+		return d
+	}
+	d.data = service.Yes
 	if data, err := r.ReadFile(ctx, path.Join(dir, "heartbeat")); err == nil {
 		if b, err := parseHeartbeat(data); err == nil {
 			d.beat = &b
