@@ -34,9 +34,9 @@ on server4 -- sacct --allocations --format=JobID,JobName,Partition,AllocCPUS,Sta
 [ "$state" = COMPLETED ]
 
 say "A row, written through the virtual address and read on every head"
-vip=$(sed -n 's/.*vip: *{address: \([0-9.]*\).*/\1/p' "$("$mh" lab status --name "$lab" -o json | sed -n 's/.*"cluster_file": *"\(.*\)".*/\1/p')")
+vip=$("$mh" -q --lab="$lab" config vip -o name)
 # The password travels on standard input, into a file that only root can read.
-"$mh" --lab="$lab" config get 'database.mariadb.databases[1].password' --reveal |
+"$mh" -q --lab="$lab" config get 'database.mariadb.databases[1].password' --reveal |
 	on node001 -- sh -c 'umask 077; printf "[client]\nuser=auth_user\npassword=%s\n" "$(cat)" > /root/demo.cnf'
 on node001 -- mariadb --defaults-file=/root/demo.cnf -h "$vip" auth_portal -e \
 	"CREATE TABLE IF NOT EXISTS demo (n INT PRIMARY KEY AUTO_INCREMENT, via VARCHAR(64)); INSERT INTO demo (via) VALUES (@@hostname);"
