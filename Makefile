@@ -46,7 +46,9 @@ test-race: ## unit tests under the race detector (needs a C compiler)
 
 .PHONY: test-lab
 test-lab: build lab-setup ## end-to-end tests on the lab only (needs root)
-	MULTIHEAD_BIN=$(CURDIR)/$(BIN) go test -tags lab -count=1 -p 1 -timeout 60m -v ./test/... ./internal/lab/...
+	@# What failed comes once more at the end: the whole log has thousands of lines.
+	@bash -o pipefail -c 'MULTIHEAD_BIN=$(CURDIR)/$(BIN) go test -tags lab -count=1 -p 1 -timeout 60m -v ./test/... ./internal/lab/... ./internal/host/remote/... 2>&1 | tee bin/test-lab.log' || \
+		{ printf '\n%s\n' "What failed:"; grep -B 25 -e '--- FAIL' -e '^panic:' bin/test-lab.log | cut -c 1-400 | tail -n 120; exit 1; }
 
 .PHONY: soak
 soak: build lab-setup ## kill the tool at every single step of a bootstrap (needs root, takes hours)

@@ -5,6 +5,7 @@ package remote_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,18 +16,54 @@ import (
 
 	"multihead/internal/host"
 	"multihead/internal/host/remote"
+	"multihead/internal/lab"
 )
 
-// These tests meet a real sshd and a real sudo on the hosts of a lab. They run
-// inside its network, with its directory in MULTIHEAD_TEST_LAB:
-//
-//	multihead lab up --name ssh1 --heads 2
-//	nsenter --net=DIR/netns env MULTIHEAD_TEST_LAB=DIR go test -tags lab ./internal/host/remote
+// These tests meet a real sshd and a real sudo on the hosts of a lab, which they
+// make, and run inside its network, which they enter by starting themselves
+// again there. MULTIHEAD_TEST_LAB is that lab's directory.
+
+func init() {
+	victimHook = victim
+	run = inLab
+}
+
+// inLab makes a lab, runs the tests in its network and removes it.
+func inLab(m *testing.M) int {
+	if os.Getenv("MULTIHEAD_TEST_LAB") != "" {
+		return m.Run()
+	}
+	fail := func(err error) int {
+		fmt.Println(err)
+		return 1
+	}
+	l, err := lab.Up(context.Background(), lab.Spec{Name: "ssh", Heads: 1}, nil)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() {
+		if err := lab.Down(context.Background(), "ssh", nil); err != nil {
+			fmt.Println("lab down:", err)
+		}
+	}()
+	self, err := os.Executable()
+	if err != nil {
+		return fail(err)
+	}
+	cmd := exec.Command(self, os.Args[1:]...) //nolint:noctx // ends with the tests' own time limit
+	cmd.Env = append(os.Environ(), "MULTIHEAD_TEST_LAB="+filepath.Dir(l.ClusterFile()))
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	// A process is born into the network of the thread that starts it.
+	if err := errors.Join(l.InNetwork(cmd.Start), cmd.Wait()); err != nil {
+		return fail(err)
+	}
+	return 0
+}
 
 func labDir(t testing.TB) string {
 	dir := os.Getenv("MULTIHEAD_TEST_LAB")
 	if dir == "" {
-		t.Skip("MULTIHEAD_TEST_LAB names no lab")
+		t.Fatal("MULTIHEAD_TEST_LAB names no lab")
 	}
 	return dir
 }
@@ -107,8 +144,6 @@ func TestLabNothingStaysOnTheHost(t *testing.T) {
 		t.Errorf("afterwards: %q", got)
 	}
 }
-
-func init() { victimHook = victim }
 
 // victim connects, locks, begins a change and says so. It is killed then.
 func victim(args []string) int {

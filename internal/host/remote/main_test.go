@@ -21,11 +21,15 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "victim" && victimHook != nil {
 		os.Exit(victimHook(os.Args[2:]))
 	}
-	os.Exit(m.Run())
+	os.Exit(run(m))
 }
 
-// victimHook is the process that a test on the lab kills.
-var victimHook func(args []string) int
+var (
+	// victimHook is the process that a test on the lab kills.
+	victimHook func(args []string) int
+	// run runs the tests: on the lab, inside its network.
+	run = (*testing.M).Run
+)
 
 func remoteHalf(args []string) int {
 	value := func(flag string) string {

@@ -221,18 +221,38 @@ func (b *builder) effectOfRestart(n node) string {
 	return fmt.Sprintf("mariadbd on %s restarts; connections to it end, the other heads go on serving", n.name)
 }
 
-// join starts everybody else, all at once.
+// join starts everybody else: all at once where the cluster was formed a moment
+// ago and there is next to nothing to copy. Where there is data, as many at once
+// as there are donors: a joiner that finds every donor busy waits, and gives up
+// waiting long before a large copy has ended.
 func (b *builder) join() {
-	var steps []plan.Step
-	for _, n := range b.nodes(b.d.First) {
-		steps = append(steps, atBoot(n))
+	joiners := b.nodes(b.d.Joiners...)
+	first := b.nodes(b.d.First)
+	if len(joiners) == 0 {
+		if len(first) > 0 {
+			b.stage("at boot", atBoot(first[0]))
+		}
+		return
 	}
-	for _, n := range b.nodes(b.d.Joiners...) {
-		u := plan.Running(unit, n.at.settingsFile(), dropInFile)
-		u.Timeout = startLimit
-		steps = append(steps, plan.Step{ID: "mariadb.join", Host: n.name, Action: join{Unit: u, at: n.at, from: b.origin(n), root: b.s.conf.RootPassword, donors: b.donors()}})
+	wave := len(b.donors())
+	if len(first) > 0 && b.origin(first[0]) == fresh {
+		wave = len(joiners)
 	}
-	b.stage("join", steps...)
+	for now := range slices.Chunk(joiners, max(wave, 1)) {
+		var names []string
+		var steps []plan.Step
+		for _, n := range first {
+			steps = append(steps, atBoot(n))
+		}
+		first = nil
+		for _, n := range now {
+			names = append(names, n.name)
+			u := plan.Running(unit, n.at.settingsFile(), dropInFile)
+			u.Timeout = startLimit
+			steps = append(steps, plan.Step{ID: "mariadb.join", Host: n.name, Action: join{Unit: u, at: n.at, from: b.origin(n), root: b.s.conf.RootPassword, donors: b.donors()}})
+		}
+		b.stage("join "+strings.Join(names, ", "), steps...)
+	}
 }
 
 // donors are the nodes that were members before anybody joins.
