@@ -18,15 +18,7 @@ type reply struct {
 	Errno   int      `xml:"opErrno"`
 	Errstr  string   `xml:"opErrstr"`
 	Output  string   `xml:"output"`
-	Peers   []struct {
-		UUID      string   `xml:"uuid"`
-		Host      string   `xml:"hostname"`
-		Names     []string `xml:"hostnames>hostname"`
-		Connected int      `xml:"connected"`
-		State     int      `xml:"state"`
-		Word      string   `xml:"stateStr"`
-	} `xml:"peerStatus>peer"`
-	Bricks []struct {
+	Bricks  []struct {
 		Host    string   `xml:"hostname"`
 		Path    string   `xml:"path"`
 		Status  int      `xml:"status"`

@@ -105,35 +105,25 @@ func observe(ctx context.Context, r host.Reader, h *head, conf config.GlusterFSC
 // askDaemon asks glusterd itself who its peers are. Nothing but an answer
 // counts: a hung daemon is active as far as systemd is concerned.
 func (h *head) askDaemon(ctx context.Context, r host.Reader) error {
-	// Without a daemon the command tries for seconds; its socket says at once
-	// that nobody listens, which a hung daemon's does not.
-	conn, err := r.Dial(ctx, "unix", daemonSocket)
+	peers, err := friends(ctx, r)
 	if err != nil {
 		if nobodyListens(err) {
 			h.daemon = service.No
 			return nil
 		}
-		return fmt.Errorf("glusterd's socket: %w", err)
-	}
-	_ = conn.Close()
-	rep, err := ask(ctx, r, "peer", "status")
-	if err != nil {
 		return fmt.Errorf("glusterd does not answer: %w", err)
 	}
 	h.daemon = service.Yes
-	for _, p := range rep.Peers {
-		if p.Connected == 0 {
-			h.down = append(h.down, p.Host)
+	for _, p := range peers {
+		if !p.connected {
+			h.down = append(h.down, p.host)
 		}
-		if strings.Contains(p.Word, "Rejected") {
-			h.rejected = append(h.rejected, p.Host)
+		if strings.Contains(p.word, "Rejected") {
+			h.rejected = append(h.rejected, p.host)
 		}
 	}
 	return nil
 }
-
-// daemonSocket is where glusterd takes the gluster command's questions.
-const daemonSocket = "/var/run/glusterd.socket"
 
 // nobodyListens says whether a socket is not there, or left behind by a
 // process that has ended. From a far machine only the words arrive.

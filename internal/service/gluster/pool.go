@@ -108,19 +108,17 @@ func probeAll(ctx context.Context, h host.Host, heads []*head) (plan.Action, err
 func connected(heads []*head) plan.Await {
 	return plan.Await{What: "all peers are connected", Timeout: 30 * time.Second, Every: 100 * time.Millisecond,
 		Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
-			one, cancel := context.WithTimeout(ctx, 10*time.Second)
-			defer cancel()
-			rep, err := ask(one, r, "peer", "status")
+			peers, err := friends(ctx, r)
 			if err != nil {
 				return false, "", err
 			}
 			for _, h := range heads {
 				state := "not a peer"
-				for _, p := range rep.Peers {
-					if p.Host != h.addr.String() && !slices.Contains(p.Names, h.addr.String()) && (h.uuid == "" || p.UUID != h.uuid) {
+				for _, p := range peers {
+					if p.host != h.addr.String() && !slices.Contains(p.names, h.addr.String()) && (h.uuid == "" || p.uuid != h.uuid) {
 						continue
 					}
-					if state = p.Word; p.State == peerInCluster && p.Connected == 1 {
+					if state = p.word; p.state == peerInCluster && p.connected {
 						state = ""
 					}
 				}

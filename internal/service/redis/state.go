@@ -153,6 +153,9 @@ func (s server) serves() bool {
 // holds says whether it has something that must not be lost or doubled:
 // keys, slots, or the membership of a cluster.
 func (s server) holds() service.Answer {
+	if s.merelyMet() {
+		return service.No
+	}
 	switch s.answer {
 	case running:
 		if s.keyCount() > 0 || s.peers() || s.role() == "slave" || s.info.number("connected_slaves") > 0 {
@@ -177,6 +180,24 @@ func (s server) holds() service.Answer {
 		return s.disk.data
 	}
 	return service.Unsure
+}
+
+// merelyMet is a server of ours that knows others of which none has a slot, and
+// has no key itself. Such a cluster takes no key: it is what a run leaves that
+// was cut off while it introduced the servers to each other, on several heads
+// perhaps, and so several that do not know each other yet.
+func (s server) merelyMet() bool {
+	nodes := s.view()
+	if owned := ownedSlots(nodes); len(nodes) == 0 || owned.count() > 0 {
+		return false
+	}
+	switch s.answer {
+	case running:
+		return s.ours && s.clustr && s.keyCount() == 0 && s.role() != "slave" && s.info.number("connected_slaves") == 0
+	case absent, loading:
+		return s.managed && (s.answer == absent || s.ours) && s.disk.data == service.No && s.disk.replicaOf == ""
+	}
+	return false
 }
 
 // instances lists the servers of a head as the file wants them.

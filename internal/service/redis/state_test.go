@@ -96,6 +96,16 @@ func (s *State) cluster(heads []int, change func(n *clusterNode)) {
 	}
 }
 
+// met makes the two servers of a head know each other, as where a run was cut
+// off that introduced them.
+func (s *State) met(n int) {
+	s.cluster([]int{n}, func(c *clusterNode) { c.Slots, c.Flags, c.MasterID = slotSet{}, []string{"master"}, "" })
+	for k := range 2 {
+		sv := &s.heads[n-1].servers[k]
+		sv.info, sv.summary["cluster_slots_assigned"] = info{"role": "master", "connected_slaves": "0"}, "0"
+	}
+}
+
 // pair makes heads 1 and 2 a master with its replica under sentinels.
 func (s *State) pair(keys int) {
 	m := s.alone(1, keys, true)
@@ -172,6 +182,36 @@ func TestPlan(t *testing.T) {
 			s.heads[0].servers[0].disk = disk{data: service.Yes, snapshot: true, why: "keys in dump.rdb"}
 			return s
 		}, has: []string{"server1:6379.keep"}, hasNot: []string{"retire"}},
+		{name: "heads whose own two servers know each other and nobody else are as good as empty", state: func() *State {
+			s := lab(3)
+			s.met(1)
+			s.met(3)
+			return s
+		}, has: []string{"server1:meet", "server2:meet", "server3:meet", "server1:slots", "server3:slots"}},
+		{name: "the same, stopped", state: func() *State {
+			s := lab(3)
+			for _, n := range []int{1, 3} {
+				s.met(n)
+				for k := range 2 {
+					sv := &s.heads[n-1].servers[k]
+					*sv = server{at: sv.at, answer: absent, managed: true, disk: disk{data: service.No, nodes: sv.nodes}}
+				}
+			}
+			return s
+		}, has: []string{"server1:meet", "server3:meet", "server1:slots"}},
+		{name: "of two that know only themselves, one has a key: refused", state: func() *State {
+			s := lab(3)
+			s.met(1)
+			s.met(3)
+			s.heads[2].servers[0].info["db0"] = "keys=1,expires=0"
+			return s
+		}, refused: "server3 holds data of another cluster"},
+		{name: "two that have slots each: refused", state: func() *State {
+			s := lab(3)
+			s.cluster([]int{1}, nil)
+			s.cluster([]int{3}, nil)
+			return s
+		}, refused: "two clusters live at once"},
 		{name: "keys of two servers set up by hand: refused", state: func() *State {
 			s := lab(3)
 			s.alone(1, 7, false)
