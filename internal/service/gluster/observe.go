@@ -367,10 +367,15 @@ func parseDF(out string) (size, used int64) {
 }
 
 // askSplits asks one head about split-brain, where something is waiting to be
-// healed: otherwise there is none.
+// healed though every brick is there: otherwise there is none, or what waits
+// waits for the brick that is away, whose silence the question would have to
+// sit out for seconds.
 func (s *State) askSplits(ctx context.Context, nodes []service.Node) {
 	waiting := false
 	for _, h := range s.heads {
+		if h.brick && h.running != service.Yes {
+			return
+		}
 		waiting = waiting || h.pending > 0
 	}
 	if !waiting {
