@@ -37,12 +37,16 @@ func TestOtherImages(t *testing.T) {
 
 // Two heads and a witness run Sentinel instead of Redis Cluster, and everything
 // through another login than root: one whose sudo asks for a password.
+//
+// At first no key of ours is on the hosts: the first up logs in with the
+// password and leaves its key.
 func TestTwoHeadsAndAWitnessThroughSudo(t *testing.T) {
-	h := newLab(t, lab.Spec{Name: "two", Heads: 2, Compute: 1, Witness: 1, Login: lab.LoginAdmin})
+	h := newLab(t, lab.Spec{Name: "two", Heads: 2, Compute: 1, Witness: 1, Login: lab.LoginPassword})
 	canary := h.watchForSecrets()
 	r := h.must("up", "--yes")
 	canary.stop()
 	t.Logf("up took %.1f s", r.took.Seconds())
+	h.takesOurKey()
 	h.green()
 	jobsFromEveryHead(h)
 	rowsReplicate(h)
@@ -53,5 +57,19 @@ func TestTwoHeadsAndAWitnessThroughSudo(t *testing.T) {
 	}
 	if r := h.must("up", "--yes"); !strings.Contains(r.stdout, "No changes") {
 		t.Errorf("the second up: %s", r)
+	}
+}
+
+// takesOurKey makes sure that every host has our key, once, and takes it.
+func (h *hosts) takesOurKey() {
+	h.t.Helper()
+	for _, name := range h.all() {
+		if got := h.sh(name, `grep -c ' multihead$' ~admin/.ssh/authorized_keys`); got != "1" {
+			h.t.Errorf("%s has %s keys of ours", name, got)
+		}
+	}
+	r := h.run("discover", "-v")
+	if n := strings.Count(r.stderr, "password=true"); n > 0 || !strings.Contains(r.stderr, "password=false") {
+		h.t.Errorf("the password is still used: %s", r)
 	}
 }

@@ -3,6 +3,9 @@
 package test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -24,6 +27,12 @@ func TestAFailedPhaseIsRolledBack(t *testing.T) {
 				h.sh("server2", "systemd-run --unit=squatter --collect /usr/bin/socat TCP-LISTEN:6379,bind=192.0.2.12,fork,reuseaddr /dev/null")
 			},
 			mend: func(h *hosts) { h.sh("server2", "systemctl stop squatter") },
+		},
+		{
+			// The servers run with the password of the case before.
+			name: "wrong password", phase: "redis",
+			spoil: func(h *hosts) { h.replaceSecret("REDIS_PASSWORD", "not-the-one-that-is-set") },
+			mend:  func(h *hosts) { h.restoreSecrets() },
 		},
 		{
 			name: "SST broken on the joiner", phase: "mariadb",
@@ -92,4 +101,36 @@ func TestAMissingPackageIsRolledBack(t *testing.T) {
 	h.sh("server1", "rm /etc/apt/preferences.d/none")
 	h.must("up", "--yes")
 	h.green()
+}
+
+// replaceSecret writes another value for one of the secrets that the cluster
+// file refers to, and restoreSecrets takes it back.
+func (h *hosts) replaceSecret(name, value string) {
+	h.t.Helper()
+	file := filepath.Join(filepath.Dir(h.file), "secrets.env")
+	old, err := os.ReadFile(file)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var out strings.Builder
+	for line := range strings.Lines(string(old)) {
+		if strings.HasPrefix(line, name+"=") {
+			line = name + "=" + value + "\n"
+		}
+		out.WriteString(line)
+	}
+	if out.String() == string(old) {
+		h.t.Fatalf("%s has no %s", file, name)
+	}
+	if err := errors.Join(os.WriteFile(file+".kept", old, 0o600), os.WriteFile(file, []byte(out.String()), 0o600)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *hosts) restoreSecrets() {
+	h.t.Helper()
+	file := filepath.Join(filepath.Dir(h.file), "secrets.env")
+	if err := os.Rename(file+".kept", file); err != nil {
+		h.t.Fatal(err)
+	}
 }

@@ -132,6 +132,11 @@ func (a *app) installKeys(ctx context.Context, d *remote.Dialer, results []remot
 			targets = append(targets, r.Target)
 		}
 	}
+	return a.putKeys(ctx, d, targets)
+}
+
+// putKeys makes our key a login of these hosts, and says so.
+func (a *app) putKeys(ctx context.Context, d *remote.Dialer, targets []remote.Target) error {
 	var errs []error
 	for _, k := range d.InstallKeys(ctx, targets) {
 		switch {

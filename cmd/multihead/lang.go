@@ -98,6 +98,7 @@ func koreanTexts() map[string]string {
 		"Stopped. Start it again with: multihead up":                                                   "멈췄습니다. 다시 시작하려면: multihead up",
 		"\nFinishing the steps that run; Ctrl-C again stops at once.":                                  "\n진행 중인 단계를 마칩니다. Ctrl-C를 한 번 더 누르면 바로 멈춥니다.",
 		"\nStopped. Half done:":                                                                        "\n멈췄습니다. 하다 만 것:",
+		"The password is still needed: %v\n":                                                           "비밀번호가 아직 필요합니다: %v\n",
 		"The hosts finish the command they are at. Run up again to carry on.":                          "호스트들은 하던 명령을 마칩니다. up을 다시 실행하면 이어서 합니다.",
 		"The run of %s by %s was cut off (last: %s %s on %s). Carrying on from what the hosts show.\n": "%s 에 %s 님이 시작한 실행이 끊겼습니다 (마지막: %s %s, %s). 호스트들의 지금 상태에서 이어서 합니다.\n",
 		"%s: not begun\n":       "%s: 시작하지 않았습니다\n",

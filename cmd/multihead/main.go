@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -25,10 +26,18 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
+// memoryGoal is the memory, in bytes, beyond which the runtime would rather
+// collect garbage than grow: a look at 200 heads at once makes 60 MB of it, and
+// the tool may be at work on a head that has better uses for its memory.
+const memoryGoal = 80 << 20
+
 // run is main without os.Exit, so that deferred calls run.
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryGoal)
+	}
 	root := newRoot(newApp())
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

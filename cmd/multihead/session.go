@@ -12,6 +12,7 @@ import (
 
 	"multihead/internal/cluster"
 	"multihead/internal/config"
+	"multihead/internal/host/remote"
 	"multihead/internal/service"
 	"multihead/internal/service/all"
 )
@@ -20,6 +21,7 @@ import (
 type session struct {
 	file *config.Cluster
 	view *cluster.View
+	dial *remote.Dialer
 }
 
 // open reaches the hosts.
@@ -44,7 +46,7 @@ func (a *app) open(ctx context.Context, c *config.Cluster, specs []config.HostSp
 	}
 	view.Input.Binary = exe
 	view.Input.Stamp = time.Now().UTC().Format("20060102T150405Z")
-	return &session{file: c, view: view}, nil
+	return &session{file: c, view: view, dial: d}, nil
 }
 
 // observe asks every service that the verb is about.
@@ -53,6 +55,17 @@ func (s *session) observe(ctx context.Context, services []service.Service) error
 }
 
 func (s *session) close() { s.view.Close() }
+
+// withPassword are the hosts that took no key of ours.
+func (s *session) withPassword() []remote.Target {
+	var out []remote.Target
+	for _, spec := range s.file.AllHosts() {
+		if c, ok := s.view.Hosts[spec.Hostname].(*remote.Conn); ok && c.Timing.Password {
+			out = append(out, target(spec))
+		}
+	}
+	return out
+}
 
 // headSpecs are the hosts that discover and status look at.
 func headSpecs(c *config.Cluster) []config.HostSpec {

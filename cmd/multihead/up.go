@@ -80,8 +80,10 @@ func (a *app) up(ctx context.Context, f upFlags) error {
 		fmt.Fprintln(a.stdout, a.tr("No changes: the cluster is as the file says."))
 		return errors.Join(a.wellOrNot(run), a.upDone(run))
 	}
-	if err := a.showPlan(run); err != nil {
-		return err
+	if !a.quiet || !f.yes {
+		if err := a.showPlan(run); err != nil {
+			return err
+		}
 	}
 	if f.dryRun {
 		fmt.Fprintln(a.stdout, a.tr("Nothing was changed."))
@@ -93,6 +95,7 @@ func (a *app) up(ctx context.Context, f upFlags) error {
 	if err := a.lock(ctx, run); err != nil {
 		return err
 	}
+	a.firstContact(ctx, run)
 	for round := 1; ; round++ {
 		if err := a.apply(ctx, run); err != nil {
 			return err
@@ -408,10 +411,23 @@ func (a *app) verify(ctx context.Context, run *upRun) (done bool, err error) {
 		if err := a.printJSON(status); err != nil {
 			return false, err
 		}
-	} else {
+	} else if !a.quiet || status.State != service.Up {
 		a.printStatus(status, false)
 	}
 	return true, a.upDone(run)
+}
+
+// firstContact puts our key on the hosts that only took the password, so that
+// the password can go from the cluster file. A host where that fails is reached
+// with the password as before.
+func (a *app) firstContact(ctx context.Context, run *upRun) {
+	targets := run.sess.withPassword()
+	if len(targets) == 0 {
+		return
+	}
+	if err := a.putKeys(ctx, run.sess.dial, targets); err != nil {
+		fmt.Fprintf(a.stderr, a.tr("The password is still needed: %v\n"), err)
+	}
 }
 
 // wellOrNot says what is wrong although there is nothing that up would change,

@@ -194,7 +194,7 @@ func (k *keyring) read(ctx context.Context, watch *stopwatch, path string) (ssh.
 
 // methods are the ways to log in at an endpoint, in order. What kept keys
 // from being tried is added to notes.
-func (d *Dialer) methods(ctx context.Context, watch *stopwatch, e endpoint, notes *[]error) []ssh.AuthMethod {
+func (d *Dialer) methods(ctx context.Context, watch *stopwatch, e endpoint, notes *[]error, tm *Timing) []ssh.AuthMethod {
 	keys := ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
 		signers, why := d.keys.signers(ctx, watch, e)
 		*notes = append(*notes, why...)
@@ -205,6 +205,7 @@ func (d *Dialer) methods(ctx context.Context, watch *stopwatch, e endpoint, note
 		return []ssh.AuthMethod{keys}
 	}
 	password := func() (string, error) {
+		tm.Password = true
 		if e.isJump {
 			return d.secrets.get(ctx, watch, "Password of "+e.user+" at "+e.name)
 		}

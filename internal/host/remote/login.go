@@ -53,7 +53,7 @@ func (d *Dialer) login(ctx context.Context, watch *stopwatch, e endpoint, tm *Ti
 			watch.now("logging in")
 			return key.callback(name, remote, k)
 		},
-		Auth: d.methods(ctx, watch, e, &notes),
+		Auth: d.methods(ctx, watch, e, &notes, tm),
 	}
 	c, chans, reqs, err := ssh.NewClientConn(raw, e.hostPort(), conf)
 	if err != nil {

@@ -178,6 +178,8 @@ type Timing struct {
 	Login   time.Duration // until logged in
 	Start   time.Duration // until the remote half answered
 	Sent    int64         // bytes of the binary that had to be streamed
+
+	Password bool // no key was taken, and the password was
 }
 
 // Conn is a machine that was reached. Whoever holds it closes it.
@@ -321,7 +323,7 @@ func (d *Dialer) dial(ctx context.Context, t Target) (*Conn, error) {
 	}
 	d.trace(ctx, t.Name, conn)
 	d.log.Debug("reached", "host", t.Name, "address", e.addr(), "user", e.user,
-		"connect", tm.Connect, "keys", tm.Keys, "login", tm.Login, "start", tm.Start, "sent", tm.Sent)
+		"connect", tm.Connect, "keys", tm.Keys, "login", tm.Login, "start", tm.Start, "sent", tm.Sent, "password", tm.Password)
 	return &Conn{Client: conn, Timing: tm, User: e.user}, nil
 }
 

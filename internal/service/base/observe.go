@@ -130,7 +130,7 @@ func (s *State) observe(ctx context.Context, l *look) error {
 	if !l.member {
 		return nil
 	}
-	if l.units, err = activeStates(ctx, l.reader, mungeUnit, "slurmctld.service", "slurmdbd.service", "slurmd.service"); err != nil {
+	if l.units, err = host.UnitStates(ctx, l.reader, mungeUnit, "slurmctld.service", "slurmdbd.service", "slurmd.service"); err != nil {
 		return err
 	}
 	if l.db, err = readDatabase(ctx, l.reader, s.wishes); err != nil {
@@ -178,34 +178,6 @@ func (l *look) observeKey(ctx context.Context) error {
 	}
 	l.keyMode = info.Mode.Perm()
 	return err
-}
-
-// activeStates asks systemd for several units in one question.
-func activeStates(ctx context.Context, h host.Reader, units ...string) (map[string]string, error) {
-	out, err := h.Query(ctx, append([]string{"systemctl", "show", "--property=Id,ActiveState"}, units...)...)
-	if err != nil {
-		return nil, err
-	}
-	states := map[string]string{}
-	var id, state string
-	for _, line := range append(strings.Split(out, "\n"), "") {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		switch key {
-		case "Id":
-			id = value
-		case "ActiveState":
-			state = value
-		case "":
-			if id != "" {
-				states[id] = state
-			}
-			id, state = "", ""
-		}
-	}
-	if len(states) < len(units) {
-		return nil, fmt.Errorf("%s: systemd told of %d of %d units", h.Name(), len(states), len(units))
-	}
-	return states, nil
 }
 
 // systemName is the distribution as a person reads it.

@@ -91,11 +91,11 @@ func observe(ctx context.Context, n service.Node, vip netip.Addr) head {
 }
 
 func askRunning(ctx context.Context, r host.Reader) service.Answer {
-	out, err := r.Query(ctx, "systemctl", "show", unit, "--property=ActiveState")
+	states, err := host.UnitStates(ctx, r, unit)
 	if err != nil {
 		return service.Unsure
 	}
-	switch _, state, _ := strings.Cut(strings.TrimSpace(out), "="); state {
+	switch states[unit] {
 	case "active", "reloading":
 		return service.Yes
 	case "inactive", "failed":

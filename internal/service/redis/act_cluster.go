@@ -248,7 +248,7 @@ func giveBack(i instance, slots []int, password config.Secret) plan.Action {
 func ownedSlots(nodes []clusterNode) slotSet {
 	var out slotSet
 	for i := range nodes {
-		out.union(&nodes[i].Slots)
+		out.addAll(nodes[i].Slots)
 	}
 	return out
 }

@@ -17,7 +17,7 @@ type clusterNode struct {
 	MasterID  string // of a replica
 	Epoch     int64  // its configuration epoch
 	Connected bool   // the bus link of the node that says so is up
-	Slots     slotSet
+	Slots     slotRanges
 	Open      []openSlot // only on the line of the node that answers
 }
 

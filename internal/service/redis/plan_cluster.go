@@ -164,7 +164,7 @@ func (b *builder) slots(all []instance, a arrangement, members []member) map[str
 	var owned slotSet
 	for _, p := range b.parts {
 		for _, n := range p.view() {
-			owned.union(&n.Slots)
+			owned.addAll(n.Slots)
 		}
 	}
 	free := owned.missing()

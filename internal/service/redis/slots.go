@@ -27,6 +27,12 @@ func (s *slotSet) union(o *slotSet) {
 	}
 }
 
+func (s *slotSet) addAll(rs slotRanges) {
+	for _, r := range rs {
+		s.addRange(r.From, r.To)
+	}
+}
+
 func (s slotSet) count() int {
 	n := 0
 	for _, w := range s {
@@ -59,6 +65,50 @@ func (s slotSet) missing() []int {
 
 // slotRange is From to To, both included.
 type slotRange struct{ From, To int }
+
+// slotRanges are the slots of one node, in order and without overlap, as CLUSTER
+// NODES lists them. A set takes 2 KB, which every node's view of every node
+// would add up to hundreds of megabytes in a large cluster.
+type slotRanges []slotRange
+
+func (rs *slotRanges) addRange(from, to int) {
+	if n := len(*rs); n == 0 || (*rs)[n-1].To < from {
+		*rs = append(*rs, slotRange{from, to})
+		return
+	}
+	var all slotSet
+	all.addAll(*rs)
+	all.addRange(from, to)
+	*rs = rangesOf(all.list())
+}
+
+func (rs slotRanges) has(slot int) bool {
+	for _, r := range rs {
+		if r.From <= slot && slot <= r.To {
+			return true
+		}
+	}
+	return false
+}
+
+func (rs slotRanges) count() int {
+	n := 0
+	for _, r := range rs {
+		n += r.To - r.From + 1
+	}
+	return n
+}
+
+// list returns the slots in order.
+func (rs slotRanges) list() []int {
+	out := make([]int, 0, rs.count())
+	for _, r := range rs {
+		for s := r.From; s <= r.To; s++ {
+			out = append(out, s)
+		}
+	}
+	return out
+}
 
 // rangesOf folds slots, which are in order, into ranges.
 func rangesOf(slots []int) []slotRange {

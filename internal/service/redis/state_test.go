@@ -99,7 +99,7 @@ func (s *State) cluster(heads []int, change func(n *clusterNode)) {
 // met makes the two servers of a head know each other, as where a run was cut
 // off that introduced them.
 func (s *State) met(n int) {
-	s.cluster([]int{n}, func(c *clusterNode) { c.Slots, c.Flags, c.MasterID = slotSet{}, []string{"master"}, "" })
+	s.cluster([]int{n}, func(c *clusterNode) { c.Slots, c.Flags, c.MasterID = nil, []string{"master"}, "" })
 	for k := range 2 {
 		sv := &s.heads[n-1].servers[k]
 		sv.info, sv.summary["cluster_slots_assigned"] = info{"role": "master", "connected_slaves": "0"}, "0"
@@ -230,7 +230,7 @@ func TestPlan(t *testing.T) {
 		}, refused: "database 3"},
 		{name: "a forming that was cut off goes on", state: func() *State {
 			s := lab(3)
-			s.cluster([]int{1, 2}, func(n *clusterNode) { n.Slots = slotSet{} })
+			s.cluster([]int{1, 2}, func(n *clusterNode) { n.Slots = nil })
 			return s
 		}, has: []string{"server1:slots", "server3:slots", "server3:meet"}},
 		{name: "two clusters: refused", state: func() *State {
@@ -247,7 +247,7 @@ func TestPlan(t *testing.T) {
 			s := lab(3)
 			s.cluster([]int{1, 2, 3}, func(n *clusterNode) {
 				if n.ID == nodeID(3, 0) {
-					n.Slots = slotSet{}
+					n.Slots = nil
 				}
 			})
 			for n := range 2 {
@@ -418,7 +418,7 @@ func TestHealth(t *testing.T) {
 			s.cluster([]int{1, 2, 3}, func(n *clusterNode) {
 				switch n.ID { // server2's second took over from server1's first
 				case nodeID(1, 0):
-					n.Slots, n.Flags, n.MasterID = slotSet{}, []string{"slave"}, nodeID(2, 1)
+					n.Slots, n.Flags, n.MasterID = nil, []string{"slave"}, nodeID(2, 1)
 				case nodeID(2, 1):
 					n.Slots.addRange(0, slotCount/3-1)
 					n.Flags, n.MasterID = []string{"master"}, ""

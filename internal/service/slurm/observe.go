@@ -3,7 +3,6 @@ package slurm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -45,6 +44,7 @@ type common struct {
 type head struct {
 	common
 	controller bool // runs slurmctld
+	stores     bool // runs slurmdbd
 	index      int  // of its SlurmctldHost line
 	conf       []byte
 	listens    service.Answer // slurmctld takes connections
@@ -87,6 +87,7 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 		h := head{common: commonOf(n)}
 		h.index = slices.IndexFunc(controllers, func(c config.Controller) bool { return c.Hostname == h.name })
 		h.controller = h.index >= 0
+		h.stores = s.dbdPlace(h) >= 0
 		s.heads = append(s.heads, h)
 	}
 	slices.SortStableFunc(s.heads, func(a, b head) int { return order(a) - order(b) })
@@ -144,16 +145,31 @@ func (c *common) observe(ctx context.Context, units ...string) error {
 		return err
 	}
 	c.pkg = familyOf(release)
-	c.units, err = activeStates(ctx, c.reader, units...)
+	c.units, err = host.UnitStates(ctx, c.reader, units...)
 	return err
+}
+
+// idle says whether a head that is to run slurmctld alone does just that. Then
+// systemd need not be asked about slurmdbd.
+func (h *head) idle(ctx context.Context) bool {
+	has := host.RunningUnits(ctx, h.reader, ctldUnit, dbdUnit)
+	return has[ctldUnit] && !has[dbdUnit]
 }
 
 func (h *head) observe(ctx context.Context, c *config.Cluster) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	if err := h.common.observe(ctx, ctldUnit, dbdUnit); err != nil {
+	units := []string{ctldUnit, dbdUnit}
+	idle := !h.stores && h.idle(ctx)
+	if idle {
+		units = units[:1]
+	}
+	if err := h.common.observe(ctx, units...); err != nil {
 		h.lost(err)
 		return
+	}
+	if idle {
+		h.units[dbdUnit] = "inactive"
 	}
 	conf, err := h.reader.ReadFile(ctx, path.Join(c.Slurm.ConfigPath, "slurm.conf"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -399,32 +415,4 @@ func (h head) place() int {
 		i++
 	}
 	return -1
-}
-
-// activeStates asks systemd for several units in one question.
-func activeStates(ctx context.Context, h host.Reader, units ...string) (map[string]string, error) {
-	out, err := h.Query(ctx, append([]string{"systemctl", "show", "--property=Id,ActiveState"}, units...)...)
-	if err != nil {
-		return nil, err
-	}
-	states := map[string]string{}
-	for block := range strings.SplitSeq(out, "\n\n") {
-		var id, state string
-		for line := range strings.Lines(block) {
-			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-			switch key {
-			case "Id":
-				id = value
-			case "ActiveState":
-				state = value
-			}
-		}
-		states[id] = state
-	}
-	for _, u := range units {
-		if states[u] == "" {
-			return nil, fmt.Errorf("%s: systemd told nothing of %s", h.Name(), u)
-		}
-	}
-	return states, nil
 }
