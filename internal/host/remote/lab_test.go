@@ -50,7 +50,7 @@ func inLab(m *testing.M) int {
 	if err != nil {
 		return fail(err)
 	}
-	cmd := exec.Command(self, os.Args[1:]...) //nolint:noctx // ends with the tests' own time limit
+	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Env = append(os.Environ(), "MULTIHEAD_TEST_LAB="+filepath.Dir(l.ClusterFile()))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	// A process is born into the network of the thread that starts it.

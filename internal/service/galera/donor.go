@@ -102,7 +102,9 @@ func heard(ctx context.Context, h host.Host, every, limit time.Duration, start f
 			// The end of the daemon is what ends the start.
 			err := abandon(context.WithoutCancel(ctx), h)
 			cancel()
-			<-ended
+			if started := <-ended; started == nil {
+				return nil // somebody began to send just then, and sent all
+			}
 			return errors.Join(errNoDonor, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,12 +47,13 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 		}
 	}
 	var g errgroup.Group
+	first := slices.IndexFunc(nodes, service.Node.Reached)
 	for i, n := range nodes {
 		if !n.Reached() {
 			continue
 		}
 		g.Go(func() error {
-			observe(ctx, n.Reader, &s.heads[i], s.conf)
+			observe(ctx, n.Reader, &s.heads[i], s.conf, i == first)
 			return nil
 		})
 	}
@@ -78,7 +80,9 @@ func newHead(n service.Node, hasBrick bool) head {
 	return h
 }
 
-func observe(ctx context.Context, r host.Reader, h *head, conf config.GlusterFSConfig) {
+// observe looks at one head. usage says whether to ask how full the volume is,
+// which is the same wherever one looks.
+func observe(ctx context.Context, r host.Reader, h *head, conf config.GlusterFSConfig, usage bool) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	var why whys
@@ -97,8 +101,15 @@ func observe(ctx context.Context, r host.Reader, h *head, conf config.GlusterFSC
 		look(func() error { return h.lookAtBrick(ctx, r, conf.BrickPath) })
 		look(func() error { return h.askRunning(ctx, r, conf) })
 	}
-	look(func() error { return h.lookAtMounts(ctx, r, conf) })
+	look(func() error { return h.lookAtMounts(ctx, r, conf, usage) })
 	_ = g.Wait() // no function returns an error
+	switch {
+	case h.data != service.Yes:
+	case h.running == service.Yes && h.vol != nil:
+		h.dataID = h.vol.ID // a brick does not start on a directory of another volume
+	default:
+		h.dataID = volumeIDOf(ctx, r, conf.BrickPath)
+	}
 	h.why = why.String()
 }
 
@@ -219,7 +230,6 @@ func (h *head) lookAtBrick(ctx context.Context, r host.Reader, brickPath string)
 		return nil
 	}
 	h.data = service.Yes
-	h.dataID = volumeIDOf(ctx, r, brickPath)
 	waiting, err := r.ReadDir(ctx, path.Join(brickPath, indexPath))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -306,7 +316,7 @@ func brickRuns(ctx context.Context, r host.Reader, addr string, conf config.Glus
 
 // lookAtMounts reads the kernel's table of mounts, which never blocks, and
 // only then looks through the mount.
-func (h *head) lookAtMounts(ctx context.Context, r host.Reader, conf config.GlusterFSConfig) error {
+func (h *head) lookAtMounts(ctx context.Context, r host.Reader, conf config.GlusterFSConfig, usage bool) error {
 	table, err := readMounts(ctx, r)
 	if err != nil {
 		return err
@@ -316,7 +326,7 @@ func (h *head) lookAtMounts(ctx context.Context, r host.Reader, conf config.Glus
 	h.mounted = service.No
 	if m, ok := table.at(conf.MountPoint); ok {
 		h.mounted, h.source = service.Yes, m.source
-		return h.lookThrough(ctx, r, conf.MountPoint)
+		return h.lookThrough(ctx, r, conf.MountPoint, usage)
 	}
 	list, err := readDir(ctx, r, conf.MountPoint)
 	if err != nil {
@@ -328,7 +338,7 @@ func (h *head) lookAtMounts(ctx context.Context, r host.Reader, conf config.Glus
 	return nil
 }
 
-func (h *head) lookThrough(ctx context.Context, r host.Reader, dir string) error {
+func (h *head) lookThrough(ctx context.Context, r host.Reader, dir string, usage bool) error {
 	ctx, cancel := context.WithTimeout(ctx, mountLimit)
 	defer cancel()
 	data, err := r.ReadFile(ctx, path.Join(dir, Marker))
@@ -342,6 +352,9 @@ func (h *head) lookThrough(ctx context.Context, r host.Reader, dir string) error
 		return fmt.Errorf("the volume mounted on %s does not serve: %w", dir, err)
 	default:
 		return fmt.Errorf("the volume mounted on %s does not answer: %w", dir, err)
+	}
+	if !usage {
+		return nil
 	}
 	out, err := r.Query(ctx, "df", "-B1", "--output=size,used", dir)
 	if err != nil {
