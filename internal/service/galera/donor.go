@@ -102,9 +102,7 @@ func heard(ctx context.Context, h host.Host, every, limit time.Duration, start f
 			// The end of the daemon is what ends the start.
 			err := abandon(context.WithoutCancel(ctx), h)
 			cancel()
-			if started := <-ended; started == nil {
-				return nil // somebody began to send just then, and sent all
-			}
+			_ = <-ended // stopped, whatever it had come to by then
 			return errors.Join(errNoDonor, err)
 		}
 	}
