@@ -90,6 +90,7 @@ func newRoot(a *app) *cobra.Command {
 		newConfigCmd(a),
 		newLabCmd(a, root),
 		newDoctorCmd(a),
+		newAgentCmd(a),
 		newRPCCmd(),
 		newDocsCmd(root),
 	)

@@ -39,6 +39,9 @@ type Input struct {
 	// Stamp names what this run keeps aside ("munge.key.multihead-STAMP"): the
 	// same however often the run observes, another one for every run.
 	Stamp string
+	// Brief leaves out what is only for people to read: an agent looks at its
+	// own head every second.
+	Brief bool
 }
 
 // HeadsWith is the heads that run the named service, in the file's order.

@@ -3,6 +3,7 @@ package all
 
 import (
 	"multihead/internal/service"
+	"multihead/internal/service/agentd"
 	"multihead/internal/service/base"
 	"multihead/internal/service/galera"
 	"multihead/internal/service/gluster"
@@ -20,5 +21,6 @@ func Services() []service.Service {
 		redis.New(),
 		slurm.New(),
 		keepalived.New(),
+		agentd.New(),
 	}
 }

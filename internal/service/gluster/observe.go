@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -53,7 +52,7 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 			continue
 		}
 		g.Go(func() error {
-			observe(ctx, n.Reader, &s.heads[i], s.conf, i == first)
+			observe(ctx, n.Reader, &s.heads[i], s.conf, i == first && !in.Brief)
 			return nil
 		})
 	}
@@ -118,7 +117,7 @@ func observe(ctx context.Context, r host.Reader, h *head, conf config.GlusterFSC
 func (h *head) askDaemon(ctx context.Context, r host.Reader) error {
 	peers, err := friends(ctx, r)
 	if err != nil {
-		if nobodyListens(err) {
+		if host.NobodyListens(err) {
 			h.daemon = service.No
 			return nil
 		}
@@ -134,13 +133,6 @@ func (h *head) askDaemon(ctx context.Context, r host.Reader) error {
 		}
 	}
 	return nil
-}
-
-// nobodyListens says whether a socket is not there, or left behind by a
-// process that has ended. From a far machine only the words arrive.
-func nobodyListens(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) ||
-		strings.Contains(err.Error(), "no such file or directory") || strings.Contains(err.Error(), "connection refused")
 }
 
 func (h *head) readStore(ctx context.Context, r host.Reader, volumeName string) error {

@@ -69,7 +69,7 @@ func (s *State) refuse() error {
 }
 
 func (s *State) notes(intent service.Intent) []string {
-	out := []string{"The virtual address follows the host and keepalived itself: a head that is off or cut off loses it within a second. It does not yet follow the health of the services on the head; that comes with the agent."}
+	var out []string
 	if !s.vip.AuthPassword.IsZero() {
 		out = append(out, "network.vip.auth_password is not used: VRRP version 3, which allows adverts more often than once a second, has no password. Adverts go from head to head by unicast and are taken from the listed heads only.")
 	}
@@ -117,6 +117,10 @@ func (s *State) configure(h head, conf []byte) []plan.Step {
 				setting + " = 1\n"),
 			Attr: host.Attr{Mode: 0o644, Owner: "root", Group: "root"}}},
 		{ID: "keepalived.nonlocal", Host: h.name, Action: sysctl{path: nonlocal, name: setting, value: "1"}},
+		{ID: "keepalived.run-dir-at-boot", Host: h.name, Action: plan.File{Path: tmpfilesDir,
+			Data: []byte("# Managed by multihead; changes are overwritten.\nd " + runDir + " 0755 root root -\n"),
+			Attr: host.Attr{Mode: 0o644, Owner: "root", Group: "root"}}},
+		{ID: "keepalived.run-dir", Host: h.name, Action: plan.Dir{Path: runDir, Attr: host.Attr{Mode: 0o755, Owner: "root", Group: "root"}}},
 		{ID: "keepalived.conf", Host: h.name, Action: checkedConf{plan.File{
 			Path: confPath, Data: conf, Attr: host.Attr{Mode: 0o644, Owner: "root", Group: "root"}}}},
 	}

@@ -29,7 +29,14 @@ const (
 	garpRefresh = 5
 )
 
-const confPath = "/etc/keepalived/keepalived.conf"
+const (
+	confPath = "/etc/keepalived/keepalived.conf"
+	// trackFile is what the agent writes and keepalived follows. keepalived
+	// watches its directory, which has to be there before it starts.
+	trackFile   = runDir + "/vip"
+	runDir      = "/run/multihead"
+	tmpfilesDir = "/etc/tmpfiles.d/multihead.conf"
+)
 
 //go:embed keepalived.conf.tmpl
 var confText string
@@ -48,6 +55,7 @@ type conf struct {
 	Peers        []netip.Addr
 	Multicast    bool // alone, with an address family that has no second loopback address
 	VIP          netip.Prefix
+	TrackFile    string
 }
 
 // render is keepalived.conf of one head among all that may hold the address,
@@ -57,7 +65,7 @@ func render(vip config.VIP, h head, all []head) ([]byte, error) {
 	c := conf{
 		Router: h.name, Interface: ifaceOf(vip, h), RouterID: vip.VRRPRouterID, Priority: h.priority,
 		AdvertInt: advertInt, DownAdverts: downAdverts, PreemptDelay: preemptDelay, GARPRefresh: garpRefresh,
-		Source: h.addr, VIP: netip.PrefixFrom(vip.Address, vip.Netmask),
+		Source: h.addr, VIP: netip.PrefixFrom(vip.Address, vip.Netmask), TrackFile: trackFile,
 	}
 	for _, other := range all {
 		if other.name != h.name {

@@ -114,7 +114,9 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	s.askController(ctx)
+	if !in.Brief {
+		s.askController(ctx)
+	}
 	return s, nil
 }
 

@@ -1,0 +1,181 @@
+// Package agent is the daemon on every head and witness. It looks at its own
+// head's services, tells the other agents what it finds, hears the same from
+// them, and says to keepalived whether the head may hold the virtual address.
+//
+// Nothing depends on it: where it dies or hangs, the services go on, and
+// keepalived with the last verdict.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+
+	"multihead/internal/config"
+	"multihead/internal/host"
+	"multihead/internal/service"
+	"multihead/internal/service/agentd"
+)
+
+// Options is what an agent is started with.
+type Options struct {
+	Name     string            // of this host in the cluster file
+	Version  string            // of the tool
+	Cluster  *config.Cluster   // the file
+	Local    host.Host         // this machine
+	Services []service.Service // what heads may run
+	Log      *slog.Logger
+}
+
+// Agent is one running agent.
+type Agent struct {
+	Options
+	electorate Electorate
+	isHead     bool
+
+	mu     sync.Mutex
+	bad    map[string]string // service → why; of this head
+	peers  map[string]heard
+	judged Judgement // the newest
+	fit    bool      // what counts
+	holds  bool      // this head has the virtual address
+	seq    uint64
+}
+
+// New makes an agent. A name that is neither a head nor a witness of the file
+// is an error.
+func New(opt Options) (*Agent, error) {
+	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true}
+	a.electorate.Self = opt.Name
+	found := false
+	for i, spec := range seats(opt.Cluster) {
+		isHead := i < len(opt.Cluster.Nodes.Controllers)
+		if isHead {
+			a.electorate.Heads = append(a.electorate.Heads, spec.Hostname)
+		}
+		if spec.Hostname == opt.Name {
+			found, a.isHead = true, isHead
+			continue
+		}
+		a.electorate.Peers = append(a.electorate.Peers, spec.Hostname)
+	}
+	if !found {
+		return nil, fmt.Errorf("the cluster file has no head and no witness %q", opt.Name)
+	}
+	return a, nil
+}
+
+// seats are the hosts that have agents: heads, then witnesses.
+func seats(c *config.Cluster) []config.HostSpec {
+	var out []config.HostSpec
+	for _, h := range c.Nodes.Controllers {
+		out = append(out, h.HostSpec)
+	}
+	for _, w := range c.Witnesses {
+		out = append(out, w.HostSpec)
+	}
+	return out
+}
+
+// Run works until ctx is done. Each role is a function that ends with ctx.
+func (a *Agent) Run(ctx context.Context) error {
+	t, err := loadIdentity()
+	if err != nil {
+		return err
+	}
+	sock, err := listenLocal(ctx)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	if a.isHead {
+		a.watchServices(ctx, g)
+		g.Go(func() error { a.watchAddress(ctx); return nil })
+	}
+	g.Go(func() error { return a.listen(ctx, t) })
+	for _, spec := range seats(a.Cluster) {
+		if spec.Hostname != a.Name {
+			g.Go(func() error { a.talk(ctx, t, spec); return nil })
+		}
+	}
+	g.Go(func() error { return a.serveLocal(ctx, sock) })
+	g.Go(func() error { a.judge(ctx); return nil })
+	a.Log.Info("agent is up", "version", a.Version, "peers", len(a.electorate.Peers))
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // started by hand there is nobody to tell
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// judgeEvery is the pause between two judgements. What comes in from outside is
+// judged at the next one.
+const judgeEvery = 250 * time.Millisecond
+
+// judge decides again and again whether this head may hold the address, and
+// tells keepalived when that changes.
+func (a *Agent) judge(ctx context.Context) {
+	tick := time.NewTicker(judgeEvery)
+	defer tick.Stop()
+	s := steady{fit: true}
+	grace := time.Now().Add(freshFor) // the others have not been heard yet
+	var written *bool
+	for {
+		now := time.Now()
+		a.mu.Lock()
+		own := Verdict{Bad: copyOf(a.bad)}
+		j := decide(a.electorate, own, a.peers, now)
+		a.mu.Unlock()
+		if now.Before(grace) {
+			j = Judgement{Fit: true, Why: "just started"}
+		}
+		fit := s.settle(j.Fit, now)
+		a.mu.Lock()
+		was := a.fit
+		a.judged, a.fit = j, fit
+		a.mu.Unlock()
+		if was != fit {
+			a.Log.Warn("may hold the virtual address", "fit", fit, "why", j.Why)
+		}
+		if a.isHead && (written == nil || *written != fit) && !now.Before(grace) {
+			if err := a.track(ctx, fit); err != nil {
+				a.Log.Error("keepalived cannot be told", "error", err)
+			} else {
+				written = &fit
+			}
+		}
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// track writes what keepalived follows: 0 while the head may hold the address.
+func (a *Agent) track(ctx context.Context, fit bool) error {
+	value := "0\n"
+	if !fit {
+		value = "1\n"
+	}
+	old, err := a.Local.ReadFile(ctx, agentd.TrackFile)
+	if err == nil && string(old) == value {
+		return nil
+	}
+	return a.Local.WriteFile(ctx, agentd.TrackFile, []byte(value), host.Attr{Mode: 0o644})
+}
+
+func copyOf(m map[string]string) map[string]string {
+	out := make(map[string]string, len(m))
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
+}

@@ -1,0 +1,126 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Verdict is what an agent finds of its own head: the services that cannot
+// serve there, each with the reason.
+type Verdict struct {
+	Bad map[string]string `json:"bad,omitempty"`
+}
+
+// Beat is what agents tell each other, twice a second.
+type Beat struct {
+	Name    string  `json:"name"`
+	Seq     uint64  `json:"seq"`
+	Verdict Verdict `json:"verdict"`
+	Holds   bool    `json:"holds"` // it has the virtual address
+	Fit     bool    `json:"fit"`   // it may have it
+}
+
+// heard is a peer's last beat and when it came, by this host's own clock.
+type heard struct {
+	Beat
+	at time.Time
+}
+
+// Electorate is who is asked before a head may hold the virtual address.
+type Electorate struct {
+	Self  string
+	Peers []string // the other heads and the witnesses
+	Heads []string // of all these, those that may hold the address
+}
+
+// quorum is how many agents, this one with them, must be in touch. Of two
+// there is no majority that one could be part of: they are left to VRRP alone.
+func (e Electorate) quorum() int {
+	if voters := len(e.Peers) + 1; voters > 2 {
+		return voters/2 + 1
+	}
+	return 1
+}
+
+// Judgement says whether this head may hold the virtual address.
+type Judgement struct {
+	Fit bool   `json:"fit"`
+	Why string `json:"why,omitempty"` // why not; where it may, what is bad all the same
+}
+
+// freshFor is how long a beat counts: four of them may be lost in a row.
+const freshFor = 2500 * time.Millisecond
+
+// decide is the whole rule, without a clock or a network of its own.
+//
+// A head that is out of touch with a majority gives the address up: the other
+// side may serve. Else the address belongs to a head where the fewest services
+// are bad, so what is down everywhere moves it nowhere, and of all heads at
+// least one is always fit.
+func decide(e Electorate, own Verdict, peers map[string]heard, now time.Time) Judgement {
+	touch := 1
+	best, where := len(own.Bad), ""
+	for _, name := range e.Peers {
+		p, ok := peers[name]
+		if !ok || now.Sub(p.at) > freshFor {
+			continue
+		}
+		touch++
+		if slices.Contains(e.Heads, name) && len(p.Verdict.Bad) < best {
+			best, where = len(p.Verdict.Bad), name
+		}
+	}
+	if q := e.quorum(); touch < q {
+		return Judgement{Why: fmt.Sprintf("in touch with %d of %d agents, and %d make a majority", touch, len(e.Peers)+1, q)}
+	}
+	j := Judgement{Fit: where == "", Why: own.describe()}
+	if !j.Fit {
+		j.Why += "; " + where + " is better off"
+	}
+	return j
+}
+
+func (v Verdict) describe() string {
+	var out []string
+	for name, why := range v.Bad {
+		out = append(out, name+": "+why)
+	}
+	slices.Sort(out)
+	return strings.Join(out, "; ")
+}
+
+// steady keeps a judgement from flapping: unfit has to last for a moment, and
+// fit for longer, before either counts.
+type steady struct {
+	fit   bool
+	since time.Time // since when the judgement has been another one
+}
+
+// How long a judgement has to last. Going takes two looks, so that one that
+// timed out on a busy head is not enough; coming back takes as long as services
+// take to settle after a restart.
+const (
+	beforeUnfit = 1500 * time.Millisecond
+	beforeFit   = 5 * time.Second
+)
+
+// settle takes the newest judgement and returns the one that counts.
+func (s *steady) settle(fit bool, now time.Time) bool {
+	if fit == s.fit {
+		s.since = time.Time{}
+		return s.fit
+	}
+	if s.since.IsZero() {
+		s.since = now
+	}
+	limit := beforeFit
+	if s.fit {
+		limit = beforeUnfit
+	}
+	if now.Sub(s.since) >= limit {
+		s.fit, s.since = fit, time.Time{}
+	}
+	return s.fit
+}

@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"multihead/internal/cluster"
+	"multihead/internal/config"
+	"multihead/internal/host"
+	"multihead/internal/service"
+)
+
+const (
+	// lookEvery is the pause between two looks at a service.
+	lookEvery = time.Second
+	// lookLimit is how long one look may take. A daemon that does not answer
+	// in that time cannot serve.
+	lookLimit = 2 * time.Second
+	// diskEvery is the pause between two writes that prove the disk.
+	diskEvery = 5 * time.Second
+)
+
+// errOthers is why other hosts are not looked at: their own agents do that.
+var errOthers = errors.New("its own agent looks at it")
+
+// watchServices starts one loop for each service that runs here, so that one
+// that hangs holds up no other.
+func (a *Agent) watchServices(ctx context.Context, g *errgroup.Group) {
+	for _, s := range a.Services {
+		if s.Name() == config.Keepalived || !a.Cluster.Runs(a.Name, s.Name()) {
+			continue // what hands the address out is not what it depends on
+		}
+		g.Go(func() error {
+			a.loop(ctx, lookEvery, s.Name(), func(ctx context.Context) string { return a.look(ctx, s) })
+			return nil
+		})
+	}
+	g.Go(func() error {
+		a.loop(ctx, diskEvery, "disk", proveDisk)
+		return nil
+	})
+}
+
+// loop looks again and again. A look that takes longer than its limit, blocked
+// in the kernel perhaps, counts as bad until it ends; only one is under way.
+func (a *Agent) loop(ctx context.Context, every time.Duration, name string, look func(context.Context) string) {
+	for {
+		begin := time.Now()
+		done := make(chan string, 1)
+		go func() {
+			limited, cancel := context.WithTimeout(ctx, lookLimit)
+			defer cancel()
+			done <- look(limited)
+		}()
+		select {
+		case why := <-done:
+			a.found(name, why)
+		case <-ctx.Done():
+			return
+		case <-time.After(lookLimit + lookLimit/4):
+			a.found(name, "does not answer")
+			select {
+			case why := <-done:
+				a.found(name, why)
+			case <-ctx.Done():
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(max(every-time.Since(begin), every/4)):
+		}
+	}
+}
+
+// found records a look: empty is well.
+func (a *Agent) found(name, why string) {
+	a.mu.Lock()
+	_, was := a.bad[name]
+	if why == "" {
+		delete(a.bad, name)
+	} else {
+		a.bad[name] = why
+	}
+	a.mu.Unlock()
+	switch {
+	case why == "" && was:
+		a.Log.Info("serves again", "service", name)
+	case why != "" && !was:
+		a.Log.Warn("cannot serve", "service", name, "why", why)
+	}
+}
+
+// look asks one service about this head, by the same code that everything else
+// here asks it with.
+func (a *Agent) look(ctx context.Context, s service.Service) string {
+	v, err := cluster.Reach(ctx, a.Cluster, nil, func(context.Context, []config.HostSpec) (map[string]host.Host, map[string]error, error) {
+		failed := map[string]error{}
+		for _, h := range a.Cluster.AllHosts() {
+			failed[h.Hostname] = errOthers
+		}
+		delete(failed, a.Name)
+		return map[string]host.Host{a.Name: a.Local}, failed, nil
+	})
+	if err != nil {
+		return err.Error()
+	}
+	v.Input.Brief = true
+	st, err := s.Observe(ctx, v.Input)
+	if err != nil {
+		return err.Error()
+	}
+	n, ok := st.Health().Nodes[a.Name]
+	switch {
+	case !ok, n.State != service.Down && n.State != service.Unknown:
+		return ""
+	case n.Reason == "":
+		return string(n.State)
+	}
+	return n.Reason
+}
+
+// proofFile is written to prove that the system disk takes writes.
+const proofFile = "/var/cache/multihead/agent.proof"
+
+func proveDisk(context.Context) string {
+	if err := os.MkdirAll(filepath.Dir(proofFile), 0o700); err != nil {
+		return err.Error()
+	}
+	f, err := os.OpenFile(proofFile, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err.Error()
+	}
+	_, werr := f.WriteString(time.Now().Format(time.RFC3339) + "\n")
+	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
+		return err.Error()
+	}
+	return ""
+}

@@ -1,0 +1,207 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"multihead/internal/config"
+	"multihead/internal/service/agentd"
+)
+
+const (
+	// beatEvery is the pause between two beats.
+	beatEvery = 500 * time.Millisecond
+	// dialLimit is how long a connection may take to be made, handshake and
+	// all.
+	dialLimit = 2 * time.Second
+	// silentLimit ends a connection on which nothing comes any more.
+	silentLimit = 10 * time.Second
+	// unacknowledged is how long a peer may leave data unacknowledged.
+	unacknowledged = 3 * time.Second
+	// maxBeat bounds one beat, in bytes.
+	maxBeat = 64 << 10
+)
+
+// identity is this agent's certificate, and the authority of the others'.
+type identity struct {
+	own   tls.Certificate
+	roots *x509.CertPool
+}
+
+func loadIdentity() (*identity, error) {
+	own, err := tls.LoadX509KeyPair(agentd.PairFile, agentd.PairFile)
+	if err != nil {
+		return nil, fmt.Errorf("the agent's certificate: %w (multihead up makes it)", err)
+	}
+	ca, err := os.ReadFile(agentd.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("the agents' authority: %w (multihead up makes it)", err)
+	}
+	t := &identity{own: own, roots: x509.NewCertPool()}
+	if !t.roots.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("%s has no certificate in it", agentd.CAFile)
+	}
+	return t, nil
+}
+
+func (t *identity) server() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{t.own}, ClientCAs: t.roots, ClientAuth: tls.RequireAndVerifyClientCert}
+}
+
+func (t *identity) client(peer string) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{t.own}, RootCAs: t.roots, ServerName: peer}
+}
+
+// listen takes the other agents' beats.
+func (a *Agent) listen(ctx context.Context, t *identity) error {
+	var self config.HostSpec
+	for _, s := range seats(a.Cluster) {
+		if s.Hostname == a.Name {
+			self = s
+		}
+	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(self.Address.String(), strconv.Itoa(agentd.Port)))
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	conf := t.server()
+	for {
+		raw, err := ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			var ne net.Error
+			if errors.As(err, &ne) && ne.Timeout() {
+				continue
+			}
+			return err
+		}
+		go a.hear(ctx, tls.Server(raw, conf))
+	}
+}
+
+// hear reads one agent's beats until it falls silent.
+func (a *Agent) hear(ctx context.Context, c *tls.Conn) {
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer stop()
+	limited, cancel := context.WithTimeout(ctx, dialLimit)
+	err := c.HandshakeContext(limited)
+	cancel()
+	if err != nil {
+		a.Log.Debug("a connection was refused", "from", c.RemoteAddr(), "error", err)
+		return
+	}
+	from := c.ConnectionState().PeerCertificates[0].Subject.CommonName
+	if !slices.Contains(a.electorate.Peers, from) {
+		a.Log.Warn("an agent that is not in the cluster file", "name", from, "address", c.RemoteAddr())
+		return
+	}
+	dec := json.NewDecoder(&bounded{c: c})
+	for {
+		_ = c.SetReadDeadline(time.Now().Add(silentLimit))
+		var b Beat
+		if err := dec.Decode(&b); err != nil {
+			return
+		}
+		b.Name = from // whatever it says it is
+		a.mu.Lock()
+		old, known := a.peers[from]
+		a.peers[from] = heard{b, time.Now()}
+		a.mu.Unlock()
+		if !known || time.Since(old.at) > freshFor {
+			a.Log.Info("hears", "agent", from)
+		}
+	}
+}
+
+// bounded ends a stream that sends more than beats in a beat's time.
+type bounded struct {
+	c     net.Conn
+	since time.Time
+	n     int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if time.Since(b.since) > beatEvery {
+		b.since, b.n = time.Now(), 0
+	}
+	n, err := b.c.Read(p)
+	if b.n += n; b.n > 16*maxBeat {
+		return n, errors.New("too much")
+	}
+	return n, err
+}
+
+// talk sends beats to one peer for as long as ctx lasts.
+func (a *Agent) talk(ctx context.Context, t *identity, peer config.HostSpec) {
+	for ctx.Err() == nil {
+		if err := a.beat(ctx, t, peer); err != nil && ctx.Err() == nil {
+			a.Log.Debug("cannot talk", "to", peer.Hostname, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(beatEvery):
+		}
+	}
+}
+
+func (a *Agent) beat(ctx context.Context, t *identity, peer config.HostSpec) error {
+	limited, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	d := tls.Dialer{NetDialer: &net.Dialer{Control: giveUp}, Config: t.client(peer.Hostname)}
+	c, err := d.DialContext(limited, "tcp", net.JoinHostPort(peer.Address.String(), strconv.Itoa(agentd.Port)))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	enc := json.NewEncoder(c)
+	for {
+		// A peer that is off takes no more; the kernel's buffer would for long.
+		_ = c.SetWriteDeadline(time.Now().Add(dialLimit))
+		if err := enc.Encode(a.now()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// giveUp has the kernel end a connection whose peer acknowledges nothing: one
+// that was cut and mended again would else wait for a retransmission that comes
+// a minute later.
+func giveUp(_, _ string, raw syscall.RawConn) error {
+	var err error
+	cerr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unacknowledged.Milliseconds()))
+	})
+	return errors.Join(cerr, err)
+}
+
+// now is this agent's beat.
+func (a *Agent) now() Beat {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.seq++
+	return Beat{Name: a.Name, Seq: a.seq, Verdict: Verdict{Bad: copyOf(a.bad)}, Holds: a.holds, Fit: a.fit}
+}

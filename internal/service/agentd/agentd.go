@@ -1,0 +1,43 @@
+// Package agentd puts the agent on every head and witness: its unit, what it
+// reads, and the certificates by which agents know each other.
+package agentd
+
+import "multihead/internal/config"
+
+// Name is the service's name, and its phase's.
+const Name = "agent"
+
+// Port is where agents listen for each other.
+const Port = 9797
+
+// Where the agent's files are on every host that has one.
+const (
+	Dir        = "/etc/multihead"
+	ConfigFile = Dir + "/my_multihead_cluster.yaml"
+	pkiDir     = Dir + "/pki"
+	CAFile     = pkiDir + "/ca.crt"    // by which an agent knows the others
+	caPairFile = pkiDir + "/ca.pem"    // with its key; on heads only, for any of them can bring in another
+	PairFile   = pkiDir + "/agent.pem" // the agent's own certificate and key
+	RunDir     = "/run/multihead"
+	Socket     = RunDir + "/agent.sock" // where the tool asks the agent
+	TrackFile  = RunDir + "/vip"        // what keepalived follows: 0 while the head may hold the address
+
+	unitFile = "/etc/systemd/system/multihead-agent.service"
+	unit     = "multihead-agent.service"
+	binary   = "/usr/local/bin/multihead"
+)
+
+// Service is the agent.
+type Service struct{}
+
+// New returns the service.
+func New() *Service { return &Service{} }
+
+// Name implements service.Service.
+func (*Service) Name() string { return Name }
+
+// After implements service.Service: the base brings the program.
+func (*Service) After() []string { return []string{"base"} }
+
+// Wanted implements service.Chooser: every cluster has agents.
+func (*Service) Wanted(*config.Cluster) bool { return true }

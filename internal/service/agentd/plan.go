@@ -1,0 +1,152 @@
+package agentd
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"multihead/internal/host"
+	"multihead/internal/plan"
+	"multihead/internal/service"
+)
+
+//go:embed unit.tmpl
+var unitText string
+
+var (
+	secret = host.Attr{Mode: 0o600, Owner: "root", Group: "root"}
+	public = host.Attr{Mode: 0o644, Owner: "root", Group: "root"}
+)
+
+// Plan puts the agent on every head and witness, all at once.
+func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
+	ph := plan.Phase{Name: Name}
+	var install, start plan.Stage
+	install.Name, start.Name = "install", "start"
+	for _, t := range s.seats {
+		if !t.reached || !intent.Includes(t.name) {
+			continue
+		}
+		add := func(id string, a plan.Action) {
+			install.Steps = append(install.Steps, plan.Step{ID: "agent." + id, Host: t.name, Action: a})
+		}
+		add("ca", plan.File{Path: CAFile, Data: s.authority.cert, Attr: public})
+		if t.head {
+			add("authority", plan.File{Path: caPairFile, Data: s.authority.join(), Attr: secret, Secret: true})
+		}
+		own := t.own
+		if p, ok := s.issued[t.name]; ok {
+			own = p.join()
+		}
+		add("certificate", plan.File{Path: PairFile, Data: own, Attr: secret, Secret: true})
+		add("config", plan.File{Path: ConfigFile, Data: s.file, Attr: secret, Secret: true})
+		add("unit", plan.File{Path: unitFile, Data: fmt.Appendf(nil, unitText, t.name), Attr: public})
+		start.Steps = append(start.Steps,
+			plan.Step{ID: "agent.start", Host: t.name, Action: plan.Running(unit, unitFile, ConfigFile, PairFile, CAFile, binary)},
+			plan.Step{ID: "agent.answers", Host: t.name, Action: answers()})
+	}
+	ph.Stages = []plan.Stage{install, start}
+	if s.isNew && len(install.Steps) > 0 {
+		ph.Notes = append(ph.Notes, "agents get certificates from an authority that is made now; its key lies on the heads, readable by root alone")
+	}
+	return ph, nil
+}
+
+// answers waits until the agent does.
+func answers() plan.Await {
+	return plan.Await{What: "the agent answers", Timeout: 30 * time.Second, Every: 100 * time.Millisecond,
+		Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
+			if _, err := askAgent(ctx, r); err != nil {
+				return false, err.Error(), nil
+			}
+			return true, "", nil
+		}}
+}
+
+// Stop stops the agents. What else is stopped, their last verdict stays with
+// keepalived, which stops as well.
+func (s *State) Stop(intent service.Intent) (plan.Phase, error) {
+	ph := plan.Phase{Name: Name}
+	no := false
+	st := plan.Stage{Name: "stop"}
+	for _, t := range s.seats {
+		if t.reached && intent.Includes(t.name) {
+			st.Steps = append(st.Steps, plan.Step{ID: "agent.stop", Host: t.name, Action: plan.Unit{Name: unit, Active: &no}})
+		}
+	}
+	ph.Stages = []plan.Stage{st}
+	return ph, nil
+}
+
+// Health implements service.State.
+func (s *State) Health() service.Health {
+	h := service.Health{Service: Name, State: service.Up, Nodes: map[string]service.NodeHealth{}}
+	answer, unfit := 0, []string{}
+	for _, t := range s.seats {
+		n := t.health(len(s.seats) - 1)
+		if t.head {
+			h.Nodes[t.name] = n
+		}
+		if t.report != nil {
+			answer++
+			if !t.report.Fit {
+				unfit = append(unfit, t.name+" ("+t.report.Why+")")
+			}
+		}
+		if n.State != service.Up && h.State == service.Up {
+			h.State, h.Reason = service.Degraded, t.name+": "+n.Reason
+		}
+	}
+	if answer == 0 && len(s.seats) > 0 {
+		h.State, h.Reason = service.Degraded, "no agent answers: the address follows hosts, not the health of services"
+		if !slices.ContainsFunc(s.seats, func(t seat) bool { return t.reached }) {
+			h.State, h.Reason = service.Unknown, "no host answered"
+		}
+	}
+	h.Summary = fmt.Sprintf("%d of %d agents answer", answer, len(s.seats))
+	if len(unfit) > 0 {
+		h.Summary += "; not fit for the virtual address: " + strings.Join(unfit, ", ")
+	}
+	return h
+}
+
+func (t seat) health(others int) service.NodeHealth {
+	switch {
+	case !t.reached:
+		return service.NodeHealth{State: service.Unknown, Reason: t.why}
+	case t.runs == service.No:
+		return service.NodeHealth{State: service.Down, Reason: "the agent does not run"}
+	case t.report == nil:
+		return service.NodeHealth{State: service.Unknown, Reason: "the agent does not answer: " + t.silence}
+	}
+	heard := 0
+	for _, p := range t.report.Peers {
+		if p.Heard {
+			heard++
+		}
+	}
+	n := service.NodeHealth{State: service.Up, Role: "fit", Facts: map[string]any{"fit": t.report.Fit, "hears": heard}}
+	switch {
+	case !t.report.Fit:
+		n.State, n.Role, n.Reason = service.Degraded, "unfit", "not fit for the virtual address: "+t.report.Why
+	case heard < others:
+		n.Facts["of"] = others
+	}
+	return n
+}
+
+// Survival implements service.State: agents hold nothing, and one is enough for
+// its own head.
+func (s *State) Survival() service.Survival {
+	heads := 0
+	for _, t := range s.seats {
+		if t.head {
+			heads++
+		}
+	}
+	return service.Survival{Service: Name, AtOnce: max(heads-1, 0), InTurn: max(heads-1, 0),
+		Why: "each head's agent watches over its own head; without it the address follows keepalived alone"}
+}

@@ -1,0 +1,206 @@
+//go:build lab
+
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"multihead/internal/lab"
+)
+
+// The virtual address follows what a head can serve, and nothing else does:
+// not a daemon that is down everywhere, and not the agents themselves.
+func TestTheAddressFollowsHealth(t *testing.T) {
+	h := newLab(t, lab.Spec{Name: "agent", Heads: 3, Compute: 1})
+	h.must("up", "--yes")
+	h.green()
+	h.agentsHear(2)
+	heads := h.names(lab.Head)
+
+	t.Run("a daemon that is down everywhere moves it nowhere", func(t *testing.T) {
+		h := h.in(t)
+		was := h.holder()
+		h.each(heads, "systemctl stop redis-server@6379 redis-server@6380")
+		h.eventually("all agents see it", 15*time.Second, func() (bool, string) {
+			for _, head := range heads {
+				if r := h.report(head); r.Bad["redis"] == "" {
+					return false, fmt.Sprint(head, r)
+				}
+			}
+			return true, ""
+		})
+		h.staysAt(was, 5*time.Second)
+		h.each(heads, "systemctl start redis-server@6379 redis-server@6380")
+		h.eventually("redis is back", 30*time.Second, func() (bool, string) {
+			r := h.run("status")
+			return r.code == 0, r.stdout
+		})
+	})
+
+	for name, f := range map[string]struct{ spoil, mend string }{
+		"mariadbd hangs":     {"systemctl kill -s STOP mariadb", "systemctl kill -s CONT mariadb"},
+		"slurmctld is gone":  {"systemctl stop slurmctld", "systemctl start slurmctld"},
+		"the brick is gone":  {"systemctl stop mnt-gluster.mount || umount -l /mnt/gluster", "systemctl start mnt-gluster.mount"},
+		"redis-server hangs": {"systemctl kill -s STOP redis-server@6379", "systemctl kill -s CONT redis-server@6379"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := h.in(t)
+			was := h.holder()
+			begin := time.Now()
+			h.sh(was, f.spoil)
+			h.eventually("the address is at another head", 20*time.Second, func() (bool, string) {
+				now := h.holders()
+				return len(now) == 1 && now[0] != was, fmt.Sprint(now)
+			})
+			t.Logf("from %s after %.1f s", was, time.Since(begin).Seconds())
+			h.sh(was, f.mend)
+			h.eventually(was+" is fit again", 60*time.Second, func() (bool, string) {
+				r := h.report(was)
+				return r.Fit, fmt.Sprintf("%+v", r)
+			})
+		})
+	}
+
+	for _, signal := range []string{"STOP", "KILL"} {
+		t.Run("keepalived gets SIG"+signal+": nobody answers twice", func(t *testing.T) {
+			h := h.in(t)
+			was := h.holder()
+			h.sh(was, "systemctl mask --runtime --quiet keepalived; systemctl kill -s "+signal+" keepalived")
+			h.eventually("the address is at one other head alone", 20*time.Second, func() (bool, string) {
+				now := h.holders()
+				return len(now) == 1 && now[0] != was, fmt.Sprint(now)
+			})
+			h.sh(was, "systemctl unmask --runtime --quiet keepalived; systemctl kill -s CONT keepalived; systemctl restart keepalived")
+			h.eventually("one head holds it", 20*time.Second, func() (bool, string) {
+				now := h.holders()
+				return len(now) == 1, fmt.Sprint(now)
+			})
+		})
+	}
+
+	t.Run("cut off from the others: the address is given up, and stays with the majority after", func(t *testing.T) {
+		h := h.in(t)
+		was := h.holder()
+		if err := h.Partition(t.Context(), lab.Fault{Hosts: []string{was}}); err != nil {
+			t.Fatal(err)
+		}
+		h.eventually("only the majority has it", 20*time.Second, func() (bool, string) {
+			now := h.holders()
+			return len(now) == 1 && now[0] != was, fmt.Sprint(now)
+		})
+		if err := h.Heal(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.agentsHear(2)
+		h.eventually("one head holds it", 20*time.Second, func() (bool, string) {
+			now := h.holders()
+			return len(now) == 1, fmt.Sprint(now)
+		})
+	})
+
+	for _, signal := range []string{"STOP", "KILL"} {
+		t.Run("every agent gets SIG"+signal+": nothing changes for anybody", func(t *testing.T) {
+			h := h.in(t)
+			was := h.holder()
+			h.each(heads, "systemctl kill -s "+signal+" multihead-agent")
+			h.staysAt(was, 5*time.Second)
+			// systemd's watchdog brings back those that hang.
+			h.agentsHear(2)
+		})
+	}
+	h.eventually("all is green", 60*time.Second, func() (bool, string) {
+		r := h.run("status")
+		return r.code == 0, r.stdout
+	})
+	if r := h.must("up", "--yes"); !strings.Contains(r.stdout, "No changes") {
+		t.Errorf("up: %s", r)
+	}
+}
+
+// agentReport is what an agent says on its socket.
+type agentReport struct {
+	Fit   bool              `json:"fit"`
+	Why   string            `json:"why"`
+	Bad   map[string]string `json:"bad"`
+	Peers map[string]struct {
+		Heard bool `json:"heard"`
+	} `json:"peers"`
+}
+
+func (h *hosts) report(head string) agentReport {
+	h.t.Helper()
+	var r agentReport
+	out, err := h.trySh(head, "curl -s --max-time 3 --unix-socket /run/multihead/agent.sock http://agent/v1/report")
+	if err != nil {
+		return r // it is on its way
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		h.t.Logf("%s: %v: %s", head, err, out)
+	}
+	return r
+}
+
+// agentsHear waits until every head's agent hears n others.
+func (h *hosts) agentsHear(n int) {
+	h.t.Helper()
+	h.eventually(fmt.Sprintf("every agent hears %d others", n), 40*time.Second, func() (bool, string) {
+		for _, head := range h.names(lab.Head) {
+			heard := 0
+			r := h.report(head)
+			for _, p := range r.Peers {
+				if p.Heard {
+					heard++
+				}
+			}
+			if heard != n || !r.Fit {
+				return false, fmt.Sprintf("%s: %+v", head, r)
+			}
+		}
+		return true, ""
+	})
+}
+
+// holders are the heads that have the virtual address.
+func (h *hosts) holders() []string {
+	var out []string
+	for _, head := range h.names(lab.Head) {
+		if got, _ := h.trySh(head, "ip -o addr show | grep -w "+lab.VIP); got != "" {
+			out = append(out, head)
+		}
+	}
+	return out
+}
+
+// holder is the one head that has it.
+func (h *hosts) holder() string {
+	h.t.Helper()
+	var now []string
+	h.eventually("one head holds the address", 20*time.Second, func() (bool, string) {
+		now = h.holders()
+		return len(now) == 1, fmt.Sprint(now)
+	})
+	return now[0]
+}
+
+// staysAt looks for a while whether the address stays where it is: that nothing
+// happens cannot be awaited.
+func (h *hosts) staysAt(head string, during time.Duration) {
+	h.t.Helper()
+	for begin := time.Now(); time.Since(begin) < during; {
+		if now := h.holders(); len(now) != 1 || now[0] != head {
+			h.t.Fatalf("the address was at %s and is at %v", head, now)
+		}
+	}
+}
+
+// each runs a script on several hosts.
+func (h *hosts) each(names []string, script string) {
+	h.t.Helper()
+	for _, n := range names {
+		h.sh(n, script)
+	}
+}
