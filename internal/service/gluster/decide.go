@@ -136,6 +136,9 @@ func (s *State) around(b blueprint, d service.Decision) (blueprint, error) {
 			Reason: fmt.Sprintf("%s holds data, and no reached head knows a volume %s", strings.Join(b.pool, ", "), s.conf.VolumeName),
 			Remedy: "If this is an old brick, move it aside by hand. If the volume's configuration was lost, restore /var/lib/glusterd from a backup."}
 	}
+	if err := s.emptied(b.known); err != nil {
+		return b, err
+	}
 	for _, name := range b.pool {
 		if err := s.fits(&b, s.head(name)); err != nil {
 			return b, err
@@ -147,6 +150,36 @@ func (s *State) around(b blueprint, d service.Decision) (blueprint, error) {
 		}
 	}
 	return b, s.countFits(len(b.known.Bricks) - s.leftover(b.known) + len(b.grow))
+}
+
+// emptied refuses where the volume counts on a brick whose directory is not
+// there: its disk is not mounted, or was replaced. glusterd rightly leaves such a
+// brick down. Making the directory and starting the volume by force would turn
+// an empty directory, on the root disk perhaps, into a brick that the others
+// take for a copy; and force acts on the bricks of every head, so all of them are
+// looked at, whichever the plan is for.
+func (s *State) emptied(v *volume) error {
+	for _, h := range s.bricks() {
+		if !h.reached || h.vol == nil || !v.has(s.own(&h)) || h.running == service.Yes {
+			continue
+		}
+		var found string
+		switch {
+		case h.data == service.No:
+			found = "is not there or empty"
+		case h.dataID != "" && h.dataID != v.ID:
+			found = "belongs to another volume"
+		case h.data == service.Unsure:
+			found = "cannot be read (" + h.why + ")"
+		default:
+			continue
+		}
+		return &service.Refusal{Service: "glusterfs",
+			Reason: fmt.Sprintf("%s has a brick of volume %s, and %s there %s: its disk is not mounted, or was replaced", h.name, s.conf.VolumeName, s.conf.BrickPath, found),
+			Remedy: "Mount the disk on " + h.name + " and run up again. If the disk is lost, the other heads hold the data: on one of them run gluster volume remove-brick " +
+				s.conf.VolumeName + " replica " + fmt.Sprint(max(len(v.Bricks)-1, 1)) + " " + h.addr.String() + ":" + s.conf.BrickPath + " force, then up brings the brick in anew."}
+	}
+	return nil
 }
 
 // fits sees whether a head has its brick in the volume, can be given one, or

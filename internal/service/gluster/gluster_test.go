@@ -115,6 +115,20 @@ func TestDecideForms(t *testing.T) {
 			h.vol, h.store, h.uuid, h.data, h.dataID, h.running, h.daemon, h.mounted = nil, service.No, "", service.No, "", service.No, service.No, service.No
 		}, refused: "installed anew"},
 		{name: "a brick died", state: live(cluster(3), 3), intent: auto, change: func(s *State) { s.heads[2].running = service.No }, verdict: service.Joins},
+		{name: "a brick's disk is not mounted", state: live(cluster(3), 3), intent: auto, change: func(s *State) {
+			h := &s.heads[2]
+			h.running, h.data, h.dataID, h.onRoot = service.No, service.No, "", true
+		}, refused: "its disk is not mounted, or was replaced"},
+		{name: "a brick's disk is not mounted on a head that the plan is not for", state: live(cluster(3), 3),
+			intent: service.Intent{Mode: service.Auto, Nodes: []string{"server1"}}, change: func(s *State) {
+				s.heads[2].running, s.heads[2].data, s.heads[2].dataID = service.No, service.No, ""
+			}, refused: "server3 has a brick of volume"},
+		{name: "a brick's directory is that of another volume", state: live(cluster(3), 3), intent: auto, change: func(s *State) {
+			s.heads[1].running, s.heads[1].dataID = service.No, "another"
+		}, refused: "belongs to another volume"},
+		{name: "a brick's directory cannot be read", state: live(cluster(3), 3), intent: auto, change: func(s *State) {
+			s.heads[1].running, s.heads[1].data, s.heads[1].why = service.No, service.Unsure, "input/output error"
+		}, refused: "input/output error"},
 		{name: "all stopped in order", state: stopped(live(cluster(4), 4)), intent: auto, verdict: service.Resume},
 		{name: "all stopped and one lost", state: stopped(live(cluster(4), 4)), intent: auto, change: func(s *State) { away(&s.heads[0]) },
 			refused: "what server1 holds is not known"},
