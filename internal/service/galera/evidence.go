@@ -2,6 +2,7 @@ package galera
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"multihead/internal/service"
@@ -99,15 +100,21 @@ func (s *State) decide(intent service.Intent) (service.Decision, error) {
 				Remedy: fmt.Sprintf("Write cluster_name: %s under database.mariadb.galera.", n.status.clusterName)}
 		}
 	}
-	evidence := make([]service.Evidence, len(s.nodes))
-	for i, n := range s.nodes {
-		evidence[i] = n.evidence(lives)
-	}
-	d, err := service.Decide("mariadb", evidence, intent)
+	d, err := service.Decide("mariadb", s.Evidence(), intent)
 	if err != nil || d.Verdict != service.Resume {
 		return d, err
 	}
 	return s.preferSafe(d), nil
+}
+
+// Evidence implements service.Holder.
+func (s *State) Evidence() []service.Evidence {
+	lives := slices.ContainsFunc(s.nodes, node.member)
+	out := make([]service.Evidence, len(s.nodes))
+	for i, n := range s.nodes {
+		out[i] = n.evidence(lives)
+	}
+	return out
 }
 
 // preferSafe lets the cluster start from the node that stopped last, where

@@ -8,9 +8,9 @@ import (
 	"multihead/internal/service"
 )
 
-// evidence is what each head with a brick shows, in the form that the common
+// Evidence is what each head with a brick shows, in the form that the common
 // rule of forming, joining and resuming takes.
-func (s *State) evidence() []service.Evidence {
+func (s *State) Evidence() []service.Evidence {
 	var out []service.Evidence
 	for _, h := range s.bricks() {
 		out = append(out, s.evidenceOf(h))
@@ -93,7 +93,7 @@ func (s *State) decide(intent service.Intent) (blueprint, error) {
 	if err := s.unsafeBricks(intent); err != nil {
 		return blueprint{}, err
 	}
-	d, err := service.Decide("glusterfs", s.evidence(), intent)
+	d, err := service.Decide("glusterfs", s.Evidence(), intent)
 	if err != nil {
 		return blueprint{}, err
 	}
