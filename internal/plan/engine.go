@@ -343,7 +343,7 @@ func (e *Engine) rollback(ctx context.Context, phase string, history []finished,
 	history = e.keepFinal(phase, history, res)
 	var late []finished
 	for i, f := range history {
-		if r, ok := f.undo.(again); ok {
+		if r, ok := f.undo.(Late); ok {
 			late = append(late, finished{stage: f.stage, step: f.step, undo: r})
 			history[i].undo = nil
 		}

@@ -280,11 +280,21 @@ func (u Unit) Preview(ctx context.Context, h host.Reader) (Preview, error) {
 	return Preview{Kind: Change}, nil
 }
 
+// Late is an undo that is done once all others are: a daemon that was restarted
+// reads its old files again.
+type Late interface {
+	Action
+	Late()
+}
+
 // again restarts a running unit whatever the times of its files say: the undo
 // of a restart, after its old files were put back.
 type again struct{ Unit }
 
 func (a again) String() string { return "restart " + a.Name }
+
+// Late implements Late.
+func (a again) Late() {}
 
 func (a again) Done(context.Context, host.Reader) (bool, error) { return false, nil }
 

@@ -115,6 +115,13 @@ func (b *builder) prepare() error {
 		add("drop-in", plan.File{Path: dropInFile, Data: drop, Attr: readable})
 		add("transfer", plan.File{Path: helperFile, Data: []byte(helperText), Attr: readable})
 	}
+	// A plan for the new head alone changes one thing on the others: whom they
+	// look for when they start.
+	for _, n := range b.s.nodes {
+		if n.reached && slices.Contains(b.d.Members, n.name) && !b.intent.Includes(n.name) && len(steps) > 0 {
+			steps = append(steps, plan.Step{ID: "mariadb.members", Host: n.name, Action: plan.File{Path: n.at.membersFile(), Data: members, Attr: readable}})
+		}
+	}
 	b.stage("prepare", steps...)
 	return nil
 }
@@ -210,9 +217,13 @@ func (b *builder) restart() {
 	for _, n := range b.nodes(b.d.Members...) {
 		u := plan.Running(unit, n.at.settingsFile(), dropInFile)
 		u.Enabled, u.Timeout, u.Then = nil, startLimit, b.s.await(n, 1)
+		var restart plan.Action = u
+		if len(b.d.Members) == 1 {
+			restart = renew{Unit: u, at: n.at, root: b.s.conf.RootPassword}
+		}
 		b.stage("settings on "+n.name,
 			atBoot(n), // a step of its own: it restarts nothing
-			plan.Step{ID: "mariadb.unit", Host: n.name, Action: u, Effect: b.effectOfRestart(n)},
+			plan.Step{ID: "mariadb.unit", Host: n.name, Action: restart, Effect: b.effectOfRestart(n)},
 			b.synced("mariadb.restarted", n))
 	}
 }
