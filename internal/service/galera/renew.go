@@ -20,7 +20,9 @@ type renew struct {
 	root config.Secret
 }
 
-func (r renew) String() string { return "restart " + unit + ", the only member, and the cluster with it" }
+func (r renew) String() string {
+	return "restart " + unit + ", the only member, and the cluster with it"
+}
 
 // Do restarts it; the undo does the same, once the old files are back.
 func (r renew) Do(ctx context.Context, h host.Host) (plan.Action, error) {
