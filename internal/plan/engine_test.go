@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"multihead/internal/host"
 	"multihead/internal/host/hosttest"
@@ -474,5 +475,35 @@ func TestSecretsAreNotShown(t *testing.T) {
 	fmt.Fprintf(&out, "%+v", prop.JSON())
 	if strings.Contains(out.String(), "canary-7") {
 		t.Errorf("shown:\n%s", out.String())
+	}
+}
+
+func TestAWaitEndsWhenTheConditionHoldsOrNeverWill(t *testing.T) {
+	split := errors.New("split-brain")
+	for _, tt := range []struct {
+		name  string
+		looks []error // what each look finds; after the last one the condition holds
+		asked int
+		err   error
+	}{
+		{"it holds", nil, 1, nil},
+		{"it cannot be asked yet", []error{errors.New("refused"), errors.New("refused")}, 3, nil},
+		{"it never will", []error{errors.New("refused"), Never(split)}, 2, split},
+		{"it never will, as something wrapped says", []error{fmt.Errorf("volume: %w", Never(split))}, 1, split},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			asked := 0
+			_, err := Await{What: "all is copied", Timeout: time.Hour, Every: time.Millisecond,
+				Until: func(context.Context, host.Reader) (bool, string, error) {
+					asked++
+					if asked <= len(tt.looks) {
+						return false, "", tt.looks[asked-1]
+					}
+					return true, "", nil
+				}}.Do(t.Context(), hosttest.New("s1"))
+			if asked != tt.asked || !errors.Is(err, tt.err) || err != nil && !strings.Contains(err.Error(), "all is copied") {
+				t.Errorf("asked %d times, %v", asked, err)
+			}
+		})
 	}
 }

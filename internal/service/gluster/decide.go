@@ -228,6 +228,13 @@ func (s *State) canGrow(b blueprint) error {
 			Reason: fmt.Sprintf("a brick cannot be added for %s while %s is not known (%s)", strings.Join(b.grow, ", "), name, s.head(name).why),
 			Remedy: "Bring " + name + " back first, or take it out of the cluster, then run up again."}
 	}
+	for _, h := range s.bricks() {
+		if h.splits > 0 {
+			return &service.Refusal{Service: "glusterfs",
+				Reason: fmt.Sprintf("a brick cannot be added for %s while %d files are in split-brain: the new copy of them could not be completed", strings.Join(b.grow, ", "), h.splits),
+				Remedy: "Look at them with: gluster volume heal " + s.conf.VolumeName + " info split-brain, say for each which copy is the right one, then run up again."}
+		}
+	}
 	single := len(b.known.Bricks) == 1
 	if single && b.known.Options[shdOption] != "off" && b.known.Status == volStarted {
 		return &service.Refusal{Service: "glusterfs",

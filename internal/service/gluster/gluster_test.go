@@ -1,6 +1,7 @@
 package gluster
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -10,8 +11,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"multihead/internal/config"
+	"multihead/internal/host/hosttest"
 	"multihead/internal/plan"
 	"multihead/internal/service"
 )
@@ -98,6 +101,8 @@ func TestDecideForms(t *testing.T) {
 		{name: "bootstrap beside what lives", state: live(cluster(2), 1), intent: service.Intent{Mode: service.Bootstrap}, refused: "second cluster"},
 		{name: "join where nothing lives", state: cluster(2), intent: service.Intent{Mode: service.Join}, refused: "no head is part of a live cluster"},
 		{name: "a member is away: no growing", state: live(cluster(4), 3), intent: auto, change: func(s *State) { away(&s.heads[1]) }, refused: "while server2 is not known"},
+		{name: "files are in split-brain: no growing", state: live(cluster(4), 3), intent: auto, change: func(s *State) { s.heads[1].splits = 2 }, refused: "2 files are in split-brain"},
+		{name: "files are in split-brain, nothing to add", state: live(cluster(3), 3), intent: auto, change: func(s *State) { s.heads[1].splits = 2 }, verdict: service.Joins},
 		{name: "a member is away, nothing to add", state: live(cluster(4), 4), intent: auto, change: func(s *State) { away(&s.heads[1]) }, verdict: service.Joins},
 		{name: "the joiner has data of its own", state: live(cluster(3), 2), intent: auto, change: func(s *State) { s.heads[2].data = service.Yes },
 			refused: "holds data of another cluster"},
@@ -197,6 +202,49 @@ func TestGrowthHealsBetweenBricks(t *testing.T) {
 		"add-brick.server3", "take-up.server3", "clients-follow.server3", "heal.server3", "healed.server3"}
 	if !slices.Equal(order, want) {
 		t.Errorf("order %v\nwant  %v", order, want)
+	}
+}
+
+func TestOnlyNewBricksAreWaitedForUntilTheyAreHealed(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		state *State
+		waits bool
+	}{
+		{"a new volume", cluster(3), true},
+		{"a brick is added", live(cluster(3), 2), true},
+		{"nothing is added", live(cluster(3), 3), false},
+		{"a volume starts again", stopped(live(cluster(3), 3)), false},
+		{"a single brick", cluster(1), false},
+	} {
+		ph, err := tt.state.Plan(service.Intent{Mode: service.Auto})
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits := slices.ContainsFunc(ph.Stages, func(st plan.Stage) bool { return st.Name == "healed" })
+		if waits != tt.waits {
+			t.Errorf("%s: waits %v", tt.name, waits)
+		}
+	}
+}
+
+// healInfo is a machine that answers how much is to be healed.
+func healInfo(pending, splits int) *hosttest.Machine {
+	return hosttest.New("server1").Answer("gluster", fmt.Sprintf(`<cliOutput><opRet>0</opRet><healInfo><bricks><brick hostUuid="x"><name>192.0.2.11:/b</name><status>Connected</status>
+<totalNumberOfEntries>%d</totalNumberOfEntries><numberOfEntriesInHealPending>%d</numberOfEntriesInHealPending><numberOfEntriesInSplitBrain>%d</numberOfEntriesInSplitBrain>
+</brick></bricks></healInfo></cliOutput>`, pending+splits, pending, splits))
+}
+
+func TestSplitBrainEndsTheWaitForAHealAtOnce(t *testing.T) {
+	s := live(cluster(2), 2)
+	wait := s.healed("server1", "server2").Action
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := wait.Do(ctx, healInfo(1, 2)); err == nil || !strings.Contains(err.Error(), "2 files are in split-brain") || ctx.Err() != nil {
+		t.Errorf("split-brain: %v", err)
+	}
+	if _, err := wait.Do(ctx, healInfo(0, 0)); err != nil {
+		t.Errorf("healed: %v", err)
 	}
 }
 

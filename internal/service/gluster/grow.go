@@ -262,7 +262,8 @@ func (s *State) healOn(cli, name string) plan.Step {
 		}}}
 }
 
-// healed waits until no brick has anything that another one lacks.
+// healed waits until no brick has anything that another one lacks. Files in
+// split-brain wait for a person, and nobody else.
 func (s *State) healed(cli, name string) plan.Step {
 	return plan.Step{ID: id("healed", name), Host: cli, Action: plan.Await{
 		What: "the heal queue is empty", Timeout: healLimit, Every: 500 * time.Millisecond,
@@ -279,10 +280,10 @@ func (s *State) healed(cli, name string) plan.Step {
 			switch {
 			case len(rep.Heal) == 0:
 				return false, "no brick in the answer", nil
+			case splits > 0:
+				return false, "", plan.Never(fmt.Errorf("%d files are in split-brain; see gluster volume heal %s info split-brain", splits, s.conf.VolumeName))
 			case len(silent) > 0:
 				return false, "not connected: " + strings.Join(silent, ", "), nil
-			case splits > 0:
-				return false, "", fmt.Errorf("%d files are in split-brain; see gluster volume heal %s info split-brain", splits, s.conf.VolumeName)
 			}
 			return pending == 0, state, nil
 		}}}

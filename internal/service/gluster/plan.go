@@ -55,7 +55,9 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 	if at := s.contentsHost(b, mounts); at != "" {
 		ph.Stages = append(ph.Stages, plan.Stage{Name: "contents", Steps: s.contents(at)})
 	}
-	if len(b.pool) > 0 && len(b.skipped) == 0 && s.replicated(b) {
+	// New bricks are part of the plan's outcome; what old ones have to heal is the
+	// volume's health, which status reports and no other step has to wait for.
+	if added := b.known == nil || len(b.grow) > 0; added && len(b.pool) > 0 && len(b.skipped) == 0 && s.replicated(b) {
 		ph.Stages = append(ph.Stages, plan.Stage{Name: "healed", Steps: []plan.Step{s.healed(b.cli, "")}})
 	}
 	return ph, nil
@@ -103,7 +105,7 @@ func (s *State) notes(b blueprint, intent service.Intent) []string {
 			out = append(out, h.name+" is left as it is: "+h.why)
 		}
 	}
-	if len(b.skipped) > 0 {
+	if b.known == nil && len(b.skipped) > 0 {
 		out = append(out, "The heal queue is not waited for: "+strings.Join(b.skipped, ", ")+" cannot take its part.")
 	}
 	if len(b.grow) > 0 {
