@@ -425,3 +425,22 @@ func TestPlainStorage(t *testing.T) {
 		})
 	}
 }
+
+// A brick that a run was cut off from adding is full before the next is added.
+func TestABrickIsFullBeforeTheNextIsAdded(t *testing.T) {
+	s := live(cluster(3), 2)
+	ph, err := s.Plan(service.Intent{Mode: service.Auto})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, st := range ph.Stages {
+		for _, step := range st.Steps {
+			order = append(order, step.ID)
+		}
+	}
+	full, add := slices.Index(order, "glusterfs.healed.before-growing"), slices.Index(order, "glusterfs.add-brick.server3")
+	if full < 0 || add < 0 || full > add {
+		t.Errorf("%v", order)
+	}
+}

@@ -41,15 +41,14 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 			plan.Stage{Name: "names in the pool", Steps: s.introduce(b)},
 			plan.Stage{Name: "volume", Steps: s.volumeSteps(b)},
 			plan.Stage{Name: "bricks", Steps: s.serving(s.oldBricks(b))})
+	}
+	if b.known != nil {
+		ph.Stages = append(ph.Stages, s.carryOn(b)...)
+	}
+	if len(b.pool) > 0 {
 		ph.Stages = append(ph.Stages, s.growSteps(b)...)
 		ph.Stages = append(ph.Stages,
 			plan.Stage{Name: "new bricks", Steps: s.serving(b.grow)})
-	}
-	if b.known != nil && s.replicated(b) {
-		// Where an earlier run was cut off between adding a brick and this.
-		ph.Stages = append(ph.Stages,
-			plan.Stage{Name: "clients", Steps: s.takeUp("", len(b.known.Bricks)-s.leftover(b.known)+len(b.grow))},
-			plan.Stage{Name: "heal", Steps: []plan.Step{s.followed(b.cli, ""), s.healOn(b.cli, "")}})
 	}
 	ph.Stages = append(ph.Stages, plan.Stage{Name: "mount", Steps: s.mount(mounts)})
 	if at := s.contentsHost(b, mounts); at != "" {
@@ -61,6 +60,21 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		ph.Stages = append(ph.Stages, plan.Stage{Name: "healed", Steps: []plan.Step{s.healed(b.cli, "")}})
 	}
 	return ph, nil
+}
+
+// carryOn finishes what an earlier run was cut off from after it had added a
+// brick. That brick has to be full before another one is added: until then the
+// copies that the new one is made from are fewer than the volume counts.
+func (s *State) carryOn(b blueprint) []plan.Stage {
+	have := len(b.known.Bricks) - s.leftover(b.known)
+	if have < 2 {
+		return nil
+	}
+	heal := []plan.Step{s.followed(b.cli, ""), s.healOn(b.cli, "")}
+	if len(b.grow) > 0 {
+		heal = append(heal, s.healed(b.cli, "before-growing"))
+	}
+	return []plan.Stage{{Name: "clients", Steps: s.takeUp("", have)}, {Name: "heal", Steps: heal}}
 }
 
 // replicated says whether the volume will have more than one copy: one alone
