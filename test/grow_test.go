@@ -5,6 +5,7 @@ package test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -29,6 +30,7 @@ func TestGrowthFromOneHeadToFourWithClientsWriting(t *testing.T) {
 	h.clusterFile("server1", "node001")
 	h.must("up", "--yes")
 	h.green()
+	h.losesPower("server1")
 
 	writers := h.startWriters()
 	heads := []string{"server1"}
@@ -49,6 +51,24 @@ func TestGrowthFromOneHeadToFourWithClientsWriting(t *testing.T) {
 	if r := h.must("up", "--yes"); !strings.Contains(r.stdout, "No changes") {
 		t.Errorf("up after growth: %s", r)
 	}
+}
+
+// losesPower cuts the power of the only head, without a word, and makes sure that
+// its database is there again by itself, and everything after up.
+func (h *hosts) losesPower(head string) {
+	h.t.Helper()
+	h.sh(head, `mariadb -e "CREATE DATABASE kept; CREATE TABLE kept.t (n INT PRIMARY KEY); INSERT INTO kept.t VALUES (1)"`)
+	if err := errors.Join(h.PowerOff(h.t.Context(), head), h.PowerOn(h.t.Context(), head)); err != nil {
+		h.t.Fatal(err)
+	}
+	begin := time.Now()
+	h.eventually("the database is back by itself", time.Minute, func() (bool, string) {
+		out, err := h.trySh(head, `mariadb -N -e "SELECT n FROM kept.t"`)
+		return err == nil && out == "1", fmt.Sprint(out, err)
+	})
+	h.t.Logf("the database was back %.1f s after the boot", time.Since(begin).Seconds())
+	h.must("up", "--yes")
+	h.green()
 }
 
 // upOnHead brings the tool and the file to a head and runs up there.

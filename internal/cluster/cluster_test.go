@@ -182,6 +182,40 @@ func TestAHeadStandsAloneOnlyWhenItIsCertainThatItIs(t *testing.T) {
 	}
 }
 
+// holder is a service whose heads hold data.
+type holder struct {
+	*fake
+	evidence []service.Evidence
+}
+
+func (h *holder) Observe(context.Context, service.Input) (service.State, error) { return h, nil }
+func (h *holder) Evidence() []service.Evidence                                  { return h.evidence }
+
+// A stopped head may hold newer data than the one that is to stand alone.
+func TestAHeadDoesNotStandAloneBesideDataOfOthers(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		other service.Evidence
+		ok    bool
+	}{
+		{"the others are empty", service.Evidence{Live: service.No, Data: service.No}, true},
+		{"one is stopped and has data", service.Evidence{Live: service.No, Data: service.Yes, Why: "stopped at 20"}, false},
+		{"of one it is not known", service.Evidence{Live: service.No, Data: service.Unsure}, false},
+		{"one may live", service.Evidence{Live: service.Unsure, Data: service.No}, false},
+	} {
+		v := three(t, nil)
+		tt.other.Node = "server2"
+		db := &holder{&fake{name: config.MariaDB, health: health(service.Down)}, []service.Evidence{
+			{Node: "server1", Live: service.No, Data: service.Yes}, tt.other, {Node: "server3", Live: service.No, Data: service.No}}}
+		if err := v.Observe(t.Context(), []service.Service{db}); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Alone("server1"); (err == nil) != tt.ok {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
 // locked is a machine whose lock a test says.
 type locked struct {
 	*hosttest.Machine

@@ -8,8 +8,9 @@ import (
 )
 
 // Alone returns a refusal unless it is certain that no other head of the file
-// serves anything: a head made to stand alone beside a cluster would be a
-// second cluster.
+// serves anything or holds any data, running or stopped: a head made to stand
+// alone beside that would be a second cluster, or the same one gone on from an
+// older copy.
 func (v *View) Alone(head string) error {
 	for _, n := range v.Input.Heads {
 		if n.Name() == head {
@@ -20,6 +21,9 @@ func (v *View) Alone(head string) error {
 				Reason: fmt.Sprintf("%s did not answer (%v): a cluster may live there", n.Name(), n.Err),
 				Remedy: "Bring it back, or take it out of the file."}
 		}
+		if err := v.holdsNothing(n.Name(), head); err != nil {
+			return err
+		}
 		for _, h := range v.Healths() {
 			nh, ok := h.Nodes[n.Name()]
 			if ok && nh.State != service.Down {
@@ -27,6 +31,30 @@ func (v *View) Alone(head string) error {
 					Reason: fmt.Sprintf("%s on %s is %s", h.Service, n.Name(), nh.State),
 					Remedy: "Stop the cluster first (multihead down), or take those heads out of the file; to make " + head + " part of it, run up without --standalone."}
 			}
+		}
+	}
+	return nil
+}
+
+// holdsNothing returns a refusal unless another head has said of every service
+// that it holds none of its data.
+func (v *View) holdsNothing(other, head string) error {
+	for _, s := range v.Services {
+		h, ok := v.States[s.Name()].(service.Holder)
+		if !ok {
+			continue
+		}
+		for _, e := range h.Evidence() {
+			if e.Node != other || e.Live == service.No && e.Data == service.No {
+				continue
+			}
+			what := "holds data"
+			if e.Data != service.Yes {
+				what = "may hold data"
+			}
+			return &service.Refusal{Service: "standalone",
+				Reason: fmt.Sprintf("%s %s of %s (%s): %s alone would go on without it", other, what, s.Name(), e.Why, head),
+				Remedy: "Run up without --standalone, which starts from the head whose data goes furthest. If that data is not wanted, take " + other + " out of the file."}
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -86,6 +87,14 @@ func (f Func) Preview(context.Context, host.Reader) (Preview, error) {
 	return Preview{Kind: k}, nil
 }
 
+// Never marks an error of an Await's condition as one that no waiting mends: the
+// wait ends with it at once.
+func Never(err error) error { return never{err} }
+
+type never struct{ error }
+
+func (n never) Unwrap() error { return n.error }
+
 // Await waits until a condition holds. It changes nothing, so that verifying
 // is part of the plan: a phase whose condition does not come is rolled back.
 type Await struct {
@@ -104,7 +113,8 @@ func (a Await) Done(ctx context.Context, h host.Reader) (bool, error) {
 	return ok && err == nil, nil
 }
 
-// Do asks until it is so or time is up; then it says what was seen last.
+// Do asks until it is so, time is up or it is never to be so; then it says what
+// was seen last.
 func (a Await) Do(ctx context.Context, h host.Host) (Action, error) {
 	timeout, every := a.Timeout, a.Every
 	if timeout == 0 {
@@ -123,6 +133,9 @@ func (a Await) Do(ctx context.Context, h host.Host) (Action, error) {
 		ok, s, err := a.Until(ctx, h)
 		if ok && err == nil {
 			return nil, nil
+		}
+		if errors.As(err, new(never)) {
+			return nil, fmt.Errorf("%s: not so, and no waiting makes it so: %s: %w", h.Name(), a.What, err)
 		}
 		if err != nil {
 			s = err.Error()

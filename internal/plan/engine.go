@@ -191,9 +191,10 @@ func dedupe(errs []error) []error {
 
 // finished is a step that was done, with what takes it back.
 type finished struct {
-	stage int
-	step  Step
-	undo  Action
+	stage  int
+	step   Step
+	undo   Action
+	failed bool // it may have done a part
 }
 
 func (e *Engine) phase(ctx context.Context, ph Phase) PhaseResult {
@@ -259,8 +260,8 @@ func (e *Engine) stage(ctx context.Context, phase string, i int, st Stage) ([]fi
 				}
 				undo, ran, err := e.step(ctx, phase, st.Name, s)
 				mu.Lock()
-				if ran {
-					history = append(history, finished{i, s, undo})
+				if ran || err == nil && s.Final.Why != "" {
+					history = append(history, finished{i, s, undo, err != nil})
 				}
 				if err != nil {
 					errs = append(errs, err)
@@ -339,24 +340,79 @@ func (e *Engine) step(ctx context.Context, phase, stage string, s Step) (undo Ac
 // the files they read are what they were.
 func (e *Engine) rollback(ctx context.Context, phase string, history []finished, res *PhaseResult) {
 	ctx = context.WithoutCancel(ctx)
+	history = e.keepFinal(phase, history, res)
 	var late []finished
-	defer func() { e.undoStage(ctx, phase, late, res) }()
 	for i, f := range history {
-		if r, ok := f.undo.(again); ok {
-			late = append(late, finished{f.stage, f.step, r})
+		if r, ok := f.undo.(Late); ok {
+			late = append(late, finished{stage: f.stage, step: f.step, undo: r})
 			history[i].undo = nil
 		}
 	}
-	for end := len(history); end > 0; {
-		begin := end - 1
-		for begin > 0 && history[begin-1].stage == history[end-1].stage {
-			begin--
+	e.undoAll(ctx, phase, history, res)
+	// One stage after the other here as well: a cluster whose members were
+	// restarted in turn would not survive their restarting together. One that
+	// does not come back is reason enough to leave the others running.
+	kept := len(res.Kept)
+	for end := len(late); end > 0 && len(res.Kept) == kept; {
+		begin := stageBegin(late, end)
+		e.undoStage(ctx, phase, late[begin:end], res)
+		if end = begin; end > 0 && len(res.Kept) > kept {
+			for _, f := range late[:end] {
+				res.Kept = append(res.Kept, fmt.Sprintf("%s on %s was not done, for the restart before it failed", f.undo, f.step.Host))
+			}
 		}
+	}
+}
+
+// keepFinal takes out of the history what stays because of a step that is final
+// and succeeded, and says so.
+func (e *Engine) keepFinal(phase string, history []finished, res *PhaseResult) []finished {
+	pins := map[string]int{} // host → last stage that stays
+	for _, f := range history {
+		if f.step.Final.Why == "" || f.failed {
+			continue
+		}
+		hosts := f.step.Final.Hosts
+		if len(hosts) == 0 {
+			hosts = []string{f.step.Host}
+		}
+		for _, h := range hosts {
+			if last, ok := pins[h]; !ok || f.stage > last {
+				pins[h] = f.stage
+			}
+		}
+		e.tell(Event{Type: UndoStopped, Phase: phase, Step: f.step.ID, Host: f.step.Host, Text: f.step.Final.Why})
+		res.Kept = append(res.Kept, fmt.Sprintf("%s on %s: %s", f.step.Action, f.step.Host, f.step.Final.Why))
+	}
+	if len(pins) == 0 {
+		return history
+	}
+	var out []finished
+	for _, f := range history {
+		if last, ok := pins[f.step.Host]; !ok || f.stage > last {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func (e *Engine) undoAll(ctx context.Context, phase string, history []finished, res *PhaseResult) {
+	for end := len(history); end > 0; {
+		begin := stageBegin(history, end)
 		if !e.undoStage(ctx, phase, history[begin:end], res) {
 			return
 		}
 		end = begin
 	}
+}
+
+// stageBegin is where the stage begins whose last step is before end.
+func stageBegin(history []finished, end int) int {
+	begin := end - 1
+	for begin > 0 && history[begin-1].stage == history[end-1].stage {
+		begin--
+	}
+	return begin
 }
 
 // undoStage undoes one stage's steps, hosts beside each other. It returns

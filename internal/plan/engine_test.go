@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"multihead/internal/host"
 	"multihead/internal/host/hosttest"
@@ -350,6 +351,96 @@ func TestAStepThatFailedHalfWayAndCannotBeTakenBackEndsTheRollback(t *testing.T)
 	}
 }
 
+// What is final stays, with all that its hosts got before it; the rest goes.
+func TestWhatIsFinalStaysWhenAnotherHeadFails(t *testing.T) {
+	hosts, mems := machines("s1", "s2", "s3")
+	join := func(h string) Step {
+		s := write("join", h, "/var/lib/data", "rows\n")
+		s.Final.Why = "it has all data"
+		return s
+	}
+	p := Plan{Phases: []Phase{{Name: "db", Stages: []Stage{
+		{Name: "prepare", Steps: []Step{write("conf", "s1", "/etc/new.conf", "x\n"), write("conf", "s2", "/etc/new.conf", "x\n"), write("conf", "s3", "/etc/new.conf", "x\n")}},
+		{Name: "join s2", Steps: []Step{join("s2")}},
+		{Name: "join s3", Steps: []Step{write("half", "s3", "/etc/half.conf", "x\n"), failing("join", "s3")}},
+	}}}}
+	before := mems["s3"].Tree()
+	res, _, err := apply(t, hosts, p)
+	if err == nil || len(res[0].Kept) != 1 || !strings.Contains(res[0].Kept[0], "it has all data") {
+		t.Fatalf("%v %+v", err, res)
+	}
+	if !slices.Equal(mems["s3"].Tree(), before) {
+		t.Errorf("the head that failed is not as it was: %v", mems["s3"].Tree())
+	}
+	for _, path := range []string{"/etc/new.conf", "/var/lib/data"} {
+		if _, err := mems["s2"].Stat(t.Context(), path); err != nil {
+			t.Errorf("the head that had joined lost %s", path)
+		}
+	}
+	if _, err := mems["s1"].Stat(t.Context(), "/etc/new.conf"); err == nil {
+		t.Error("a head that nothing final happened on keeps what failed")
+	}
+}
+
+func TestAFinalStepThatFailedIsTakenBack(t *testing.T) {
+	hosts, mems := machines("s1")
+	bad := failing("join", "s1")
+	bad.Final.Why = "it has all data"
+	before := mems["s1"].Tree()
+	if _, _, err := apply(t, hosts, one("db", write("conf", "s1", "/etc/new.conf", "x\n"), bad)); err == nil {
+		t.Fatal("it did not fail")
+	}
+	if !slices.Equal(mems["s1"].Tree(), before) {
+		t.Errorf("%v", mems["s1"].Tree())
+	}
+}
+
+// Members that were restarted in turn are restarted in turn on the way back,
+// each awaited; where one does not come back the others are left running.
+func TestRestartsAreUndoneOneStageAfterTheOther(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		lame  string // the host that does not come back
+		again []string
+		kept  int
+	}{
+		{"all come back", "", []string{"s2", "s1"}, 0},
+		{"the first to go does not come back", "s2", []string{"s2"}, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			hosts, mems := machines("s1", "s2", "s3")
+			var mu sync.Mutex
+			var order []string
+			var stages []Stage
+			for _, name := range []string{"s1", "s2"} {
+				restarts := 0
+				mems[name].Answer("systemctl show", "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nExecMainStartTimestamp=Mon 2001-01-01 00:00:00.000000 UTC\n")
+				mems[name].OnRun("systemctl", func(host.Cmd) (string, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					if restarts++; restarts > 1 {
+						order = append(order, name)
+					}
+					return "", nil
+				})
+				u := Running("db.service", "/etc/db.conf")
+				u.Then = Func{What: "it is back", Change: func(context.Context, host.Host) (Action, error) {
+					if name == tt.lame {
+						return nil, errors.New("it is not part of the cluster")
+					}
+					return nil, nil
+				}}
+				stages = append(stages, Stage{Name: name, Steps: []Step{write("conf", name, "/etc/db.conf", "new\n"), {ID: "unit", Host: name, Action: u}}})
+			}
+			stages = append(stages, Stage{Name: "s3", Steps: []Step{failing("x", "s3")}})
+			res, _, err := apply(t, hosts, Plan{Phases: []Phase{{Name: "db", Stages: stages}}})
+			if err == nil || !slices.Equal(order, tt.again) || len(res[0].Kept) != tt.kept {
+				t.Errorf("%v, restarted %v, kept %q", err, order, res[0].Kept)
+			}
+		})
+	}
+}
+
 func TestStaleUnitsAreSeenWithinTheSecondOfTheirStart(t *testing.T) {
 	show := "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nExecMainStartTimestamp=%s\n"
 	for _, tt := range []struct {
@@ -384,5 +475,35 @@ func TestSecretsAreNotShown(t *testing.T) {
 	fmt.Fprintf(&out, "%+v", prop.JSON())
 	if strings.Contains(out.String(), "canary-7") {
 		t.Errorf("shown:\n%s", out.String())
+	}
+}
+
+func TestAWaitEndsWhenTheConditionHoldsOrNeverWill(t *testing.T) {
+	split := errors.New("split-brain")
+	for _, tt := range []struct {
+		name  string
+		looks []error // what each look finds; after the last one the condition holds
+		asked int
+		err   error
+	}{
+		{"it holds", nil, 1, nil},
+		{"it cannot be asked yet", []error{errors.New("refused"), errors.New("refused")}, 3, nil},
+		{"it never will", []error{errors.New("refused"), Never(split)}, 2, split},
+		{"it never will, as something wrapped says", []error{fmt.Errorf("volume: %w", Never(split))}, 1, split},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			asked := 0
+			_, err := Await{What: "all is copied", Timeout: time.Hour, Every: time.Millisecond,
+				Until: func(context.Context, host.Reader) (bool, string, error) {
+					asked++
+					if asked <= len(tt.looks) {
+						return false, "", tt.looks[asked-1]
+					}
+					return true, "", nil
+				}}.Do(t.Context(), hosttest.New("s1"))
+			if asked != tt.asked || !errors.Is(err, tt.err) || err != nil && !strings.Contains(err.Error(), "all is copied") {
+				t.Errorf("asked %d times, %v", asked, err)
+			}
+		})
 	}
 }

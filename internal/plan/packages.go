@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"os/exec"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,27 +29,41 @@ func (p Packages) Done(ctx context.Context, h host.Reader) (bool, error) {
 
 // missing lists what is not installed, in order.
 func (p Packages) missing(ctx context.Context, h host.Reader) ([]string, error) {
-	have, err := installed(ctx, h)
+	have, err := packages(ctx, h)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
 	for _, n := range p.Names {
-		if !have[n] {
+		if !have[n].installed() {
 			out = append(out, n)
 		}
 	}
 	return out, nil
 }
 
-// installed lists every package that is wholly installed.
-func installed(ctx context.Context, h host.Reader) (map[string]bool, error) {
-	have := map[string]bool{}
+// packageStatus is dpkg's abbreviation of what it knows of a package: what is
+// wanted of it ("h" is hold), what it is, and an error flag where it has one.
+// The empty one is a package that dpkg does not know.
+type packageStatus string
+
+// installed says whether it is wholly there.
+func (s packageStatus) installed() bool { return len(s) == 2 && s[1] == 'i' }
+
+// present says whether it has files on the machine beyond its configuration.
+func (s packageStatus) present() bool { return len(s) >= 2 && s[1] != 'n' && s[1] != 'c' }
+
+// known says whether there is anything of it.
+func (s packageStatus) known() bool { return len(s) >= 2 && s[1] != 'n' }
+
+// packages lists every package that the machine knows something of.
+func packages(ctx context.Context, h host.Reader) (map[string]packageStatus, error) {
+	have := map[string]packageStatus{}
 	out, err := h.Query(ctx, "dpkg-query", "--show", "--showformat=${db:Status-Abbrev} ${Package}\n")
 	if err == nil {
-		for _, line := range strings.Split(out, "\n") {
-			if status, name, ok := strings.Cut(line, " "); ok && strings.HasPrefix(status, "ii") {
-				have[strings.TrimSpace(name)] = true
+		for line := range strings.Lines(out) {
+			if f := strings.Fields(line); len(f) == 2 {
+				have[f[1]] = packageStatus(f[0])
 			}
 		}
 		return have, nil
@@ -62,7 +76,7 @@ func installed(ctx context.Context, h host.Reader) (map[string]bool, error) {
 		return nil, fmt.Errorf("neither dpkg nor rpm answers: %w", err)
 	}
 	for _, name := range strings.Fields(out) {
-		have[name] = true
+		have[name] = "ii"
 	}
 	return have, nil
 }
@@ -70,7 +84,11 @@ func installed(ctx context.Context, h host.Reader) (map[string]bool, error) {
 // Do installs what is missing and returns an action that takes off exactly
 // what came with it.
 func (p Packages) Do(ctx context.Context, h host.Host) (Action, error) {
-	before, err := installed(ctx, h)
+	before, err := packages(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	missing, err := p.missing(ctx, h)
 	if err != nil {
 		return nil, err
 	}
@@ -80,21 +98,27 @@ func (p Packages) Do(ctx context.Context, h host.Host) (Action, error) {
 	if _, err := h.Query(ctx, "dpkg-query", "--version"); errors.Is(err, exec.ErrNotFound) {
 		rpm = true
 	}
-	err = p.install(ctx, h, rpm)
-	after, aerr := installed(context.WithoutCancel(ctx), h)
+	var purge map[string]bool
+	if !rpm {
+		purge = purgeable(ctx, h)
+	}
+	err = install(ctx, h, missing, rpm)
+	after, aerr := packages(context.WithoutCancel(ctx), h)
 	if aerr != nil {
 		return nil, errors.Join(err, aerr)
 	}
-	var came []string
-	for n := range after {
-		if !before[n] {
-			came = append(came, n)
+	undo := removal{rpm: rpm}
+	for _, n := range slices.Sorted(maps.Keys(after)) {
+		if !after[n].present() || before[n].present() {
+			continue
+		}
+		undo.names = append(undo.names, n)
+		if purge[n] && !before[n].known() {
+			undo.purge = append(undo.purge, n)
 		}
 	}
-	sort.Strings(came)
-	var undo Action
-	if len(came) > 0 {
-		undo = removal{names: came, rpm: rpm}
+	if len(undo.names) == 0 {
+		return nil, err
 	}
 	return undo, err
 }
@@ -107,9 +131,13 @@ const (
 	policyText = "#!/bin/sh\n# multihead: daemons are started once they are configured\nexit 101\n"
 )
 
-func (p Packages) install(ctx context.Context, h host.Host, rpm bool) (err error) {
+// install installs the packages named and no other: one that is there already
+// and stood in the command would be upgraded, on all heads at once. (apt's
+// --no-upgrade would say the same, and keep it from mending one that is there
+// by half.)
+func install(ctx context.Context, h host.Host, names []string, rpm bool) (err error) {
 	if rpm {
-		_, err := h.Run(ctx, host.Command(append([]string{"dnf", "--assumeyes", "--quiet", "install"}, p.Names...)...))
+		_, err := h.Run(ctx, host.Command(append([]string{"dnf", "--assumeyes", "--quiet", "install"}, names...)...))
 		return err
 	}
 	restore, err := keepFile(ctx, h, policyPath, false)
@@ -133,7 +161,7 @@ func (p Packages) install(ctx context.Context, h host.Host, rpm bool) (err error
 	}
 	get := append([]string{"apt-get", "--yes", "--quiet", "--no-install-recommends",
 		"-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
-		"-o", "DPkg::Lock::Timeout=120", "install"}, p.Names...)
+		"-o", "DPkg::Lock::Timeout=120", "install"}, names...)
 	if err := apt(get...); err == nil {
 		return nil
 	}
@@ -162,9 +190,12 @@ func (p Packages) Preview(context.Context, host.Reader) (Preview, error) {
 	return Preview{Kind: Add}, nil
 }
 
-// removal takes off packages that an installation brought.
+// removal takes off packages that an installation brought. What they leave goes
+// as well where none of it can have been there before them: the scripts of a
+// purge delete whatever lies in a package's directories, whoever put it there.
 type removal struct {
 	names []string
+	purge []string // of names
 	rpm   bool
 }
 
@@ -173,9 +204,14 @@ func (r removal) String() string {
 }
 
 func (r removal) Done(ctx context.Context, h host.Reader) (bool, error) {
-	have, err := installed(ctx, h)
+	have, err := packages(ctx, h)
 	for _, n := range r.names {
-		if have[n] {
+		if have[n].present() {
+			return false, err
+		}
+	}
+	for _, n := range r.purge {
+		if have[n].known() {
 			return false, err
 		}
 	}
@@ -185,13 +221,24 @@ func (r removal) Done(ctx context.Context, h host.Reader) (bool, error) {
 func (r removal) Do(ctx context.Context, h host.Host) (Action, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	argv := append([]string{"dpkg", "--purge"}, r.names...)
+	run := func(names []string, argv ...string) error {
+		if len(names) == 0 {
+			return nil
+		}
+		_, err := h.Run(ctx, host.Cmd{Argv: append(argv, names...), Env: []string{"DEBIAN_FRONTEND=noninteractive"}})
+		return err
+	}
 	if r.rpm {
-		argv = append([]string{"dnf", "--assumeyes", "--quiet", "remove"}, r.names...)
+		return nil, run(r.names, "dnf", "--assumeyes", "--quiet", "remove")
 	}
-	_, err := h.Run(ctx, host.Cmd{Argv: argv, Env: []string{"DEBIAN_FRONTEND=noninteractive"}})
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+	var purge []string
+	for _, n := range r.purge {
+		if emptyAgain(ctx, h, n) {
+			purge = append(purge, n)
+		}
 	}
-	return nil, err
+	if err := run(r.names, "dpkg", "--remove"); err != nil {
+		return nil, err
+	}
+	return nil, run(purge, "dpkg", "--purge")
 }

@@ -34,9 +34,19 @@ type Step struct {
 	// OneWay says why the step cannot be taken back; empty means it can.
 	// It is shown in the plan and stops a rollback out loud.
 	OneWay string
+	// Final says what stays once the step has succeeded, whatever fails later.
+	Final Final
 	// Effect is what users notice while it runs, empty for nothing:
 	// "redis on server2 restarts; its slots are served by their replicas".
 	Effect string
+}
+
+// Final is a point that a rollback does not go behind. A head that has all data
+// is worth more than the state before the run; what fails on another head is no
+// reason to take it out again.
+type Final struct {
+	Why   string   // shown where it keeps a rollback from going on; empty means the step can be undone
+	Hosts []string // whose steps up to here stay; empty means the step's own host
 }
 
 // Stage is steps that may run at once on different hosts. Steps of the same

@@ -20,6 +20,7 @@ type Unit struct {
 	Reads   []string      // files that it reads when it starts: newer than its start means restart
 	Reload  bool          // reload instead of restart, for a daemon that can
 	Timeout time.Duration // how long starting may take; zero is two minutes
+	Then    Action        // what is waited for where the undo restarts it; nil is nothing
 }
 
 // Running is a unit that runs now and at every boot, and is restarted when one
@@ -164,11 +165,7 @@ func (u Unit) stale(ctx context.Context, h host.Reader, s unitState) (bool, erro
 // Do starts, restarts, reloads, stops, enables or disables, whatever is needed,
 // and returns a unit as it was.
 func (u Unit) Do(ctx context.Context, h host.Host) (Action, error) {
-	timeout := u.Timeout
-	if timeout == 0 {
-		timeout = 2 * time.Minute
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, u.limit())
 	defer cancel()
 	s, err := lookUnit(ctx, h, u.Name)
 	if err != nil {
@@ -185,7 +182,7 @@ func (u Unit) Do(ctx context.Context, h host.Host) (Action, error) {
 		}
 	}
 	wasEnabled, wasActive := s.enabled(), s.running()
-	undo := Unit{Name: u.Name, Timeout: u.Timeout}
+	undo := Unit{Name: u.Name, Timeout: u.Timeout, Then: u.Then}
 	if u.Enabled != nil && wasEnabled != *u.Enabled {
 		verb := "disable"
 		if *u.Enabled {
@@ -224,6 +221,14 @@ func (u Unit) Do(ctx context.Context, h host.Host) (Action, error) {
 }
 
 func h2(_ string, err error) error { return err }
+
+// limit is how long starting may take.
+func (u Unit) limit() time.Duration {
+	if u.Timeout == 0 {
+		return 2 * time.Minute
+	}
+	return u.Timeout
+}
 
 func (u Unit) verb(active bool) string {
 	switch {
@@ -275,15 +280,30 @@ func (u Unit) Preview(ctx context.Context, h host.Reader) (Preview, error) {
 	return Preview{Kind: Change}, nil
 }
 
+// Late is an undo that is done once all others are: a daemon that was restarted
+// reads its old files again.
+type Late interface {
+	Action
+	Late()
+}
+
 // again restarts a running unit whatever the times of its files say: the undo
 // of a restart, after its old files were put back.
 type again struct{ Unit }
 
 func (a again) String() string { return "restart " + a.Name }
 
+// Late implements Late.
+func (a again) Late() {}
+
 func (a again) Done(context.Context, host.Reader) (bool, error) { return false, nil }
 
 func (a again) Do(ctx context.Context, h host.Host) (Action, error) {
-	_, err := h.Run(ctx, host.Command("systemctl", a.Unit.verb(true), a.Name))
+	limited, cancel := context.WithTimeout(ctx, a.limit())
+	defer cancel()
+	if _, err := h.Run(limited, host.Command("systemctl", a.Unit.verb(true), a.Name)); err != nil || a.Then == nil {
+		return nil, err
+	}
+	_, err := a.Then.Do(ctx, h)
 	return nil, err
 }

@@ -29,7 +29,7 @@ type Evidence struct {
 	Cluster string // identity of the cluster it is or was part of: a uuid; empty where it has none
 	Clean   Answer // was stopped in order, so that starting it again needs no recovery
 	// Position is how far its data goes, comparable within one Cluster;
-	// negative is unknown.
+	// negative is unknown. Of a live member it is where the cluster stands.
 	Position int64
 	Why      string // what was seen, for a person: "ssh: timed out after 5 s"
 }
@@ -125,8 +125,19 @@ func Decide(service string, heads []Evidence, intent Intent) (Decision, error) {
 
 // joinLive brings into a live cluster what is reached and belongs to it or to
 // nothing.
+//
+// What left a cluster in order is behind it from then on, for the cluster went
+// on. What is ahead of every member wrote something that none of them has. A
+// member that is itself still receiving data does not know where the cluster
+// stands, so that unknown positions are left out of it.
 func joinLive(service string, heads []Evidence, d Decision) (Decision, error) {
 	d.Verdict = Joins
+	furthest := int64(-1)
+	for _, e := range heads {
+		if e.Live == Yes {
+			furthest = max(furthest, e.Position)
+		}
+	}
 	for _, e := range heads {
 		switch {
 		case e.Live == Yes:
@@ -137,6 +148,11 @@ func joinLive(service string, heads []Evidence, d Decision) (Decision, error) {
 				Reason: fmt.Sprintf("%s holds data of another cluster (%s, and %s live in %s): joining would overwrite it",
 					e.Node, shown(e.Cluster), strings.Join(d.Members, ", "), shown(d.Cluster)),
 				Remedy: "Save that data or move it aside by hand on " + e.Node + ", then run up again."}
+		case e.Data == Yes && furthest >= 0 && e.Position > furthest:
+			return Decision{}, &Refusal{Service: service,
+				Reason: fmt.Sprintf("%s holds data of this cluster that goes further (%d) than what lives on %s (%d): the cluster was started again without it, and joining would lose what only %s has",
+					e.Node, e.Position, strings.Join(d.Members, ", "), furthest, e.Node),
+				Remedy: "If " + e.Node + " was stopped only just now, run up again. Else move its data directory aside on " + e.Node + " and keep it, for nothing else has what it wrote last; then run up again: it joins anew."}
 		default:
 			d.Joiners = append(d.Joiners, e.Node)
 		}

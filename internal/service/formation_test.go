@@ -11,6 +11,11 @@ import (
 func live(n, id string) Evidence {
 	return Evidence{Node: n, Live: Yes, Data: Yes, Cluster: id, Clean: No, Position: -1}
 }
+func liveAt(n, id string, pos int64) Evidence {
+	e := live(n, id)
+	e.Position = pos
+	return e
+}
 func empty(n string) Evidence { return Evidence{Node: n, Live: No, Data: No, Clean: No, Position: -1} }
 func lost(n string) Evidence  { return Evidence{Node: n, Why: "ssh: timed out", Position: -1} }
 func hung(n string) Evidence {
@@ -40,6 +45,17 @@ func TestDecideEveryCaseOfBootstrapOrJoin(t *testing.T) {
 		{name: "all live", heads: []Evidence{live("s1", "a"), live("s2", "a")}, want: Joins},
 		{name: "all live but one is stopped and of the same cluster", heads: []Evidence{live("s1", "a"), stopped("s2", "a", 7)}, want: Joins, joiners: "s2"},
 		{name: "all live but one crashed and of the same cluster", heads: []Evidence{live("s1", "a"), crashed("s2", "a")}, want: Joins, joiners: "s2"},
+		{name: "a head that left in order is behind", heads: []Evidence{liveAt("s1", "a", 9), stopped("s2", "a", 7)}, want: Joins, joiners: "s2"},
+		{name: "a head that left in order, and nothing was written since", heads: []Evidence{liveAt("s1", "a", 9), stopped("s2", "a", 9)}, want: Joins, joiners: "s2"},
+		{name: "a head is ahead of the cluster that was started without it", heads: []Evidence{liveAt("s1", "a", 9), liveAt("s2", "a", 8), stopped("s3", "a", 10)},
+			refusedBy: "s3 holds data of this cluster that goes further (10) than what lives on s1, s2 (9)"},
+		{name: "ahead of one member that lags, not of all", heads: []Evidence{liveAt("s1", "a", 6), liveAt("s2", "a", 8), stopped("s3", "a", 7)}, want: Joins, joiners: "s3"},
+		{name: "ahead of the one member whose position is known", heads: []Evidence{live("s1", "a"), liveAt("s2", "a", 8), stopped("s3", "a", 10)}, refusedBy: "goes further"},
+		{name: "where the members stand is not known", heads: []Evidence{live("s1", "a"), stopped("s2", "a", 10)}, want: Joins, joiners: "s2"},
+		{name: "ahead of members that have nothing yet", heads: []Evidence{liveAt("s1", "a", 0), stopped("s2", "a", 10)}, refusedBy: "goes further"},
+		{name: "how far a crashed head came is not known", heads: []Evidence{liveAt("s1", "a", 9), crashed("s2", "a")}, want: Joins, joiners: "s2"},
+		{name: "of another cluster, however far", heads: []Evidence{liveAt("s1", "a", 9), stopped("s2", "b", 10)}, refusedBy: "s2 holds data of another cluster"},
+		{name: "ahead, told to join", heads: []Evidence{liveAt("s1", "a", 9), stopped("s2", "a", 10)}, intent: Intent{Mode: Join}, refusedBy: "goes further"},
 		{name: "one lives, one is lost", heads: []Evidence{live("s1", "a"), lost("s2"), empty("s3")}, want: Joins, joiners: "s3", skipped: "s2"},
 		{name: "one lives, one hangs", heads: []Evidence{live("s1", "a"), hung("s2")}, want: Joins, skipped: "s2"},
 		{name: "two clusters live", heads: []Evidence{live("s1", "a"), live("s2", "b")}, refusedBy: "two clusters live at once: a on s1; b on s2"},
@@ -101,11 +117,12 @@ func TestDecideEveryCaseOfBootstrapOrJoin(t *testing.T) {
 
 // Over every combination of what three heads can show, nothing is ever formed
 // beside something that lives or might hold data, and a resume begins where the
-// data goes furthest.
+// data goes furthest, and nothing joins that is ahead of what lives.
 func TestDecideNeverFormsBesideWhatMightExist(t *testing.T) {
 	kinds := []func(string) Evidence{
 		func(n string) Evidence { return live(n, "a") },
 		func(n string) Evidence { return live(n, "b") },
+		func(n string) Evidence { return liveAt(n, "a", '2') },
 		empty, lost, hung,
 		func(n string) Evidence { return stopped(n, "a", int64(n[1])) },
 		func(n string) Evidence { return stopped(n, "b", 1) },
@@ -142,6 +159,9 @@ func checkSafe(t *testing.T, heads []Evidence, d Decision) {
 		case d.Verdict == Joins && e.Live == Yes && e.Cluster != d.Cluster:
 			t.Errorf("joined beside a second cluster: %+v", e)
 		}
+		if d.Verdict == Joins && slices.Contains(d.Joiners, e.Node) && e.Position >= 0 && e.Position > reached(heads) && reached(heads) >= 0 {
+			t.Errorf("%s joins what lives and is behind it: %+v", e.Node, e)
+		}
 		if d.Verdict == Resume && e.Data == Yes {
 			for _, f := range heads {
 				if f.Node == d.First && f.Position < e.Position {
@@ -150,4 +170,15 @@ func checkSafe(t *testing.T, heads []Evidence, d Decision) {
 			}
 		}
 	}
+}
+
+// reached is how far the live members are known to have come.
+func reached(heads []Evidence) int64 {
+	pos := int64(-1)
+	for _, e := range heads {
+		if e.Live == Yes && e.Position > pos {
+			pos = e.Position
+		}
+	}
+	return pos
 }

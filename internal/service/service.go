@@ -126,6 +126,12 @@ type State interface {
 	Survival() Survival
 }
 
+// Holder is a State of a service that keeps data on the heads: what each of
+// them holds, whatever is to be done.
+type Holder interface {
+	Evidence() []Evidence
+}
+
 // Word is one of the states that people see. Every one that is not Up has a
 // reason.
 type Word string

@@ -2,6 +2,7 @@ package galera
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"multihead/internal/service"
@@ -13,6 +14,12 @@ func (n node) own() bool { return n.stands == answering && !n.status.galera }
 // member says whether it is part of a cluster with quorum. A node that is
 // still receiving data, or gives it, is one.
 func (n node) member() bool { return n.stands == answering && n.status.primary() }
+
+// current says whether it has what the cluster has written. One that is still
+// receiving data does not know how far the others have come.
+func (n node) current() bool {
+	return n.member() && (n.status.sync == "Synced" || n.status.sync == "Donor/Desynced")
+}
 
 // detached says whether it runs as part of a cluster that lost its quorum.
 func (n node) detached() bool { return n.stands == answering && n.status.galera && !n.status.primary() }
@@ -28,7 +35,10 @@ func (n node) evidence(lives bool) service.Evidence {
 	e := service.Evidence{Node: n.name, Why: n.why, Position: -1}
 	switch {
 	case n.member():
-		e.Live, e.Data, e.Cluster, e.Position = service.Yes, service.Yes, n.status.cluster, n.status.committed
+		e.Live, e.Data, e.Cluster = service.Yes, service.Yes, n.status.cluster
+		if n.current() {
+			e.Position = n.status.committed
+		}
 		e.Why = "serves in " + n.status.cluster
 	case n.closed() && lives && n.disk.state.uuid != "":
 		e.Live, e.Data, e.Cluster, e.Clean = service.No, service.Yes, n.disk.state.uuid, service.No
@@ -99,15 +109,21 @@ func (s *State) decide(intent service.Intent) (service.Decision, error) {
 				Remedy: fmt.Sprintf("Write cluster_name: %s under database.mariadb.galera.", n.status.clusterName)}
 		}
 	}
-	evidence := make([]service.Evidence, len(s.nodes))
-	for i, n := range s.nodes {
-		evidence[i] = n.evidence(lives)
-	}
-	d, err := service.Decide("mariadb", evidence, intent)
+	d, err := service.Decide("mariadb", s.Evidence(), intent)
 	if err != nil || d.Verdict != service.Resume {
 		return d, err
 	}
 	return s.preferSafe(d), nil
+}
+
+// Evidence implements service.Holder.
+func (s *State) Evidence() []service.Evidence {
+	lives := slices.ContainsFunc(s.nodes, node.member)
+	out := make([]service.Evidence, len(s.nodes))
+	for i, n := range s.nodes {
+		out[i] = n.evidence(lives)
+	}
+	return out
 }
 
 // preferSafe lets the cluster start from the node that stopped last, where

@@ -115,6 +115,13 @@ func (b *builder) prepare() error {
 		add("drop-in", plan.File{Path: dropInFile, Data: drop, Attr: readable})
 		add("transfer", plan.File{Path: helperFile, Data: []byte(helperText), Attr: readable})
 	}
+	// A plan for the new head alone changes one thing on the others: whom they
+	// look for when they start.
+	for _, n := range b.s.nodes {
+		if n.reached && slices.Contains(b.d.Members, n.name) && !b.intent.Includes(n.name) && len(steps) > 0 {
+			steps = append(steps, plan.Step{ID: "mariadb.members", Host: n.name, Action: plan.File{Path: n.at.membersFile(), Data: members, Attr: readable}})
+		}
+	}
 	b.stage("prepare", steps...)
 	return nil
 }
@@ -144,9 +151,12 @@ func (b *builder) stopOwn(n node) plan.Step {
 func (b *builder) first() {
 	var steps []plan.Step
 	for _, n := range b.nodes(b.d.First) {
-		steps = append(steps,
-			plan.Step{ID: "mariadb.begin", Host: n.name,
-				Action: begin{at: n.at, from: b.origin(n), was: n.disk, root: b.s.conf.RootPassword}},
+		from := b.origin(n)
+		start := plan.Step{ID: "mariadb.begin", Host: n.name, Action: begin{at: n.at, from: from, was: n.disk, root: b.s.conf.RootPassword}}
+		if from == returning {
+			start.Final.Why = "the cluster serves again"
+		}
+		steps = append(steps, start,
 			b.synced("mariadb.begun", n))
 	}
 	if len(steps) == 0 {
@@ -206,10 +216,14 @@ func (b *builder) accounts() {
 func (b *builder) restart() {
 	for _, n := range b.nodes(b.d.Members...) {
 		u := plan.Running(unit, n.at.settingsFile(), dropInFile)
-		u.Enabled, u.Timeout = nil, startLimit
+		u.Enabled, u.Timeout, u.Then = nil, startLimit, b.s.await(n, 1)
+		var restart plan.Action = u
+		if len(b.d.Members) == 1 {
+			restart = renew{Unit: u, at: n.at, root: b.s.conf.RootPassword}
+		}
 		b.stage("settings on "+n.name,
 			atBoot(n), // a step of its own: it restarts nothing
-			plan.Step{ID: "mariadb.unit", Host: n.name, Action: u, Effect: b.effectOfRestart(n)},
+			plan.Step{ID: "mariadb.unit", Host: n.name, Action: restart, Effect: b.effectOfRestart(n)},
 			b.synced("mariadb.restarted", n))
 	}
 }
@@ -249,10 +263,21 @@ func (b *builder) join() {
 			names = append(names, n.name)
 			u := plan.Running(unit, n.at.settingsFile(), dropInFile)
 			u.Timeout = startLimit
-			steps = append(steps, plan.Step{ID: "mariadb.join", Host: n.name, Action: join{Unit: u, at: n.at, from: b.origin(n), root: b.s.conf.RootPassword, donors: b.donors()}})
+			step := plan.Step{ID: "mariadb.join", Host: n.name, Action: join{Unit: u, at: n.at, from: b.origin(n), root: b.s.conf.RootPassword, donors: b.donors()}}
+			if b.stays() {
+				step.Final.Why = "it has all data: one copy more"
+			}
+			steps = append(steps, step)
 		}
 		b.stage("join "+strings.Join(names, ", "), steps...)
 	}
+}
+
+// stays says whether the cluster goes on where a head fails: one that was there
+// before does, and one that this run formed does not.
+func (b *builder) stays() bool {
+	first := b.nodes(b.d.First)
+	return len(first) == 0 || b.origin(first[0]) == returning
 }
 
 // donors are the nodes that were members before anybody joins.

@@ -134,6 +134,11 @@ func (s *State) settings(n node) ([]byte, error) {
 // members is the file with all heads' addresses. It is what a daemon tries for
 // ever to get back to, so none may be missing, not even while heads join.
 func (s *State) members() ([]byte, error) {
+	if len(s.nodes) == 1 {
+		// Nobody else could be found, and looking for somebody would keep the
+		// database down after every reboot.
+		return render("members", membersText, map[string]any{"Addresses": ""})
+	}
 	addrs := make([]string, len(s.nodes))
 	for i, n := range s.nodes {
 		addrs[i] = bracketed(n.addr)

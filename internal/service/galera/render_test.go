@@ -75,11 +75,15 @@ func TestSettingsDoNotHangOnWhoElseIsThere(t *testing.T) {
 	}
 }
 
-func TestMembersAreNeverEmpty(t *testing.T) {
-	s := stateOf(blank("s1"))
-	b, err := s.members()
-	if err != nil || !strings.Contains(string(b), `"gcomm://192.0.2.11"`) {
-		t.Errorf("%v\n%s", err, b)
+func TestTheListOfMembersIsEmptyOnlyWhereThereIsOneHead(t *testing.T) {
+	for want, s := range map[string]*State{
+		`"gcomm://"`:                      stateOf(blank("s1")),
+		`"gcomm://192.0.2.11,192.0.2.12"`: stateOf(blank("s1"), blank("s2")),
+	} {
+		b, err := s.members()
+		if err != nil || !strings.Contains(string(b), want) {
+			t.Errorf("%v\n%s", err, b)
+		}
 	}
 }
 

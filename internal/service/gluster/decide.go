@@ -8,9 +8,9 @@ import (
 	"multihead/internal/service"
 )
 
-// evidence is what each head with a brick shows, in the form that the common
+// Evidence is what each head with a brick shows, in the form that the common
 // rule of forming, joining and resuming takes.
-func (s *State) evidence() []service.Evidence {
+func (s *State) Evidence() []service.Evidence {
 	var out []service.Evidence
 	for _, h := range s.bricks() {
 		out = append(out, s.evidenceOf(h))
@@ -93,7 +93,7 @@ func (s *State) decide(intent service.Intent) (blueprint, error) {
 	if err := s.unsafeBricks(intent); err != nil {
 		return blueprint{}, err
 	}
-	d, err := service.Decide("glusterfs", s.evidence(), intent)
+	d, err := service.Decide("glusterfs", s.Evidence(), intent)
 	if err != nil {
 		return blueprint{}, err
 	}
@@ -136,6 +136,9 @@ func (s *State) around(b blueprint, d service.Decision) (blueprint, error) {
 			Reason: fmt.Sprintf("%s holds data, and no reached head knows a volume %s", strings.Join(b.pool, ", "), s.conf.VolumeName),
 			Remedy: "If this is an old brick, move it aside by hand. If the volume's configuration was lost, restore /var/lib/glusterd from a backup."}
 	}
+	if err := s.emptied(b.known); err != nil {
+		return b, err
+	}
 	for _, name := range b.pool {
 		if err := s.fits(&b, s.head(name)); err != nil {
 			return b, err
@@ -147,6 +150,36 @@ func (s *State) around(b blueprint, d service.Decision) (blueprint, error) {
 		}
 	}
 	return b, s.countFits(len(b.known.Bricks) - s.leftover(b.known) + len(b.grow))
+}
+
+// emptied refuses where the volume counts on a brick whose directory is not
+// there: its disk is not mounted, or was replaced. glusterd rightly leaves such a
+// brick down. Making the directory and starting the volume by force would turn
+// an empty directory, on the root disk perhaps, into a brick that the others
+// take for a copy; and force acts on the bricks of every head, so all of them are
+// looked at, whichever the plan is for.
+func (s *State) emptied(v *volume) error {
+	for _, h := range s.bricks() {
+		if !h.reached || h.vol == nil || !v.has(s.own(&h)) || h.running == service.Yes {
+			continue
+		}
+		var found string
+		switch {
+		case h.data == service.No:
+			found = "is not there or empty"
+		case h.dataID != "" && h.dataID != v.ID:
+			found = "belongs to another volume"
+		case h.data == service.Unsure:
+			found = "cannot be read (" + h.why + ")"
+		default:
+			continue
+		}
+		return &service.Refusal{Service: "glusterfs",
+			Reason: fmt.Sprintf("%s has a brick of volume %s, and %s there %s: its disk is not mounted, or was replaced", h.name, s.conf.VolumeName, s.conf.BrickPath, found),
+			Remedy: "Mount the disk on " + h.name + " and run up again. If the disk is lost, the other heads hold the data: on one of them run gluster volume remove-brick " +
+				s.conf.VolumeName + " replica " + fmt.Sprint(max(len(v.Bricks)-1, 1)) + " " + h.addr.String() + ":" + s.conf.BrickPath + " force, then up brings the brick in anew."}
+	}
+	return nil
 }
 
 // fits sees whether a head has its brick in the volume, can be given one, or
@@ -194,6 +227,13 @@ func (s *State) canGrow(b blueprint) error {
 		return &service.Refusal{Service: "glusterfs",
 			Reason: fmt.Sprintf("a brick cannot be added for %s while %s is not known (%s)", strings.Join(b.grow, ", "), name, s.head(name).why),
 			Remedy: "Bring " + name + " back first, or take it out of the cluster, then run up again."}
+	}
+	for _, h := range s.bricks() {
+		if h.splits > 0 {
+			return &service.Refusal{Service: "glusterfs",
+				Reason: fmt.Sprintf("a brick cannot be added for %s while %d files are in split-brain: the new copy of them could not be completed", strings.Join(b.grow, ", "), h.splits),
+				Remedy: "Look at them with: gluster volume heal " + s.conf.VolumeName + " info split-brain, say for each which copy is the right one, then run up again."}
+		}
 	}
 	single := len(b.known.Bricks) == 1
 	if single && b.known.Options[shdOption] != "off" && b.known.Status == volStarted {

@@ -1,6 +1,7 @@
 package gluster
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -10,8 +11,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"multihead/internal/config"
+	"multihead/internal/host/hosttest"
 	"multihead/internal/plan"
 	"multihead/internal/service"
 )
@@ -98,6 +101,8 @@ func TestDecideForms(t *testing.T) {
 		{name: "bootstrap beside what lives", state: live(cluster(2), 1), intent: service.Intent{Mode: service.Bootstrap}, refused: "second cluster"},
 		{name: "join where nothing lives", state: cluster(2), intent: service.Intent{Mode: service.Join}, refused: "no head is part of a live cluster"},
 		{name: "a member is away: no growing", state: live(cluster(4), 3), intent: auto, change: func(s *State) { away(&s.heads[1]) }, refused: "while server2 is not known"},
+		{name: "files are in split-brain: no growing", state: live(cluster(4), 3), intent: auto, change: func(s *State) { s.heads[1].splits = 2 }, refused: "2 files are in split-brain"},
+		{name: "files are in split-brain, nothing to add", state: live(cluster(3), 3), intent: auto, change: func(s *State) { s.heads[1].splits = 2 }, verdict: service.Joins},
 		{name: "a member is away, nothing to add", state: live(cluster(4), 4), intent: auto, change: func(s *State) { away(&s.heads[1]) }, verdict: service.Joins},
 		{name: "the joiner has data of its own", state: live(cluster(3), 2), intent: auto, change: func(s *State) { s.heads[2].data = service.Yes },
 			refused: "holds data of another cluster"},
@@ -115,6 +120,20 @@ func TestDecideForms(t *testing.T) {
 			h.vol, h.store, h.uuid, h.data, h.dataID, h.running, h.daemon, h.mounted = nil, service.No, "", service.No, "", service.No, service.No, service.No
 		}, refused: "installed anew"},
 		{name: "a brick died", state: live(cluster(3), 3), intent: auto, change: func(s *State) { s.heads[2].running = service.No }, verdict: service.Joins},
+		{name: "a brick's disk is not mounted", state: live(cluster(3), 3), intent: auto, change: func(s *State) {
+			h := &s.heads[2]
+			h.running, h.data, h.dataID, h.onRoot = service.No, service.No, "", true
+		}, refused: "its disk is not mounted, or was replaced"},
+		{name: "a brick's disk is not mounted on a head that the plan is not for", state: live(cluster(3), 3),
+			intent: service.Intent{Mode: service.Auto, Nodes: []string{"server1"}}, change: func(s *State) {
+				s.heads[2].running, s.heads[2].data, s.heads[2].dataID = service.No, service.No, ""
+			}, refused: "server3 has a brick of volume"},
+		{name: "a brick's directory is that of another volume", state: live(cluster(3), 3), intent: auto, change: func(s *State) {
+			s.heads[1].running, s.heads[1].dataID = service.No, "another"
+		}, refused: "belongs to another volume"},
+		{name: "a brick's directory cannot be read", state: live(cluster(3), 3), intent: auto, change: func(s *State) {
+			s.heads[1].running, s.heads[1].data, s.heads[1].why = service.No, service.Unsure, "input/output error"
+		}, refused: "input/output error"},
 		{name: "all stopped in order", state: stopped(live(cluster(4), 4)), intent: auto, verdict: service.Resume},
 		{name: "all stopped and one lost", state: stopped(live(cluster(4), 4)), intent: auto, change: func(s *State) { away(&s.heads[0]) },
 			refused: "what server1 holds is not known"},
@@ -183,6 +202,49 @@ func TestGrowthHealsBetweenBricks(t *testing.T) {
 		"add-brick.server3", "take-up.server3", "clients-follow.server3", "heal.server3", "healed.server3"}
 	if !slices.Equal(order, want) {
 		t.Errorf("order %v\nwant  %v", order, want)
+	}
+}
+
+func TestOnlyNewBricksAreWaitedForUntilTheyAreHealed(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		state *State
+		waits bool
+	}{
+		{"a new volume", cluster(3), true},
+		{"a brick is added", live(cluster(3), 2), true},
+		{"nothing is added", live(cluster(3), 3), false},
+		{"a volume starts again", stopped(live(cluster(3), 3)), false},
+		{"a single brick", cluster(1), false},
+	} {
+		ph, err := tt.state.Plan(service.Intent{Mode: service.Auto})
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits := slices.ContainsFunc(ph.Stages, func(st plan.Stage) bool { return st.Name == "healed" })
+		if waits != tt.waits {
+			t.Errorf("%s: waits %v", tt.name, waits)
+		}
+	}
+}
+
+// healInfo is a machine that answers how much is to be healed.
+func healInfo(pending, splits int) *hosttest.Machine {
+	return hosttest.New("server1").Answer("gluster", fmt.Sprintf(`<cliOutput><opRet>0</opRet><healInfo><bricks><brick hostUuid="x"><name>192.0.2.11:/b</name><status>Connected</status>
+<totalNumberOfEntries>%d</totalNumberOfEntries><numberOfEntriesInHealPending>%d</numberOfEntriesInHealPending><numberOfEntriesInSplitBrain>%d</numberOfEntriesInSplitBrain>
+</brick></bricks></healInfo></cliOutput>`, pending+splits, pending, splits))
+}
+
+func TestSplitBrainEndsTheWaitForAHealAtOnce(t *testing.T) {
+	s := live(cluster(2), 2)
+	wait := s.healed("server1", "server2").Action
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := wait.Do(ctx, healInfo(1, 2)); err == nil || !strings.Contains(err.Error(), "2 files are in split-brain") || ctx.Err() != nil {
+		t.Errorf("split-brain: %v", err)
+	}
+	if _, err := wait.Do(ctx, healInfo(0, 0)); err != nil {
+		t.Errorf("healed: %v", err)
 	}
 }
 
@@ -361,5 +423,24 @@ func TestPlainStorage(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.refused)
 			}
 		})
+	}
+}
+
+// A brick that a run was cut off from adding is full before the next is added.
+func TestABrickIsFullBeforeTheNextIsAdded(t *testing.T) {
+	s := live(cluster(3), 2)
+	ph, err := s.Plan(service.Intent{Mode: service.Auto})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, st := range ph.Stages {
+		for _, step := range st.Steps {
+			order = append(order, step.ID)
+		}
+	}
+	full, add := slices.Index(order, "glusterfs.healed.before-growing"), slices.Index(order, "glusterfs.add-brick.server3")
+	if full < 0 || add < 0 || full > add {
+		t.Errorf("%v", order)
 	}
 }

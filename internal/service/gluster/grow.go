@@ -46,6 +46,10 @@ func (s *State) growSteps(b blueprint) []plan.Stage {
 	var out []plan.Stage
 	for i, name := range b.grow {
 		before := len(b.known.Bricks) - s.leftover(b.known) + i
+		full := s.healed(b.cli, name)
+		// From here on the others may lack what was written since: an older
+		// brick can die while the next one is being added.
+		full.Final = plan.Final{Why: "the brick of " + name + " is a full copy and stays", Hosts: []string{b.cli, name}}
 		out = append(out,
 			plan.Stage{Name: "add the brick of " + name, Steps: []plan.Step{{ID: id("add-brick", name), Host: b.cli, Action: plan.Func{
 				What: fmt.Sprintf("add the brick of %s to volume %s (%d → %d copies)", name, s.conf.VolumeName, before, before+1), Kind: plan.Add,
@@ -53,7 +57,7 @@ func (s *State) growSteps(b blueprint) []plan.Stage {
 				Change: func(ctx context.Context, h host.Host) (plan.Action, error) { return s.addBrick(ctx, h, name) },
 			}}}},
 			plan.Stage{Name: "clients of " + name, Steps: s.takeUp(name, before+1)},
-			plan.Stage{Name: "heal " + name, Steps: []plan.Step{s.followed(b.cli, name), s.healOn(b.cli, name), s.healed(b.cli, name)}})
+			plan.Stage{Name: "heal " + name, Steps: []plan.Step{s.followed(b.cli, name), s.healOn(b.cli, name), full}})
 	}
 	return out
 }
@@ -258,7 +262,8 @@ func (s *State) healOn(cli, name string) plan.Step {
 		}}}
 }
 
-// healed waits until no brick has anything that another one lacks.
+// healed waits until no brick has anything that another one lacks. Files in
+// split-brain wait for a person, and nobody else.
 func (s *State) healed(cli, name string) plan.Step {
 	return plan.Step{ID: id("healed", name), Host: cli, Action: plan.Await{
 		What: "the heal queue is empty", Timeout: healLimit, Every: 500 * time.Millisecond,
@@ -275,10 +280,10 @@ func (s *State) healed(cli, name string) plan.Step {
 			switch {
 			case len(rep.Heal) == 0:
 				return false, "no brick in the answer", nil
+			case splits > 0:
+				return false, "", plan.Never(fmt.Errorf("%d files are in split-brain; see gluster volume heal %s info split-brain", splits, s.conf.VolumeName))
 			case len(silent) > 0:
 				return false, "not connected: " + strings.Join(silent, ", "), nil
-			case splits > 0:
-				return false, "", fmt.Errorf("%d files are in split-brain; see gluster volume heal %s info split-brain", splits, s.conf.VolumeName)
 			}
 			return pending == 0, state, nil
 		}}}

@@ -41,24 +41,40 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 			plan.Stage{Name: "names in the pool", Steps: s.introduce(b)},
 			plan.Stage{Name: "volume", Steps: s.volumeSteps(b)},
 			plan.Stage{Name: "bricks", Steps: s.serving(s.oldBricks(b))})
+	}
+	if b.known != nil {
+		ph.Stages = append(ph.Stages, s.carryOn(b)...)
+	}
+	if len(b.pool) > 0 {
 		ph.Stages = append(ph.Stages, s.growSteps(b)...)
 		ph.Stages = append(ph.Stages,
 			plan.Stage{Name: "new bricks", Steps: s.serving(b.grow)})
-	}
-	if b.known != nil && s.replicated(b) {
-		// Where an earlier run was cut off between adding a brick and this.
-		ph.Stages = append(ph.Stages,
-			plan.Stage{Name: "clients", Steps: s.takeUp("", len(b.known.Bricks)-s.leftover(b.known)+len(b.grow))},
-			plan.Stage{Name: "heal", Steps: []plan.Step{s.followed(b.cli, ""), s.healOn(b.cli, "")}})
 	}
 	ph.Stages = append(ph.Stages, plan.Stage{Name: "mount", Steps: s.mount(mounts)})
 	if at := s.contentsHost(b, mounts); at != "" {
 		ph.Stages = append(ph.Stages, plan.Stage{Name: "contents", Steps: s.contents(at)})
 	}
-	if len(b.pool) > 0 && len(b.skipped) == 0 && s.replicated(b) {
+	// New bricks are part of the plan's outcome; what old ones have to heal is the
+	// volume's health, which status reports and no other step has to wait for.
+	if added := b.known == nil || len(b.grow) > 0; added && len(b.pool) > 0 && len(b.skipped) == 0 && s.replicated(b) {
 		ph.Stages = append(ph.Stages, plan.Stage{Name: "healed", Steps: []plan.Step{s.healed(b.cli, "")}})
 	}
 	return ph, nil
+}
+
+// carryOn finishes what an earlier run was cut off from after it had added a
+// brick. That brick has to be full before another one is added: until then the
+// copies that the new one is made from are fewer than the volume counts.
+func (s *State) carryOn(b blueprint) []plan.Stage {
+	have := len(b.known.Bricks) - s.leftover(b.known)
+	if have < 2 {
+		return nil
+	}
+	heal := []plan.Step{s.followed(b.cli, ""), s.healOn(b.cli, "")}
+	if len(b.grow) > 0 {
+		heal = append(heal, s.healed(b.cli, "before-growing"))
+	}
+	return []plan.Stage{{Name: "clients", Steps: s.takeUp("", have)}, {Name: "heal", Steps: heal}}
 }
 
 // replicated says whether the volume will have more than one copy: one alone
@@ -103,7 +119,7 @@ func (s *State) notes(b blueprint, intent service.Intent) []string {
 			out = append(out, h.name+" is left as it is: "+h.why)
 		}
 	}
-	if len(b.skipped) > 0 {
+	if b.known == nil && len(b.skipped) > 0 {
 		out = append(out, "The heal queue is not waited for: "+strings.Join(b.skipped, ", ")+" cannot take its part.")
 	}
 	if len(b.grow) > 0 {

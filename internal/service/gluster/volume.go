@@ -264,6 +264,10 @@ func (s *State) serving(names []string) []plan.Step {
 				if _, err := wait.Do(ctx, hh); err == nil {
 					return nil, nil
 				}
+				// Force makes a brick of whatever directory is there.
+				if list, err := hh.ReadDir(ctx, s.conf.BrickPath); err != nil || len(list) == 0 {
+					return nil, errors.Join(err, fmt.Errorf("%s: %s holds nothing of volume %s: is its disk mounted?", hh.Name(), s.conf.BrickPath, s.conf.VolumeName))
+				}
 				if _, err := change(ctx, hh, "volume", "start", s.conf.VolumeName, "force"); err != nil {
 					return nil, err
 				}

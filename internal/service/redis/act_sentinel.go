@@ -15,14 +15,15 @@ import (
 )
 
 // replicate makes a server without keys of its own a replica of the master,
-// and has it written down so that it stays one after a restart.
-func replicate(i instance, master, masterName string, password config.Secret) plan.Action {
+// and has it written down so that it stays one after a restart. started says
+// that the server runs because of this plan.
+func replicate(i instance, master, masterName string, started bool, password config.Secret) plan.Action {
 	return plan.Func{
 		What: fmt.Sprintf("port %d keeps a copy of %s", i.Port, masterName),
 		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
 			return onServer(ctx, h, i, password, func(c *conn) (bool, error) {
 				inf, err := c.info()
-				return err == nil && inf["role"] == "slave" && joinAddr(inf["master_host"], inf["master_port"]) == master, err
+				return err == nil && copyOfMaster(inf, master), err
 			})
 		},
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
@@ -31,36 +32,49 @@ func replicate(i instance, master, masterName string, password config.Secret) pl
 				return nil, err
 			}
 			defer c.close()
-			undo, err := follow(ctx, c, i, master)
+			inf, err := c.info()
 			if err != nil {
 				return nil, err
 			}
-			_, err = c.do("CONFIG", "REWRITE")
+			var undo plan.Action
+			switch {
+			case inf["role"] == "slave": // of another server; its data is a copy anyway
+				undo = back(i, master, joinAddr(inf["master_host"], inf["master_port"]), started, password)
+				err = point(c, master)
+			case len(inf.keys()) > 0:
+				err = demoted(ctx, c, i)
+			default:
+				undo = back(i, master, "", started, password)
+				err = follow(c, i, master)
+			}
+			if err == nil {
+				_, err = c.do("CONFIG", "REWRITE")
+			}
 			return undo, err
 		},
 		Timeout: settle,
 	}
 }
 
-func follow(ctx context.Context, c *conn, i instance, master string) (undo plan.Action, err error) {
-	inf, err := c.info()
-	if err != nil {
-		return nil, err
-	}
-	if inf["role"] == "slave" { // of another server; its data is a copy anyway
-		return alone(i), point(c, master)
-	}
-	if len(inf.keys()) > 0 {
-		// A master that was away while another took over: sentinels turn it
-		// into a replica themselves. Nobody else overwrites keys here.
-		return nil, until(ctx, 30*time.Second, fmt.Sprintf("the sentinels make %s, which has keys, a replica", i), func() (bool, string, error) {
-			inf, err := c.info()
-			return err == nil && inf["role"] == "slave", inf["role"], err
-		})
-	}
-	// Between the look and the change a client could write: writes wait.
+// copyOfMaster says whether a server is a replica of that master.
+func copyOfMaster(inf info, master string) bool {
+	return inf["role"] == "slave" && joinAddr(inf["master_host"], inf["master_port"]) == master
+}
+
+// demoted waits for a master that was away while another took over: sentinels
+// turn it into a replica themselves. Nobody else overwrites keys here.
+func demoted(ctx context.Context, c *conn, i instance) error {
+	return until(ctx, 30*time.Second, fmt.Sprintf("the sentinels make %s, which has keys, a replica", i), func() (bool, string, error) {
+		inf, err := c.info()
+		return err == nil && inf["role"] == "slave", inf["role"], err
+	})
+}
+
+// follow makes a master without keys a replica. Between the look and the change
+// a client could write: writes wait.
+func follow(c *conn, i instance, master string) error {
 	if _, err := c.do("CLIENT", "PAUSE", "5000", "WRITE"); err != nil {
-		return nil, err
+		return err
 	}
 	v, err := c.do("DBSIZE")
 	if err == nil && v != int64(0) {
@@ -70,7 +84,7 @@ func follow(ctx context.Context, c *conn, i instance, master string) (undo plan.
 		err = point(c, master)
 	}
 	_, uerr := c.do("CLIENT", "UNPAUSE")
-	return alone(i), errors.Join(err, uerr)
+	return errors.Join(err, uerr)
 }
 
 func point(c *conn, master string) error {
@@ -79,15 +93,58 @@ func point(c *conn, master string) error {
 	return err
 }
 
-// alone is the way back from replicate. The server keeps what it copied.
-func alone(i instance) plan.Action {
-	return plan.Func{
-		What: fmt.Sprintf("%s copies nobody any more", i),
-		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			_, err := h.Run(ctx, host.Command("systemctl", "stop", i.unit()))
-			return nil, err
-		},
+// back is the way back from replicate: a server that copied another master
+// before copies that one again, and one that this plan started is stopped, with
+// what it copied. One that ran by itself goes on doing so.
+func back(i instance, master, before string, started bool, password config.Secret) plan.Action {
+	what := fmt.Sprintf("%s copies nobody any more", i)
+	if before != "" {
+		what = fmt.Sprintf("%s keeps a copy of %s again", i, before)
 	}
+	return plan.Func{
+		What: what,
+		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+			if before != "" || !started {
+				if err := unfollow(ctx, h, i, master, before, password); err != nil {
+					return nil, err
+				}
+			}
+			if started {
+				_, err := h.Run(ctx, host.Command("systemctl", "stop", i.unit()))
+				return nil, err
+			}
+			return nil, nil
+		},
+		Timeout: settle,
+	}
+}
+
+// unfollow makes a server that copies master be what it was before, and has
+// that written down. One that became something else meanwhile is left as it is,
+// for the sentinels have chosen; so is one that would be a second master with
+// the keys of the first.
+func unfollow(ctx context.Context, h host.Host, i instance, master, before string, password config.Secret) error {
+	c, err := reach(ctx, h, i, password.Reveal())
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	inf, err := c.info()
+	if err != nil || !copyOfMaster(inf, master) {
+		return err
+	}
+	switch {
+	case before != "":
+		err = point(c, before)
+	case len(inf.keys()) > 0:
+		return fmt.Errorf("%s was an empty server of its own and holds a copy of the keys of %s now: it stays a replica", i, master)
+	default:
+		_, err = c.do("REPLICAOF", "NO", "ONE")
+	}
+	if err == nil {
+		_, err = c.do("CONFIG", "REWRITE")
+	}
+	return err
 }
 
 // firstSentinel writes a sentinel's file once. From then on it is the

@@ -94,12 +94,12 @@ func (s *State) groups() group {
 	return g
 }
 
-// evidence is what every head showed, in the form of service.Decide.
+// Evidence is what every head showed, in the form of service.Decide.
 //
 // A Redis that multihead set up and nobody used yet holds nothing. Where one
 // head alone runs such a server it counts as living all the same, so that the
 // others join it: a client may write its first key at any moment.
-func (s *State) evidence() []service.Evidence {
+func (s *State) Evidence() []service.Evidence {
 	g := s.groups()
 	out := make([]service.Evidence, len(s.heads))
 	blank := -1

@@ -21,7 +21,7 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 	if err := b.choose(); err != nil {
 		return plan.Phase{}, err
 	}
-	d, err := service.Decide(config.Redis, s.evidence(), intent)
+	d, err := service.Decide(config.Redis, s.Evidence(), intent)
 	if err != nil {
 		return plan.Phase{}, err
 	}

@@ -18,16 +18,24 @@ func (b *builder) group() error {
 		return err
 	}
 	var copies, waits []plan.Step
+	replicas := 0 // that the sentinels will know
 	for _, p := range b.parts {
 		if p.at == master.at {
 			continue
 		}
-		copies = append(copies, plan.Step{ID: "redis.copy", Host: p.at.Host, Action: replicate(p.at, master.at.addr(), master.at.String(), b.password())})
+		if p.mine || p.role() == "slave" {
+			replicas++
+		}
+		if !p.mine {
+			continue
+		}
+		copies = append(copies, plan.Step{ID: "redis.copy", Host: p.at.Host,
+			Action: replicate(p.at, master.at.addr(), master.at.String(), p.answer == absent || !p.ours, b.password())})
 		waits = append(waits, plan.Step{ID: "redis.linked", Host: p.at.Host, Action: linked(p.at, b.password())})
 	}
 	b.stage("copies", copies...)
 	if b.mode == modeSentinel {
-		b.sentinels(master.at.addr())
+		b.sentinels(master.at.addr(), replicas)
 	}
 	b.stage("copied", waits...)
 	return nil
@@ -93,7 +101,7 @@ func (b *builder) master() (*part, error) {
 }
 
 // sentinels puts a sentinel on every head and witness.
-func (b *builder) sentinels(master string) {
+func (b *builder) sentinels(master string, replicas int) {
 	w := b.s.wanted
 	port := sentinelPort(w.port)
 	voters := b.voters()
@@ -121,7 +129,7 @@ func (b *builder) sentinels(master string) {
 		step("file", firstSentinel(v, port, w.sentinelText(v, master, quorum)))
 		step("start", plan.Running(sentinelUnit(port)))
 		step("force", sentinelInForce(w, quorum))
-		agree = append(agree, plan.Step{ID: "redis.sentinel.agreed", Host: v.name, Action: agreed(w, reached, len(b.parts)-1)})
+		agree = append(agree, plan.Step{ID: "redis.sentinel.agreed", Host: v.name, Action: agreed(w, reached, replicas)})
 	}
 	b.stage("sentinels", up...)
 	b.stage("agreed", agree...)

@@ -1,10 +1,14 @@
 package slurm
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"multihead/internal/config"
 	"multihead/internal/host"
@@ -75,6 +79,9 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		storage.Steps = append(storage.Steps, s.storageSteps(h, true)...)
 		begin.Steps = append(begin.Steps, controller...)
 		begin.Steps = append(begin.Steps, step(h.name, "ctld.serves", s.awaitInCharge(h)))
+		if d.Verdict == service.Form {
+			begin.Steps = append(begin.Steps, step(h.name, "state.on-disk", onDisk(s.cluster.Slurm.StateSaveLocation)))
+		}
 		verify.Steps = append(verify.Steps, step(h.name, "nodes", s.awaitNodes(intent)))
 		if accounts(s.cluster) {
 			verify.Steps = append(verify.Steps, step(h.name, "registered", registered(clusterName(s.cluster))))
@@ -259,6 +266,33 @@ func (s *State) storageSteps(h head, make bool) []plan.Step {
 				Data: []byte("slurmctld starts only where this file is: the state of the cluster " + clusterName(s.cluster) + " lies here.\n")}))
 	}
 	return out
+}
+
+// onDisk has the name of the cluster survive a power cut. slurmctld writes it
+// once, when it first starts, and leaves it to the kernel when it reaches the
+// disk; heads that lost their power within that half minute were seen to come
+// back with an empty file, by which nobody can tell whose state it is.
+func onDisk(dir string) plan.Action {
+	return plan.Func{
+		What: "put the state of slurmctld on disk", Kind: plan.Run,
+		Satisfied: func(context.Context, host.Reader) (bool, error) { return false, nil },
+		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+			name := path.Join(dir, "clustername")
+			written := plan.Await{What: name + " is written", Timeout: 30 * time.Second,
+				Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
+					data, err := r.ReadFile(ctx, name)
+					if errors.Is(err, fs.ErrNotExist) {
+						return false, "not there yet", nil
+					}
+					return len(data) > 0, "empty", err
+				}}
+			if _, err := written.Do(ctx, h); err != nil {
+				return nil, err
+			}
+			_, err := h.Run(ctx, host.Command("sync", name))
+			return nil, err
+		},
+	}
 }
 
 // dbdPlace is 0 for the head whose slurmdbd serves, 1 for the one that stands
