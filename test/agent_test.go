@@ -41,13 +41,13 @@ func TestTheAddressFollowsHealth(t *testing.T) {
 		})
 	})
 
-	for name, f := range map[string]struct{ spoil, mend string }{
-		"mariadbd hangs":     {"systemctl kill -s STOP mariadb", "systemctl kill -s CONT mariadb"},
-		"slurmctld is gone":  {"systemctl stop slurmctld", "systemctl start slurmctld"},
-		"the brick is gone":  {"systemctl stop mnt-gluster.mount || umount -l /mnt/gluster", "systemctl start mnt-gluster.mount"},
-		"redis-server hangs": {"systemctl kill -s STOP redis-server@6379", "systemctl kill -s CONT redis-server@6379"},
+	for _, f := range []struct{ name, spoil, mend string }{
+		{"mariadbd hangs", "systemctl kill -s STOP mariadb", "systemctl kill -s CONT mariadb"},
+		{"slurmctld is gone", "systemctl stop slurmctld", "systemctl start slurmctld"},
+		{"the volume is gone", "systemctl stop mnt-gluster.mount || umount -l /mnt/gluster", "systemctl start mnt-gluster.mount; systemctl start slurmctld"},
+		{"redis-server hangs", "systemctl kill -s STOP redis-server@6379", "systemctl kill -s CONT redis-server@6379"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(f.name, func(t *testing.T) {
 			h := h.in(t)
 			was := h.holder()
 			begin := time.Now()

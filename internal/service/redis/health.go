@@ -62,12 +62,9 @@ func (h head) health() service.NodeHealth {
 		return nh
 	}
 	var roles, bad []string
-	up := 0
-	hung := false
 	for k, sv := range h.servers {
 		switch sv.answer {
 		case running:
-			up++
 			roles = append(roles, sv.word())
 			if why := sv.trouble(); why != "" {
 				bad = append(bad, fmt.Sprintf("port %d: %s", sv.at.Port, why))
@@ -80,17 +77,17 @@ func (h head) health() service.NodeHealth {
 				bad = append(bad, fmt.Sprintf("port %d: not running", sv.at.Port))
 			}
 		default:
-			hung = hung || sv.answer == unknown
 			bad = append(bad, fmt.Sprintf("port %d: %s", sv.at.Port, sv.why))
 		}
 	}
 	nh.Role = roleWord(roles)
 	nh.Reason = strings.Join(bad, "; ")
+	// The first server is the one whose port clients know.
 	switch {
 	case len(bad) == 0:
-	case up > 0:
+	case h.servers[0].answer == running:
 		nh.State = service.Degraded
-	case hung:
+	case h.servers[0].answer == unknown:
 		nh.State = service.Unknown
 	default:
 		nh.State = service.Down
