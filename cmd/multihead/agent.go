@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -48,6 +49,9 @@ Up installs it. It reads ` + agentd.ConfigFile + `.`,
 			if n := len(problems); n > 0 {
 				log.Debug("the cluster file has warnings", "count", n)
 			}
+			// It waits nearly all the time, and has the same head to itself as
+			// the services: threads that wake each other are what it would cost.
+			runtime.GOMAXPROCS(1)
 			ag, err := agent.New(agent.Options{Name: name, Version: version, Cluster: c, Local: host.NewLocal(name), Services: all.Services(), Log: log})
 			if err != nil {
 				return err

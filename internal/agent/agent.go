@@ -118,6 +118,10 @@ func (a *Agent) Run(ctx context.Context) error {
 // judged at the next one.
 const judgeEvery = 250 * time.Millisecond
 
+// aliveEvery is the pause between two words to systemd's watchdog, which waits
+// for 10 s.
+const aliveEvery = 2 * time.Second
+
 // judge decides again and again whether this head may hold the address, and
 // tells keepalived when that changes.
 func (a *Agent) judge(ctx context.Context) {
@@ -126,6 +130,7 @@ func (a *Agent) judge(ctx context.Context) {
 	s := steady{fit: true}
 	grace := time.Now().Add(freshFor) // the others have not been heard yet
 	var written *bool
+	var told time.Time
 	for {
 		now := time.Now()
 		a.mu.Lock()
@@ -150,7 +155,10 @@ func (a *Agent) judge(ctx context.Context) {
 				written = &fit
 			}
 		}
-		_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		if now.Sub(told) > aliveEvery {
+			told = now
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		}
 		select {
 		case <-ctx.Done():
 			return

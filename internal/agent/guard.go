@@ -13,7 +13,7 @@ import (
 
 const (
 	// addressEvery is the pause between two looks at this head's addresses.
-	addressEvery = 250 * time.Millisecond
+	addressEvery = 300 * time.Millisecond
 	// leftAfter is how long keepalived may be gone or stopped while its address
 	// is here. The others have taken the address over after 0.6 s without an
 	// advert; a restart by systemd takes less than this.
@@ -39,7 +39,7 @@ func (a *Agent) watchAddress(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		iface, prefix, holds := addressHere(vip)
+		holds := hasAddress(vip)
 		a.mu.Lock()
 		a.holds = holds
 		alone := len(a.electorate.Heads) < 2
@@ -54,10 +54,28 @@ func (a *Agent) watchAddress(ctx context.Context) {
 		if time.Since(dead) < leftAfter {
 			continue
 		}
+		iface, prefix, ok := addressHere(vip)
+		if !ok {
+			continue
+		}
 		_, err := a.Local.Run(ctx, host.Command("ip", "addr", "del", prefix, "dev", iface))
 		a.Log.Warn("took a leftover virtual address off: keepalived is dead or stopped", "address", prefix, "interface", iface, "error", err)
 		dead = time.Time{}
 	}
+}
+
+// hasAddress says whether this machine has the address.
+func hasAddress(vip netip.Addr) bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, x := range addrs {
+		if p, err := netip.ParsePrefix(x.String()); err == nil && p.Addr().Unmap() == vip {
+			return true
+		}
+	}
+	return false
 }
 
 // addressHere says on which interface the address is, with its prefix.

@@ -33,7 +33,9 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		add := func(id string, a plan.Action) {
 			install.Steps = append(install.Steps, plan.Step{ID: "agent." + id, Host: t.name, Action: a})
 		}
-		add("ca", plan.File{Path: CAFile, Data: s.authority.cert, Attr: public})
+		// Secret not for its content: a new one is another at every look, and a
+		// plan that is shown twice has to be the same.
+		add("ca", plan.File{Path: CAFile, Data: s.authority.cert, Attr: public, Secret: true})
 		if t.head {
 			add("authority", plan.File{Path: caPairFile, Data: s.authority.join(), Attr: secret, Secret: true})
 		}
