@@ -99,7 +99,7 @@ func TestConfigVerbs(t *testing.T) {
 		"no path":                         {"config get", 64, "", "usage: multihead config get PATH"},
 		"the whole":                       {"config show", 0, "hostname: server2", ""},
 		"the whole, where from":           {"config show -o table", 0, "line 5", ""},
-		"the whole, unknown format":       {"config show -o xml", 64, "", "write one of yaml, json, table"},
+		"the whole, unknown format":       {"config show -o xml", 64, "", "write yaml, json or table"},
 		"heads":                           {"config controllers", 0, "server2", ""},
 		"heads with a service":            {"config controllers --service redis -o name", 0, "server1\n", ""},
 		"heads as JSON":                   {"config controllers -o json", 0, `"ip": "10.0.0.13"`, ""},
