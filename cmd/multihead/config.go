@@ -292,7 +292,7 @@ func newConfigConvertCmd(a *app) *cobra.Command {
   multihead config convert my_cluster.yaml --write    # in place; the old one stays as my_cluster.yaml.bak`,
 		Args: args(cobra.MaximumNArgs(1), "convert [FILE]"),
 	}
-	cmd.Flags().BoolVarP(&write, "write", "w", false, "change the file itself; the old one is kept with .bak at its end")
+	cmd.Flags().BoolVarP(&write, "write", "w", false, "change the file itself; the old one is kept with .bak at its end (and the time, where there is one)")
 	cmd.RunE = func(_ *cobra.Command, given []string) error {
 		path, err := a.fileOrArgument(given)
 		if err != nil {
@@ -325,9 +325,10 @@ func (a *app) convert(path string, write bool) error {
 		fmt.Fprintf(a.stdout, "%s is in the present form; nothing was changed.\n", path)
 		return nil
 	}
-	if err := config.WriteFile(path, out, true); err != nil {
+	kept, err := config.Rewrite(path, out)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "%s is converted; the old one is %s.bak\n", path, path)
+	fmt.Fprintf(a.stdout, "%s is converted; the old one is %s\n", path, kept)
 	return nil
 }
