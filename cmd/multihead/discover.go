@@ -18,7 +18,7 @@ func newDiscoverCmd(a *app) *cobra.Command {
 		Short: "Ask every head, all at once, what of the cluster is there",
 		Example: `  multihead discover                a table
   multihead discover -o json        for scripts; its keys stay`,
-		Long: "Exit code: 0 a head answered, 1 none did.",
+		Long: "Exit code: 0 a head answered, 1 none did, 64 usage, 78 the cluster file.",
 		Args: cobra.NoArgs,
 	}
 	f.flags(cmd)

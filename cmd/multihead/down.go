@@ -15,6 +15,10 @@ func newDownCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "down",
 		Short: "Stop the cluster, or a part of it, in order: nothing is lost and up starts it again",
+		Long: `Stops services in the order that loses nothing, and leaves them stopped.
+
+Exit code: 0 done, 1 failed or a host was left out, 64 usage, 75 another run is
+at work, 78 the cluster file, 130 interrupted.`,
 		Example: `  multihead down                    everything, jobs keep running on the compute nodes
   multihead down --service redis    one service on all heads
   multihead down --node server4     everything on one head`,

@@ -24,7 +24,7 @@ func newStatusCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "One screen: does it serve, what is broken, what can it still lose",
-		Long:  "Exit code: 0 all is well, 1 degraded, 2 down, 3 unknown.",
+		Long:  "Exit code: 0 all is well, 1 degraded, 2 down, 3 unknown, 64 usage, 78 the cluster file.",
 		Example: `  multihead status
   multihead status --watch          again every two seconds
   multihead status -o wide          with addresses, roles and the arithmetic

@@ -51,7 +51,13 @@ func newUpCmd(a *app) *cobra.Command {
 		Short: "Bring the cluster to what the file says: form it, join heads to it, start what is stopped",
 		Long: `Looks at every host, shows what would be done, asks, does it and checks the
 result by asking the services. What is already so is left alone: on a healthy
-cluster, up changes nothing and says so. A phase that fails is rolled back.`,
+cluster, up changes nothing and says so. A phase that fails is rolled back.
+
+With -o json standard output is one document: the plan, what became of it, and
+how the cluster is in the end. Everything else is said on standard error.
+
+Exit code: 0 done, 1 failed or a host was left out, 64 usage, 75 another run is
+at work, 78 the cluster file, 130 interrupted.`,
 		Example: `  multihead up                      look, show the plan, ask, do it
   multihead up --dry-run            look and show; nothing is changed
   multihead up --yes                without asking, for scripts

@@ -169,7 +169,7 @@ func checkFencing(k *checker) {
 // checkTime finds time servers that an offline cluster cannot reach.
 func checkTime(k *checker) {
 	t := k.Time
-	if t.Timezone != "" && !isZone(t.Timezone) {
+	if t.Timezone != "" && t.Timezone != k.Info.Timezone && !isZone(t.Timezone) {
 		k.err("time_synchronization.timezone", msg("%q is not a time zone", t.Timezone), zoneRemedy(t.Timezone))
 	} else if z := k.Info.Timezone; z != "" && t.Timezone != z {
 		k.warn("time_synchronization.timezone", msg("it differs from cluster_info.timezone, %s; %s is used", z, t.Timezone), msg("write it in one place"))
