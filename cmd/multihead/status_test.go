@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"multihead/internal/cluster"
+	"multihead/internal/config"
 	"multihead/internal/service"
 )
 
@@ -122,5 +123,58 @@ func TestWordsThatAreNoneAreToldBeforeAnythingIsAsked(t *testing.T) {
 		if got.code != exitUsage || !strings.Contains(got.errOut, want) || got.out != "" {
 			t.Errorf("%s: exit %d\n%s\n%s\nwant %q", args, got.code, got.out, got.errOut, want)
 		}
+	}
+}
+
+func TestNothingToDoIsSaidOnlyOfHostsThatAnswered(t *testing.T) {
+	c := &config.Cluster{}
+	for _, name := range []string{"server1", "server2"} {
+		h := config.Controller{}
+		h.Hostname = name
+		c.Nodes.Controllers = append(c.Nodes.Controllers, h)
+	}
+	silent := map[string]error{"server2": errors.New("timed out")}
+	for name, tt := range map[string]struct {
+		errs map[string]error
+		stop bool
+		want string
+	}{
+		"up, all answered":     {nil, false, "No changes: the cluster is as the file says.\n"},
+		"up, one is silent":    {silent, false, "No changes on the hosts that answered; not reached: server2.\n"},
+		"down, all answered":   {nil, true, "No changes: it is stopped already.\n"},
+		"down, one is silent ": {silent, true, "Nothing to stop on the hosts that answered; what still runs on server2 is not known.\n"},
+	} {
+		var out bytes.Buffer
+		a := newApp()
+		a.stdout, a.lang = &out, "en"
+		a.sayNoChanges(&upRun{stop: tt.stop, sess: &session{view: &cluster.View{Cluster: c, Errs: tt.errs}}})
+		if out.String() != tt.want {
+			t.Errorf("%s: %q", name, &out)
+		}
+	}
+}
+
+func TestThePhasesHaveOneNameAndTheirOlderOnes(t *testing.T) {
+	got, err := phaseNames([]string{"prepare", "base", "0", "mariadb"})
+	if err != nil || strings.Join(got, " ") != "prepare prepare glusterfs mariadb" {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestNoHeadToLoseIsSaidInWords(t *testing.T) {
+	s := cluster.Survival{Services: []service.Survival{{Service: "redis"}}, Weakest: []string{"redis"}}
+	for lang, want := range map[string]string{"en": "can lose no head at once, no head one after another", "ko": "헤드를 한 대도 잃으면 안 됩니다"} {
+		a := newApp()
+		a.lang = lang
+		if got := a.sentence(s); got != want {
+			t.Errorf("%s: %s", lang, got)
+		}
+	}
+}
+
+func TestInitIsQuietWhenItIsTold(t *testing.T) {
+	dir := t.TempDir()
+	if got := tell(t, dir, "init", "-q"); got.code != 0 || got.out+got.errOut != "" {
+		t.Errorf("%+v", got)
 	}
 }
