@@ -102,7 +102,10 @@ func heard(ctx context.Context, h host.Host, every, limit time.Duration, start f
 			// The end of the daemon is what ends the start.
 			err := abandon(context.WithoutCancel(ctx), h)
 			cancel()
-			_ = <-ended // stopped, whatever it had come to by then
+			if err := <-ended; err == nil {
+				// It came up just then, and was stopped all the same.
+				return errNoDonor
+			}
 			return errors.Join(errNoDonor, err)
 		}
 	}
