@@ -61,6 +61,13 @@ func (s *session) reach(ctx context.Context) error {
 	return nil
 }
 
+// connection is a host that was reached and may be lost again.
+type connection interface {
+	host.Host
+	Alive() bool
+	Close() error
+}
+
 // keeping reaches hosts by the connections that still stand, and the others
 // anew.
 func (s *session) keeping(connect cluster.Connector) cluster.Connector {
@@ -68,7 +75,7 @@ func (s *session) keeping(connect cluster.Connector) cluster.Connector {
 		kept := map[string]host.Host{}
 		var missing []config.HostSpec
 		for _, spec := range specs {
-			c, had := s.view.Hosts[spec.Hostname].(*remote.Conn)
+			c, had := s.view.Hosts[spec.Hostname].(connection)
 			if had && c.Alive() {
 				kept[spec.Hostname] = c
 				continue
