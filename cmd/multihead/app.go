@@ -30,8 +30,9 @@ func (a *app) globalFlags(root *cobra.Command) {
 	f.StringVarP(&a.configPath, "config", "f", "", "the cluster `file` (default ./my_multihead_cluster.yaml, then /etc/multihead/)")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more, with the native commands used")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "say only what went wrong")
-	f.StringVar(&a.color, "color", "auto", "colour: auto, always or never")
-	f.StringVar(&a.lang, "lang", "", "language of explanations: en or ko (default from the locale)")
+	a.color = "auto"
+	f.Var(choice{&a.color, []string{"auto", "always", "never"}}, "color", "colour: auto, always or never")
+	f.Var(choice{&a.lang, []string{"en", "ko"}}, "lang", "language of explanations: en or ko (default from the locale)")
 }
 
 // stateVariable names the directory of the records of runs, over the usual

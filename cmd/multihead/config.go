@@ -25,19 +25,7 @@ func newConfigCmd(a *app) *cobra.Command {
   multihead config get network.vip.address
   multihead config controllers --service mariadb -o name
   multihead config convert -f my_cluster.yaml --write`,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			err := fmt.Errorf("config has no command %q", args[0])
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				err = fmt.Errorf("%w; did you mean: multihead config %s", err, near[0])
-			}
-			return usageError(err)
-		},
 	}
-	cmd.SuggestionsMinimumDistance = 2
 	cmd.AddCommand(
 		newConfigValidateCmd(a),
 		newConfigShowCmd(a),
@@ -58,15 +46,6 @@ func args(check cobra.PositionalArgs, usage string) cobra.PositionalArgs {
 		}
 		return nil
 	}
-}
-
-// formatFlag adds -o with the formats a verb has, the default first.
-func formatFlag(cmd *cobra.Command, formats ...string) *string {
-	return cmd.Flags().StringP("output", "o", formats[0], "how to print: "+strings.Join(formats, ", "))
-}
-
-func unknownFormat(given string, formats ...string) error {
-	return usageError(fmt.Errorf("-o %s is not known here; write one of %s", given, strings.Join(formats, ", ")))
 }
 
 func newConfigValidateCmd(a *app) *cobra.Command {
@@ -120,12 +99,10 @@ func (a *app) validate(path, format string, strict bool) error {
 		}
 	case "table":
 		printProblemsTable(a.stdout, problems)
-	case "text":
+	default:
 		for _, p := range problems {
 			fmt.Fprintln(a.stderr, p)
 		}
-	default:
-		return unknownFormat(format, "text", "table", "json")
 	}
 	if !valid {
 		if format == "json" {
@@ -234,8 +211,6 @@ func newConfigShowCmd(a *app) *cobra.Command {
 
 func (a *app) printView(v config.View, format string) error {
 	switch format {
-	case "yaml":
-		return v.YAML(a.stdout)
 	case "json":
 		return v.JSON(a.stdout)
 	case "table":
@@ -250,7 +225,7 @@ func (a *app) printView(v config.View, format string) error {
 		fmt.Fprintln(a.stdout, t.Render())
 		return nil
 	}
-	return unknownFormat(format, "yaml", "json", "table")
+	return v.YAML(a.stdout)
 }
 
 func newConfigGetCmd(a *app) *cobra.Command {
@@ -317,7 +292,7 @@ func newConfigConvertCmd(a *app) *cobra.Command {
   multihead config convert my_cluster.yaml --write    # in place; the old one stays as my_cluster.yaml.bak`,
 		Args: args(cobra.MaximumNArgs(1), "convert [FILE]"),
 	}
-	cmd.Flags().BoolVarP(&write, "write", "w", false, "change the file itself; the old one is kept with .bak at its end")
+	cmd.Flags().BoolVarP(&write, "write", "w", false, "change the file itself; the old one is kept with .bak at its end (and the time, where there is one)")
 	cmd.RunE = func(_ *cobra.Command, given []string) error {
 		path, err := a.fileOrArgument(given)
 		if err != nil {
@@ -350,9 +325,10 @@ func (a *app) convert(path string, write bool) error {
 		fmt.Fprintf(a.stdout, "%s is in the present form; nothing was changed.\n", path)
 		return nil
 	}
-	if err := config.WriteFile(path, out, true); err != nil {
+	kept, err := config.Rewrite(path, out)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "%s is converted; the old one is %s.bak\n", path, path)
+	fmt.Fprintf(a.stdout, "%s is converted; the old one is %s\n", path, kept)
 	return nil
 }

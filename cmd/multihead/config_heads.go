@@ -80,8 +80,6 @@ func (a *app) printHeads(heads []config.Controller, format string) error {
 			t.AppendRow(row)
 		}
 		fmt.Fprintln(a.stdout, t.Render())
-	default:
-		return unknownFormat(format, "table", "json", "yaml", "name")
 	}
 	return nil
 }
@@ -174,8 +172,6 @@ func (a *app) printVIP(c *config.Cluster, format string) error {
 		}
 		t.AppendRow(table.Row{fmt.Sprintf("%s/%d", vip.Address, vip.Netmask), vip.Interface, vip.VRRPRouterID, owner, then})
 		fmt.Fprintln(a.stdout, t.Render())
-	default:
-		return unknownFormat(format, "table", "json", "yaml", "name")
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ nodes:
     - {hostname: server2, ip_address: 10.0.0.12, priority: 99, services: {mariadb: true, keepalived: true}}
     - {hostname: server3, ip_address: 10.0.0.13, priority: 98, services: {mariadb: true}}
 network: {vip: {address: 10.0.0.10}}
-database: {mariadb: {sst_password: Kt2-lamp-oak-87}}
+database: {mariadb: {root_password: Kt2-lamp-oak-87}}
 redis: {cluster: {password: ` + password + `}}
 `
 
@@ -60,7 +60,7 @@ func site(t *testing.T) string {
 	for name, text := range map[string]string{
 		"my_multihead_cluster.yaml": smallFile,
 		"broken.yaml":               strings.NewReplacer("priority: 99", "priority: 100", "vip_owner", "vip_ower").Replace(smallFile),
-		"risky.yaml":                strings.Replace(smallFile, "sst_password: Kt2-lamp-oak-87", "sst_password: changeme", 1),
+		"risky.yaml":                strings.Replace(smallFile, "root_password: Kt2-lamp-oak-87", "root_password: changeme", 1),
 		"my_cluster.yaml":           "cluster_info: {cluster_name: old}\nnodes:\n  controller: # the head\n    hostname: head\n    ip: 10.0.0.1\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -99,7 +99,7 @@ func TestConfigVerbs(t *testing.T) {
 		"no path":                         {"config get", 64, "", "usage: multihead config get PATH"},
 		"the whole":                       {"config show", 0, "hostname: server2", ""},
 		"the whole, where from":           {"config show -o table", 0, "line 5", ""},
-		"the whole, unknown format":       {"config show -o xml", 64, "", "write one of yaml, json, table"},
+		"the whole, unknown format":       {"config show -o xml", 64, "", "write yaml, json or table"},
 		"heads":                           {"config controllers", 0, "server2", ""},
 		"heads with a service":            {"config controllers --service redis -o name", 0, "server1\n", ""},
 		"heads as JSON":                   {"config controllers -o json", 0, `"ip": "10.0.0.13"`, ""},
@@ -161,6 +161,19 @@ func TestConvertWritesTheFileAndKeepsTheOldOne(t *testing.T) {
 	}
 	if got := tell(t, dir, "config", "validate", "my_cluster.yaml"); got.code != 0 {
 		t.Errorf("the new file: %v", got)
+	}
+	second := append([]byte("# once more\n"), before...)
+	if err := os.WriteFile(path, second, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := tell(t, dir, "config", "convert", "my_cluster.yaml", "--write")
+	first, err := os.ReadFile(path + ".bak")
+	if got.code != 0 || err != nil || !bytes.Equal(first, before) {
+		t.Errorf("the first old file is lost: %v, %v", got, err)
+	}
+	_, name, _ := strings.Cut(strings.TrimSpace(got.out), "the old one is ")
+	if kept, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(kept, second) {
+		t.Errorf("the second old file is not kept: %s: %v", got.out, err)
 	}
 	left, err := filepath.Glob(filepath.Join(dir, ".*"))
 	if err != nil || len(left) > 0 {

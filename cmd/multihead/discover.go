@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -12,17 +13,17 @@ import (
 
 func newDiscoverCmd(a *app) *cobra.Command {
 	f := reach{lookOnly: true}
-	var output string
 	cmd := &cobra.Command{
 		Use:   "discover",
 		Short: "Ask every head, all at once, what of the cluster is there",
 		Example: `  multihead discover                a table
   multihead discover -o json        for scripts; its keys stay`,
+		Long: "Exit code: 0 a head answered, 1 none did, 64 usage, 78 the cluster file.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.discover(cmd.Context(), f, output) },
 	}
 	f.flags(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	output := formatFlag(cmd, "table", "json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.discover(cmd.Context(), f, *output) }
 	return cmd
 }
 
@@ -36,15 +37,20 @@ func (a *app) look(ctx context.Context, f reach) (*session, map[string]cluster.V
 	if err != nil {
 		return nil, nil, err
 	}
-	vitals := make(chan map[string]cluster.Vitals, 1)
-	go func() { vitals <- sess.view.Vitals(ctx) }()
-	err = sess.observe(ctx, servicesButBase())
-	found := <-vitals
+	vitals, err := sess.ask(ctx)
 	if err != nil {
 		sess.close()
 		return nil, nil, err
 	}
-	return sess, found, nil
+	return sess, vitals, nil
+}
+
+// ask asks the services that heads offer, and how the heads are.
+func (s *session) ask(ctx context.Context) (map[string]cluster.Vitals, error) {
+	vitals := make(chan map[string]cluster.Vitals, 1)
+	go func() { vitals <- s.view.Vitals(ctx) }()
+	err := s.observe(ctx, servicesButBase())
+	return <-vitals, err
 }
 
 func (a *app) discover(ctx context.Context, f reach, output string) error {
@@ -55,17 +61,43 @@ func (a *app) discover(ctx context.Context, f reach, output string) error {
 	defer sess.close()
 	d := sess.view.Discovery(vitals)
 	if output == "json" {
-		return a.printJSON(d)
+		err = a.printJSON(d)
+	} else {
+		a.printDiscovery(sess.view, d)
 	}
+	if err == nil && d.ActiveControllers == 0 {
+		return &exitError{exitFailed, errors.New(a.tr("no head answered"))}
+	}
+	return err
+}
+
+func (a *app) printDiscovery(v *cluster.View, d cluster.Discovery) {
 	t := table.NewWriter()
 	t.SetStyle(a.tableStyle())
 	t.AppendHeader(table.Row{"HEAD", "ADDRESS", "STATUS", "LOAD", "UPTIME", "SERVICES"})
 	for _, h := range d.Controllers {
-		t.AppendRow(table.Row{h.Hostname, h.IP, h.Status, fmt.Sprintf("%.2f", h.Load), h.Uptime, describeServices(sess.view, h)})
+		load, uptime := "-", "-"
+		if h.Uptime != "" {
+			load, uptime = fmt.Sprintf("%.2f", h.Load), h.Uptime
+		}
+		t.AppendRow(table.Row{h.Hostname, h.IP, h.Status, load, uptime, describeServices(v, h)})
 	}
 	fmt.Fprintln(a.stdout, t.Render())
-	fmt.Fprintf(a.stdout, a.tr("%d of %d heads active, VIP on %s, cluster %s\n"), d.ActiveControllers, d.TotalControllers, orNone(d.VIPOwner), d.ClusterState)
-	return nil
+	fmt.Fprintf(a.stdout, a.tr("%d of %d heads active, %s, cluster %s\n"), d.ActiveControllers, d.TotalControllers,
+		a.holder("VIP", d.VIPOwner, d.InactiveControllers > 0), d.ClusterState)
+}
+
+// holder says who holds the virtual address. With a head that did not answer,
+// that nobody else does is no proof that nobody does.
+func (a *app) holder(vip, owner string, unsure bool) string {
+	switch {
+	case owner != "":
+		return fmt.Sprintf(a.tr("%s on %s"), vip, owner)
+	case unsure:
+		return fmt.Sprintf(a.tr("%s not known where"), vip)
+	default:
+		return fmt.Sprintf(a.tr("%s on no head"), vip)
+	}
 }
 
 func describeServices(v *cluster.View, h cluster.DiscoveredHead) string {
@@ -84,11 +116,4 @@ func describeServices(v *cluster.View, h cluster.DiscoveredHead) string {
 		out += fmt.Sprintf("%s %s", s.Name(), facts["status"])
 	}
 	return out
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "nobody"
-	}
-	return s
 }

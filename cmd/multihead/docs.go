@@ -14,7 +14,7 @@ func newDocsCmd(root *cobra.Command) *cobra.Command {
 		Use:     "docs DIR",
 		Short:   "Write the man pages into a directory",
 		Example: "  multihead docs dist/man",
-		Args:    cobra.ExactArgs(1),
+		Args:    cobra.MatchAll(atLeast(1, "name a directory, for example: multihead docs dist/man"), cobra.MaximumNArgs(1)),
 		Hidden:  true,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {

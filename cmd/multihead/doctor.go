@@ -18,7 +18,6 @@ import (
 
 func newDoctorCmd(a *app) *cobra.Command {
 	r := reach{lookOnly: true}
-	var output string
 	var installKey bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
@@ -30,17 +29,10 @@ func newDoctorCmd(a *app) *cobra.Command {
   multihead doctor -o json
   multihead doctor --install-key   log in with the password once, and with our key from then on`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			switch output {
-			case "table", "wide", "json":
-			default:
-				return usageError(fmt.Errorf("-o %s: doctor prints table, wide or json", output))
-			}
-			return a.doctor(cmd.Context(), r, output, installKey)
-		},
 	}
 	r.flags(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "what to print: table, wide or json")
+	output := formatFlag(cmd, "table", "wide", "json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.doctor(cmd.Context(), r, *output, installKey) }
 	cmd.Flags().BoolVar(&installKey, "install-key", false, "add our public key to the hosts that only take the password")
 	return cmd
 }

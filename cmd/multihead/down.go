@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +15,10 @@ func newDownCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "down",
 		Short: "Stop the cluster, or a part of it, in order: nothing is lost and up starts it again",
+		Long: `Stops services in the order that loses nothing, and leaves them stopped.
+
+Exit code: 0 done, 1 failed or a host was left out, 64 usage, 75 another run is
+at work, 78 the cluster file, 130 interrupted.`,
 		Example: `  multihead down                    everything, jobs keep running on the compute nodes
   multihead down --service redis    one service on all heads
   multihead down --node server4     everything on one head`,
@@ -26,16 +31,20 @@ func newDownCmd(a *app) *cobra.Command {
 	fl.StringSliceVar(&f.phases, "service", nil, "only these `services`")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be done; change nothing")
 	fl.BoolVarP(&f.yes, "yes", "y", false, "do it without asking")
-	fl.StringVarP(&f.output, "output", "o", "table", "table or json")
+	f.output = formatFlag(cmd, "table", "json")
 	return cmd
 }
 
 func (a *app) down(ctx context.Context, f upFlags) error {
+	return a.reported(*f.output, func(a *app, report *upReport) error { return a.takeDown(ctx, f, report) })
+}
+
+func (a *app) takeDown(ctx context.Context, f upFlags, report *upReport) error {
 	c, err := a.loadCluster()
 	if err != nil {
 		return err
 	}
-	run := &upRun{flags: f, intent: service.Intent{Mode: service.Auto, Nodes: f.nodes}}
+	run := &upRun{flags: f, report: report, stop: true, intent: service.Intent{Mode: service.Auto, Nodes: f.nodes}}
 	if run.phases, err = phaseNames(f.phases); err != nil {
 		return err
 	}
@@ -47,7 +56,6 @@ func (a *app) down(ctx context.Context, f upFlags) error {
 		return err
 	}
 	defer run.sess.close()
-	run.stop = true
 	if err := a.idle(ctx, run); err != nil {
 		return err
 	}
@@ -55,15 +63,18 @@ func (a *app) down(ctx context.Context, f upFlags) error {
 		return err
 	}
 	a.saySkipped(run)
+	report.found(run)
 	if run.prop.Empty() {
-		fmt.Fprintln(a.stdout, a.tr("No changes: it is stopped already."))
+		if !a.quiet {
+			a.sayNoChanges(run)
+		}
 		return a.upDone(run)
 	}
-	if err := a.showPlan(run); err != nil {
-		return err
+	if !a.quiet || !f.yes {
+		a.showPlan(run)
 	}
 	if f.dryRun {
-		fmt.Fprintln(a.stdout, a.tr("Nothing was changed."))
+		a.sayNothingChanged()
 		return nil
 	}
 	if err := a.ask(f); err != nil {
@@ -72,9 +83,15 @@ func (a *app) down(ctx context.Context, f upFlags) error {
 	if err := a.lock(ctx, run); err != nil {
 		return err
 	}
+	report.found(run)
 	if err := a.apply(ctx, run); err != nil {
 		return err
 	}
-	fmt.Fprintln(a.stdout, a.tr("Stopped. Start it again with: multihead up"))
+	report.Outcome = outcomeDone
+	if silent := strings.Join(run.sess.view.Unreached(), ", "); silent != "" {
+		fmt.Fprintf(a.stdout, a.tr("Stopped on the hosts that answered; what still runs on %s is not known.\n"), silent)
+	} else if !a.quiet {
+		fmt.Fprintln(a.stdout, a.tr("Stopped. Start it again with: multihead up"))
+	}
 	return a.upDone(run)
 }

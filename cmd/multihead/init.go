@@ -143,6 +143,9 @@ func (a *app) writeStarter(path string, text []byte) error {
 	if err != nil {
 		return err
 	}
+	if a.quiet {
+		return nil
+	}
 	fmt.Fprintf(a.stdout, "%s is written, with passwords made for it.\nNext: change names and addresses to your own, then: multihead config validate -f %s\n", path, path)
 	return nil
 }

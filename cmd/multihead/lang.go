@@ -40,10 +40,16 @@ func (a *app) korean() bool {
 
 // sentence is the survival level in one line.
 func (a *app) sentence(s cluster.Survival) string {
-	if !a.korean() || len(s.Services) == 0 {
-		return upperFirst(s.Sentence())
+	if !a.korean() {
+		return s.Sentence()
+	}
+	if len(s.Services) == 0 {
+		return "켜진 서비스가 없습니다"
 	}
 	line := fmt.Sprintf("동시에 헤드 %d대, 차례로 %d대를 잃어도 됩니다", s.AtOnce, s.InTurn)
+	if s.AtOnce == 0 {
+		line = "헤드를 한 대도 잃으면 안 됩니다"
+	}
 	if len(s.Weakest) < len(s.Services) {
 		line += fmt.Sprintf(" (한계: %s)", strings.Join(s.Weakest, ", "))
 	}
@@ -80,19 +86,20 @@ func koreanTexts() map[string]string {
 		"Stop the cluster, or a part of it, in order: nothing is lost and up starts it again":       "클러스터나 그 일부를 순서대로 멈춥니다: 잃는 것이 없고 up으로 다시 시작합니다",
 		"Write a commented cluster file to start from":                                              "설명이 달린 클러스터 파일을 새로 만듭니다",
 		"Check, show and convert the cluster file; asks no host":                                    "클러스터 파일을 검사하고 보여 주고 변환합니다; 호스트에는 묻지 않습니다",
-		"Real hosts on this one machine, to try things on":                                          "이 한 대의 기계에서 시험해 볼 수 있는 진짜 호스트들",
+		"Real hosts on this one machine, to try things on":                                          "이 컴퓨터 한 대에서 시험해 볼 수 있는 진짜 호스트들",
 		"Look at all hosts at once before anything is changed: what would go wrong, and what to do": "무엇을 바꾸기 전에 모든 호스트를 한꺼번에 점검합니다: 무엇이 잘못될지, 어떻게 할지",
 		"Look at all hosts at once: reach, root, system, clock, names, disks, memory, ports, accounts,\npackages, versions. Nothing is changed. Exit code: 0 nothing failed, 1 something did.": "모든 호스트를 한꺼번에 점검합니다: 접속, root 권한, 운영체제, 시계, 이름, 디스크, 메모리, 포트, 계정,\n패키지, 버전. 아무것도 바꾸지 않습니다. 종료 코드: 0 실패 없음, 1 실패 있음.",
 		"These hosts were never seen before. Compare the fingerprints with those on their consoles":                                                                                            "처음 보는 호스트들입니다. 아래 지문을 각 호스트의 콘솔에서 본 것과 비교하십시오",
 		"Trust them and go on? [y/N] ": "이 호스트들을 믿고 계속할까요? [y/N] ",
 		"note:":                        "참고:",
 		"do:":                          "할 일:",
-		"\nHosts: %d. Failed: %d, to look at: %d, unknown: %d.\n":  "\n호스트 %d대. 실패 %d, 살펴볼 것 %d, 알 수 없음 %d.\n",
-		"Exit code: 0 all is well, 1 degraded, 2 down, 3 unknown.": "종료 코드: 0 정상, 1 저하, 2 중단, 3 알 수 없음.",
-		"No changes: the cluster is as the file says.":             "변경 없음: 클러스터가 파일과 같습니다.",
-		"No changes: it is stopped already.":                       "변경 없음: 이미 멈춰 있습니다.",
-		"Nothing was changed.":                                     "아무것도 바뀌지 않았습니다.",
-		"%s was not reached and is left alone: %v\n":               "%s 에 닿지 못해 그대로 둡니다: %v\n",
+		"\nHosts: %d. Failed: %d, to look at: %d, unknown: %d.\n":                                 "\n호스트 %d대. 실패 %d, 살펴볼 것 %d, 알 수 없음 %d.\n",
+		"Exit code: 0 all is well, 1 degraded, 2 down, 3 unknown, 64 usage, 78 the cluster file.": "종료 코드: 0 정상, 1 저하, 2 중단, 3 알 수 없음, 64 사용법, 78 클러스터 파일.",
+		"Exit code: 0 a head answered, 1 none did, 64 usage, 78 the cluster file.":                "종료 코드: 0 응답한 헤드가 있음, 1 응답한 헤드가 없음, 64 사용법, 78 클러스터 파일.",
+		"No changes: the cluster is as the file says.":                                            "변경 없음: 클러스터가 파일과 같습니다.",
+		"No changes: it is stopped already.":                                                      "변경 없음: 이미 멈춰 있습니다.",
+		"Nothing was changed.":                                                                    "아무것도 바뀌지 않았습니다.",
+		"%s was not reached and is left alone: %v\n":                                              "%s 에 닿지 못해 그대로 둡니다: %v\n",
 		"Go on? [y/N] ": "계속할까요? [y/N] ",
 		"The cluster changed while the plan was shown. The plan is now:":                               "계획을 보여 주는 동안 클러스터가 바뀌었습니다. 지금의 계획은 이렇습니다:",
 		"Stopped. Start it again with: multihead up":                                                   "멈췄습니다. 다시 시작하려면: multihead up",
@@ -103,16 +110,25 @@ func koreanTexts() map[string]string {
 		"The run of %s by %s was cut off (last: %s %s on %s). Carrying on from what the hosts show.\n": "%s 에 %s 님이 시작한 실행이 끊겼습니다 (마지막: %s %s, %s). 호스트들의 지금 상태에서 이어서 합니다.\n",
 		"%s: not begun\n":       "%s: 시작하지 않았습니다\n",
 		"%s: rolled back: %s\n": "%s: 되돌렸습니다: %s\n",
-		"%s: rolled back as far as it goes: %s; these stay:\n": "%s: 되돌릴 수 있는 데까지 되돌렸습니다: %s; 남는 것:\n",
-		"\nAs the file says, the cluster: %s.\n":               "\n파일대로라면 이 클러스터는: %s.\n",
-		"%d of %d heads active, VIP on %s, cluster %s\n":       "헤드 %d/%d 대 활성, VIP %s, 클러스터 %s\n",
-		"nothing was changed":                                  "아무것도 바뀌지 않았습니다",
-		"  what to do: ":                                       "  할 일: ",
-		"refused: ":                                            "거절: ",
-		"run up again to carry on; the record of this run is ": "up을 다시 실행하면 이어서 합니다; 이 실행의 기록: ",
+		"%s: rolled back as far as it goes: %s; these stay:\n":            "%s: 되돌릴 수 있는 데까지 되돌렸습니다: %s; 남는 것:\n",
+		"\nAs the file says, with all heads up the cluster %s.\n":         "\n파일대로 모든 헤드가 정상이면 이 클러스터는 %s.\n",
+		"With all heads up it %s.\nNow it is not that: %s":                "모든 헤드가 정상이면 %s.\n지금은 그렇지 않습니다: %s",
+		"With all heads up it %s.\nWhat it can lose now is not known: %s": "모든 헤드가 정상이면 %s.\n지금 얼마나 잃어도 되는지는 알 수 없습니다: %s",
+		"%d of %d heads active, %s, cluster %s\n":                         "헤드 %[2]d대 중 %[1]d대 활성, %[3]s, 클러스터 %[4]s\n",
+		"%s on %s":           "%s 보유 헤드 %s",
+		"%s not known where": "%s 보유 헤드 알 수 없음",
+		"%s on no head":      "%s 보유 헤드 없음",
+		"no head answered":   "응답한 헤드가 없습니다",
+		"Nothing to stop on the hosts that answered; what still runs on %s is not known.\n": "응답한 호스트에는 멈출 것이 없습니다. %s 에서 무엇이 아직 도는지는 알 수 없습니다.\n",
+		"No changes on the hosts that answered; not reached: %s.\n":                         "응답한 호스트에는 변경이 없습니다. 닿지 못한 호스트: %s.\n",
+		"Stopped on the hosts that answered; what still runs on %s is not known.\n":         "응답한 호스트에서 멈췄습니다. %s 에서 무엇이 아직 도는지는 알 수 없습니다.\n",
+		"nothing was changed": "아무것도 바뀌지 않았습니다",
+		"  what to do: ":      "  할 일: ",
+		"refused: ":           "거절: ",
+		"run up again to carry on; the record of this run is ":                                                   "up을 다시 실행하면 이어서 합니다; 이 실행의 기록: ",
 		"the plan was carried out, and this is still needed: run up again; if it stays, look at the lines above": "계획을 마쳤지만 아직 남은 것이 있습니다: up을 다시 실행하십시오. 그래도 남으면 위의 줄들을 보십시오",
-		"The result shows what else is needed:":                                                  "결과를 보니 더 필요한 것이 있습니다:",
-		"nothing that up can change, and the cluster is %s":                                      "up이 바꿀 것은 없지만 클러스터가 %s 상태입니다",
-		"nothing was changed: there is no terminal to ask on; say --yes to go on without asking": "아무것도 바뀌지 않았습니다: 물어볼 터미널이 없습니다. 묻지 않고 계속하려면 --yes 를 쓰십시오",
+		"The result shows what else is needed:":                                                                  "결과를 보니 더 필요한 것이 있습니다:",
+		"nothing that up can change, and the cluster is %s":                                                      "up이 바꿀 것은 없지만 클러스터가 %s 상태입니다",
+		"nothing was changed: there is no terminal to ask on; say --yes to go on without asking":                 "아무것도 바뀌지 않았습니다: 물어볼 터미널이 없습니다. 묻지 않고 계속하려면 --yes 를 쓰십시오",
 	}
 }

@@ -94,6 +94,8 @@ func newRoot(a *app) *cobra.Command {
 		newRPCCmd(),
 		newDocsCmd(root),
 	)
+	root.InitDefaultCompletionCmd()
+	commandGroups(root)
 	root.SetUsageTemplate(usageTemplate)
 	a.translateHelp(root)
 	return root

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
 	"multihead/internal/cluster"
@@ -39,16 +40,16 @@ func (a *app) plan(ctx context.Context, f upFlags, detailed bool) error {
 	defer run.sess.close()
 	a.saySkipped(run)
 	survival := run.sess.view.Survival()
-	if f.output == "json" {
+	if *f.output == "json" {
 		err = a.printJSON(struct {
 			plan.JSON
 			Survival cluster.Survival `json:"survival"`
 		}{run.prop.JSON(), survival})
 	} else {
 		if run.prop.Empty() {
-			fmt.Fprintln(a.stdout, a.tr("No changes: the cluster is as the file says."))
+			a.sayNoChanges(run)
 		} else {
-			err = a.showPlan(run)
+			a.showPlan(run)
 		}
 		a.printSurvival(survival)
 		fmt.Fprintln(a.stdout, a.tr("Nothing was changed."))
@@ -61,11 +62,18 @@ func (a *app) plan(ctx context.Context, f upFlags, detailed bool) error {
 
 // printSurvival says what the cluster as the file asks for it can lose.
 func (a *app) printSurvival(s cluster.Survival) {
-	fmt.Fprintf(a.stdout, a.tr("\nAs the file says, the cluster: %s.\n"), a.sentence(s))
+	if len(s.Services) == 0 {
+		fmt.Fprintf(a.stdout, "\n%s.\n", upperFirst(a.sentence(s)))
+		return
+	}
+	fmt.Fprintf(a.stdout, a.tr("\nAs the file says, with all heads up the cluster %s.\n"), a.sentence(s))
 	t := table.NewWriter()
 	t.SetStyle(a.tableStyle())
 	t.AppendHeader(table.Row{"SERVICE", "AT ONCE", "IN TURN", "WHY", "RAISED BY"})
-	t.SetColumnConfigs([]table.ColumnConfig{{Number: 4, WidthMax: 48}, {Number: 5, WidthMax: 40}})
+	t.SetColumnConfigs([]table.ColumnConfig{
+		{Number: 4, WidthMax: 48, WidthMaxEnforcer: text.WrapSoft},
+		{Number: 5, WidthMax: 40, WidthMaxEnforcer: text.WrapSoft},
+	})
 	for _, sv := range s.Services {
 		t.AppendRow(table.Row{sv.Service, sv.AtOnce, sv.InTurn, sv.Why, sv.RaisedBy})
 	}

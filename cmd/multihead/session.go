@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"multihead/internal/cluster"
 	"multihead/internal/config"
+	"multihead/internal/host"
 	"multihead/internal/host/remote"
 	"multihead/internal/service"
 	"multihead/internal/service/all"
@@ -19,9 +21,10 @@ import (
 
 // session is one verb's look at the cluster: the file, and the hosts reached.
 type session struct {
-	file *config.Cluster
-	view *cluster.View
-	dial *remote.Dialer
+	file  *config.Cluster
+	specs []config.HostSpec // the hosts that the verb is about
+	view  *cluster.View
+	dial  *remote.Dialer
 }
 
 // open reaches the hosts.
@@ -30,23 +33,65 @@ func (a *app) open(ctx context.Context, c *config.Cluster, specs []config.HostSp
 	if err != nil {
 		return nil, err
 	}
-	view, err := cluster.Reach(ctx, c, specs, connector(d))
-	if err != nil {
+	s := &session{file: c, specs: specs, dial: d, view: &cluster.View{}}
+	if err := s.reach(ctx); err != nil {
 		return nil, err
 	}
-	for _, spec := range headSpecs(c) {
-		if d.IsLocal(target(spec)) {
+	return s, nil
+}
+
+// reach connects to the hosts that no connection stands to.
+func (s *session) reach(ctx context.Context) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find the running binary: %w", err)
+	}
+	view, err := cluster.Reach(ctx, s.file, s.specs, s.keeping(connector(s.dial)))
+	if err != nil {
+		return err
+	}
+	for _, spec := range headSpecs(s.file) {
+		if s.dial.IsLocal(target(spec)) {
 			view.Local = spec.Hostname
 		}
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		view.Close()
-		return nil, fmt.Errorf("find the running binary: %w", err)
-	}
 	view.Input.Binary = exe
 	view.Input.Stamp = time.Now().UTC().Format("20060102T150405Z")
-	return &session{file: c, view: view, dial: d}, nil
+	s.view = view
+	return nil
+}
+
+// connection is a host that was reached and may be lost again.
+type connection interface {
+	host.Host
+	Alive() bool
+	Close() error
+}
+
+// keeping reaches hosts by the connections that still stand, and the others
+// anew.
+func (s *session) keeping(connect cluster.Connector) cluster.Connector {
+	return func(ctx context.Context, specs []config.HostSpec) (map[string]host.Host, map[string]error, error) {
+		kept := map[string]host.Host{}
+		var missing []config.HostSpec
+		for _, spec := range specs {
+			c, had := s.view.Hosts[spec.Hostname].(connection)
+			if had && c.Alive() {
+				kept[spec.Hostname] = c
+				continue
+			}
+			if had {
+				_ = c.Close()
+			}
+			missing = append(missing, spec)
+		}
+		reached, failed, err := connect(ctx, missing)
+		if err != nil {
+			return nil, nil, err
+		}
+		maps.Copy(reached, kept)
+		return reached, failed, nil
+	}
 }
 
 // observe asks every service that the verb is about.
@@ -83,17 +128,17 @@ func headSpecs(c *config.Cluster) []config.HostSpec {
 func servicesButBase() []service.Service {
 	var out []service.Service
 	for _, s := range all.Services() {
-		if s.Name() != "base" {
+		if s.Name() != "prepare" {
 			out = append(out, s)
 		}
 	}
 	return out
 }
 
-// phaseNames maps what --phase takes to services: their names, and the numbers
-// that the sites' documents use.
+// phaseNames maps what --phase takes to services: their names, the numbers that
+// the sites' documents use, and the name that the first phase had before.
 func phaseNames(args []string) ([]string, error) {
-	numbers := map[string]string{"prepare": "base", "0": config.GlusterFS, "1": config.MariaDB, "2": config.Redis,
+	numbers := map[string]string{"base": "prepare", "0": config.GlusterFS, "1": config.MariaDB, "2": config.Redis,
 		"3": config.Slurm, "4": config.Keepalived}
 	known := map[string]bool{}
 	var names []string

@@ -1,8 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
@@ -19,26 +20,25 @@ import (
 
 func newStatusCmd(a *app) *cobra.Command {
 	f := reach{lookOnly: true}
-	var output string
 	var watch bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "One screen: does it serve, what is broken, what can it still lose",
-		Long:  "Exit code: 0 all is well, 1 degraded, 2 down, 3 unknown.",
+		Long:  "Exit code: 0 all is well, 1 degraded, 2 down, 3 unknown, 64 usage, 78 the cluster file.",
 		Example: `  multihead status
   multihead status --watch          again every two seconds
   multihead status -o wide          with addresses, roles and the arithmetic
   multihead status -o json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if watch {
-				return a.watchStatus(cmd.Context(), f, output)
-			}
-			return a.status(cmd.Context(), f, output)
-		},
 	}
 	f.flags(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, wide or json")
+	output := formatFlag(cmd, "table", "wide", "json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if watch {
+			return a.watchStatus(cmd.Context(), f, *output)
+		}
+		return a.status(cmd.Context(), f, *output)
+	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again every two seconds, until Ctrl-C")
 	return cmd
 }
@@ -75,31 +75,65 @@ func (a *app) status(ctx context.Context, f reach, output string) error {
 	return err
 }
 
+// watchPause is how long a screen of --watch stands.
+const watchPause = 2 * time.Second
+
 // watchStatus keeps its connections and asks again; a host that comes back is
 // reached again.
 func (a *app) watchStatus(ctx context.Context, f reach, output string) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
-	tick := time.NewTicker(2 * time.Second)
-	defer tick.Stop()
+	sess, vitals, err := a.look(ctx, f)
+	if err != nil {
+		return endOfWatch(ctx, err)
+	}
+	defer func() { sess.close() }()
 	for {
-		fmt.Fprint(a.stdout, "\x1b[H\x1b[2J")
-		if err := a.status(ctx, f, output); err != nil && statusError(err) {
+		if err := a.drawStatus(sess.view.Status(vitals), output); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-time.After(watchPause):
+		}
+		if err := sess.reach(ctx); err != nil {
+			return endOfWatch(ctx, err)
+		}
+		if vitals, err = sess.ask(ctx); err != nil {
+			return endOfWatch(ctx, err)
 		}
 	}
 }
 
-// statusError tells an error from a state that is not Up.
-func statusError(err error) bool {
-	var e *exitError
-	return !errors.As(err, &e) || e.err != nil
+// endOfWatch is the error that a watch ended with; Ctrl-C is none.
+func endOfWatch(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
+
+// drawStatus writes one screen of --watch over the one before, in one write, so
+// that nobody sees half of it; as JSON it is one document on a line.
+func (a *app) drawStatus(s cluster.Status, output string) error {
+	if output == "json" {
+		return json.NewEncoder(a.stdout).Encode(s)
+	}
+	var screen bytes.Buffer
+	screen.WriteString(clearScreen)
+	frame := *a
+	frame.stdout, frame.color = &screen, "never"
+	if a.colours(a.stdout).on {
+		frame.color = "always"
+	}
+	frame.printStatus(s, output == "wide")
+	_, err := a.stdout.Write(screen.Bytes())
+	return err
+}
+
+// clearScreen takes the cursor to the first line and wipes what is below.
+const clearScreen = "\x1b[H\x1b[2J"
 
 // serviceLabels are the short names of the status table's columns.
 func serviceLabels() map[string]string {
@@ -114,22 +148,37 @@ func (a *app) printStatus(s cluster.Status, wide bool) {
 		fmt.Fprintf(w, "  up %s", age(s.Time.Sub(s.UpSince)))
 	}
 	if s.VIP != "" {
-		fmt.Fprintf(w, "  VIP %s on %s", s.VIP, orNone(s.VIPOwner))
+		fmt.Fprint(w, "  ", a.holder("VIP "+s.VIP, s.VIPOwner, s.Unsure()))
 	}
-	fmt.Fprintf(w, "\n%s\n", a.sentence(s.SurvivesNow))
+	fmt.Fprintf(w, "\n%s\n", a.canLose(s))
 	for _, p := range s.Problems {
 		fmt.Fprintln(w, problemLine(p, pal))
 	}
 	fmt.Fprintln(w, a.headTable(s, pal, wide))
 	for _, sv := range s.Services {
 		line := sv.Summary
-		if line == "" {
+		if line == "" || sv.State == service.Unknown { // what is not known has nothing to count
 			line = sv.Reason
 		}
 		fmt.Fprintf(w, "%-11s %s  %s\n", sv.Service, pal.word(sv.State, fmt.Sprintf("%-8s", sv.State)), line)
 	}
 	if wide {
-		a.printSurvival(s.SurvivesNow)
+		a.printSurvival(s.Survives)
+	}
+}
+
+// canLose says what the cluster can lose now. What the file promises holds while
+// all of it is up; with something lost already it is said to be no more than
+// that.
+func (a *app) canLose(s cluster.Status) string {
+	can := a.sentence(s.Survives)
+	switch {
+	case s.State == service.Up || len(s.Survives.Services) == 0:
+		return upperFirst(can)
+	case s.Unsure():
+		return fmt.Sprintf(a.tr("With all heads up it %s.\nWhat it can lose now is not known: %s"), can, strings.Join(s.NotUp(), ", "))
+	default:
+		return fmt.Sprintf(a.tr("With all heads up it %s.\nNow it is not that: %s"), can, strings.Join(s.NotUp(), ", "))
 	}
 }
 
@@ -152,9 +201,13 @@ func (a *app) headTable(s cluster.Status, pal palette, wide bool) string {
 	}
 	t.AppendHeader(header)
 	for _, h := range s.Heads {
-		row := table.Row{h.Hostname, pal.word(h.State, string(h.State)), fmt.Sprintf("%.2f", h.Load)}
+		load, up := "-", "-"
+		if h.Vitals() {
+			load, up = fmt.Sprintf("%.2f", h.Load), age(h.Uptime)
+		}
+		row := table.Row{h.Hostname, pal.word(h.State, string(h.State)), load}
 		if wide {
-			row = table.Row{h.Hostname, h.IP, pal.word(h.State, string(h.State)), fmt.Sprintf("%.2f", h.Load), age(h.Uptime)}
+			row = table.Row{h.Hostname, h.IP, pal.word(h.State, string(h.State)), load, up}
 		}
 		for _, sv := range s.Services {
 			c, ok := h.Services[sv.Service]

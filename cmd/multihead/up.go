@@ -27,7 +27,8 @@ type upFlags struct {
 	bootstrap, join, standalone bool
 	nodes, phases               []string
 	dryRun, yes, diff           bool
-	confirm, output             string
+	confirm                     string
+	output                      *string
 }
 
 func (f *upFlags) addMode(cmd *cobra.Command) {
@@ -39,7 +40,7 @@ func (f *upFlags) addMode(cmd *cobra.Command) {
 	fl.StringSliceVar(&f.nodes, "node", nil, "change only these `hosts`")
 	fl.StringSliceVar(&f.phases, "phase", nil, "only these `phases`: prepare, glusterfs (0), mariadb (1), redis (2), slurm (3), keepalived (4)")
 	fl.StringVar(&f.confirm, "confirm", "", "the cluster's `name`, typed: needed where something is not known")
-	fl.StringVarP(&f.output, "output", "o", "table", "table or json")
+	f.output = formatFlag(cmd, "table", "json")
 	cmd.MarkFlagsMutuallyExclusive("bootstrap", "join", "standalone")
 }
 
@@ -50,7 +51,13 @@ func newUpCmd(a *app) *cobra.Command {
 		Short: "Bring the cluster to what the file says: form it, join heads to it, start what is stopped",
 		Long: `Looks at every host, shows what would be done, asks, does it and checks the
 result by asking the services. What is already so is left alone: on a healthy
-cluster, up changes nothing and says so. A phase that fails is rolled back.`,
+cluster, up changes nothing and says so. A phase that fails is rolled back.
+
+With -o json standard output is one document: the plan, what became of it, and
+how the cluster is in the end. Everything else is said on standard error.
+
+Exit code: 0 done, 1 failed or a host was left out, 64 usage, 75 another run is
+at work, 78 the cluster file, 130 interrupted.`,
 		Example: `  multihead up                      look, show the plan, ask, do it
   multihead up --dry-run            look and show; nothing is changed
   multihead up --yes                without asking, for scripts
@@ -69,24 +76,30 @@ cluster, up changes nothing and says so. A phase that fails is rolled back.`,
 
 // up is the pipeline: observe, plan, ask, lock, apply, verify.
 func (a *app) up(ctx context.Context, f upFlags) error {
+	return a.reported(*f.output, func(a *app, report *upReport) error { return a.bringUp(ctx, f, report) })
+}
+
+func (a *app) bringUp(ctx context.Context, f upFlags, report *upReport) error {
 	f.lookOnly = f.dryRun
 	run, err := a.prepare(ctx, f)
 	if err != nil {
 		return err
 	}
+	run.report = report
 	defer run.sess.close()
 	a.saySkipped(run)
+	report.found(run)
 	if run.prop.Empty() {
-		fmt.Fprintln(a.stdout, a.tr("No changes: the cluster is as the file says."))
+		if !a.quiet {
+			a.sayNoChanges(run)
+		}
 		return errors.Join(a.wellOrNot(run), a.upDone(run))
 	}
 	if !a.quiet || !f.yes {
-		if err := a.showPlan(run); err != nil {
-			return err
-		}
+		a.showPlan(run)
 	}
 	if f.dryRun {
-		fmt.Fprintln(a.stdout, a.tr("Nothing was changed."))
+		a.sayNothingChanged()
 		return nil
 	}
 	if err := a.ask(f); err != nil {
@@ -95,6 +108,7 @@ func (a *app) up(ctx context.Context, f upFlags) error {
 	if err := a.lock(ctx, run); err != nil {
 		return err
 	}
+	report.found(run)
 	a.firstContact(ctx, run)
 	for round := 1; ; round++ {
 		if err := a.apply(ctx, run); err != nil {
@@ -126,6 +140,7 @@ type upRun struct {
 	phases []string
 	stop   bool // down instead of up
 	prop   plan.Proposal
+	report *upReport
 }
 
 // prepare observes and plans. It changes nothing.
@@ -246,16 +261,34 @@ func (a *app) saySkipped(run *upRun) {
 	}
 }
 
-func (a *app) showPlan(run *upRun) error {
-	if run.flags.output == "json" {
-		return a.printJSON(run.prop.JSON())
+// sayNoChanges says that there is nothing to do: of the hosts that answered,
+// which are not always all.
+func (a *app) sayNoChanges(run *upRun) {
+	silent := strings.Join(run.sess.view.Unreached(), ", ")
+	switch {
+	case silent == "" && run.stop:
+		fmt.Fprintln(a.stdout, a.tr("No changes: it is stopped already."))
+	case silent == "":
+		fmt.Fprintln(a.stdout, a.tr("No changes: the cluster is as the file says."))
+	case run.stop:
+		fmt.Fprintf(a.stdout, a.tr("Nothing to stop on the hosts that answered; what still runs on %s is not known.\n"), silent)
+	default:
+		fmt.Fprintf(a.stdout, a.tr("No changes on the hosts that answered; not reached: %s.\n"), silent)
 	}
+}
+
+func (a *app) sayNothingChanged() {
+	if !a.quiet {
+		fmt.Fprintln(a.stdout, a.tr("Nothing was changed."))
+	}
+}
+
+func (a *app) showPlan(run *upRun) {
 	pal := a.colours(a.stdout)
 	run.prop.WriteText(a.stdout, pal.kind)
 	if run.flags.diff {
 		run.prop.WriteDiff(a.stdout)
 	}
-	return nil
 }
 
 // ask waits for a person's yes. Without a terminal there is nobody to ask.
@@ -300,9 +333,7 @@ func (a *app) lock(ctx context.Context, run *upRun) error {
 		return nil
 	}
 	fmt.Fprintln(a.stderr, a.tr("The cluster changed while the plan was shown. The plan is now:"))
-	if err := a.showPlan(run); err != nil {
-		return err
-	}
+	a.showPlan(run)
 	return a.ask(run.flags)
 }
 
@@ -324,6 +355,7 @@ func (a *app) apply(ctx context.Context, run *upRun) error {
 	if err != nil {
 		return fmt.Errorf("nothing was changed: %w", err)
 	}
+	run.report.Outcome = outcomeFailed // until it is known to have gone well
 	prog := newProgress(a.stderr, len(run.prop.Previews), a.verbose)
 	engine := plan.NewEngine(run.sess.view.Hosts, func(ev plan.Event) {
 		if ev.Type != plan.StepState {
@@ -407,11 +439,8 @@ func (a *app) verify(ctx context.Context, run *upRun) (done bool, err error) {
 		return false, nil
 	}
 	status := run.sess.view.Status(run.sess.view.Vitals(ctx))
-	if run.flags.output == "json" {
-		if err := a.printJSON(status); err != nil {
-			return false, err
-		}
-	} else if !a.quiet || status.State != service.Up {
+	run.report.Outcome, run.report.Status = outcomeDone, &status
+	if !a.quiet || status.State != service.Up {
 		a.printStatus(status, false)
 	}
 	return true, a.upDone(run)
@@ -434,6 +463,7 @@ func (a *app) firstContact(ctx context.Context, run *upRun) {
 // so that "no changes" is never taken for "all is well".
 func (a *app) wellOrNot(run *upRun) error {
 	status := run.sess.view.Status(nil)
+	run.report.Status = &status
 	if status.State == service.Up {
 		return nil
 	}

@@ -97,7 +97,7 @@ func (a *Agent) listen(ctx context.Context, t *identity) error {
 
 // hear reads one agent's beats until it falls silent.
 func (a *Agent) hear(ctx context.Context, c *tls.Conn) {
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
 	limited, cancel := context.WithTimeout(ctx, dialLimit)

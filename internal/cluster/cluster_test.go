@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -142,6 +143,67 @@ func TestSurvivalIsThatOfTheWeakest(t *testing.T) {
 	s := v.Survival()
 	if s.AtOnce != 0 || s.InTurn != 1 || s.Sentence() != "can lose no head at once, 1 head one after another (limited by redis)" {
 		t.Errorf("%+v %q", s, s.Sentence())
+	}
+}
+
+func TestAScriptReadsWhatTheClusterCanLose(t *testing.T) {
+	v := three(t, []*fake{{name: config.Redis, lives: service.Survival{AtOnce: 1, InTurn: 2, Why: "w", RaisedBy: "r"}}})
+	got, err := json.Marshal(v.Survival())
+	want := `{"services":[{"service":"redis","at_once":1,"in_turn":2,"why":"w","raised_by":"r","data_safe":0}],"at_once":1,"in_turn":2,"weakest":["redis"]}`
+	if err != nil || string(got) != want {
+		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
+	}
+	v = three(t, nil)
+	if got, err := json.Marshal(v.Survival()); err != nil || !strings.Contains(string(got), `"services":[]`) {
+		t.Errorf("%v %s", err, got)
+	}
+}
+
+func TestTheErrorOfASilentHeadIsSaidOnce(t *testing.T) {
+	for _, tt := range []struct {
+		reason, want string
+	}{
+		{"server1: timed out", "not known of server1, server2"},
+		{"server1: timed out; server2: timed out", "not known of server1, server2"},
+		{"no server answers; server1: timed out; server3: not running", "no server answers; server3: not running; not known of server1, server2"},
+		{"a witness does not vote", "a witness does not vote"},
+	} {
+		h := health(service.Degraded)
+		h.Reason = tt.reason
+		s := three(t, []*fake{{name: config.Redis, health: h}}, "server1", "server2").Status(nil)
+		if got := s.Services[0].Reason; got != tt.want {
+			t.Errorf("%q became %q; want %q", tt.reason, got, tt.want)
+		}
+		said := 0
+		for _, p := range s.Problems {
+			said += strings.Count(p.Reason, "timed out")
+		}
+		if said != 2 {
+			t.Errorf("the errors of two heads are said %d times: %+v", said, s.Problems)
+		}
+	}
+}
+
+func TestWhatIsNotUpIsNamed(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		redis  service.Word
+		nodes  service.Word
+		off    []string
+		notUp  string
+		unsure bool
+	}{
+		{"all is well", service.Up, service.Up, nil, "", false},
+		{"a service and no head", service.Degraded, service.Up, nil, "redis DEGRADED", false},
+		{"a head is off", service.Degraded, service.Up, []string{"server2"}, "server2 UNKNOWN", true},
+		{"every head is broken", service.Down, service.Down, nil, "server1 DEGRADED, server2 DEGRADED, server3 DEGRADED", false},
+	} {
+		h := health(tt.nodes)
+		h.State = tt.redis
+		s := three(t, []*fake{{name: config.Redis, health: h}}, tt.off...).Status(nil)
+		if got := strings.Join(s.NotUp(), ", "); got != tt.notUp || s.Unsure() != tt.unsure {
+			t.Errorf("%s: %q, unsure %v", tt.name, got, s.Unsure())
+		}
 	}
 }
 

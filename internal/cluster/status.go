@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"multihead/internal/service"
@@ -10,19 +11,19 @@ import (
 // Status is the one screen that says how the cluster is, in the order people
 // read it: does it serve, what is broken, what can it still lose.
 type Status struct {
-	Version     int             `json:"version"`
-	Time        time.Time       `json:"time"`
-	Name        string          `json:"name"`
-	State       service.Word    `json:"state"`
-	Serving     bool            `json:"serving"` // every service serves, whatever else is wrong
-	Size        int             `json:"size"`    // heads in the file
-	VIP         string          `json:"vip,omitempty"`
-	VIPOwner    string          `json:"vip_owner,omitempty"`
-	UpSince     time.Time       `json:"up_since,omitzero"` // of the head that has been up longest
-	SurvivesNow Survival        `json:"survives"`
-	Problems    []Problem       `json:"problems"`
-	Heads       []HeadStatus    `json:"heads"`
-	Services    []ServiceStatus `json:"services"`
+	Version  int             `json:"version"`
+	Time     time.Time       `json:"time"`
+	Name     string          `json:"name"`
+	State    service.Word    `json:"state"`
+	Serving  bool            `json:"serving"` // every service serves, whatever else is wrong
+	Size     int             `json:"size"`    // heads in the file
+	VIP      string          `json:"vip,omitempty"`
+	VIPOwner string          `json:"vip_owner,omitempty"`
+	UpSince  time.Time       `json:"up_since,omitzero"` // of the head that has been up longest
+	Survives Survival        `json:"survives"`          // while the state is UP; with something broken it is not that
+	Problems []Problem       `json:"problems"`
+	Heads    []HeadStatus    `json:"heads"`
+	Services []ServiceStatus `json:"services"`
 }
 
 // Problem is one thing that is not as it should be, with its reason.
@@ -43,6 +44,35 @@ type HeadStatus struct {
 	Services map[string]CellStatus `json:"services"` // those the head runs
 }
 
+// Vitals says whether the head told its load and uptime.
+func (h HeadStatus) Vitals() bool { return h.Uptime > 0 }
+
+// NotUp lists the heads, or where all of them are up the services, that are not
+// as they should be.
+func (s Status) NotUp() []string {
+	var out []string
+	for _, h := range s.Heads {
+		if h.State != service.Up {
+			out = append(out, h.Hostname+" "+string(h.State))
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	for _, sv := range s.Services {
+		if sv.State != service.Up {
+			out = append(out, sv.Service+" "+string(sv.State))
+		}
+	}
+	return out
+}
+
+// Unsure says whether there is a head that nothing is known of: what is not
+// seen elsewhere may be there.
+func (s Status) Unsure() bool {
+	return slices.ContainsFunc(s.Heads, func(h HeadStatus) bool { return h.State == service.Unknown })
+}
+
 // CellStatus is one service on one head.
 type CellStatus struct {
 	State service.Word `json:"state"`
@@ -60,13 +90,14 @@ type ServiceStatus struct {
 // Status puts what was observed on one screen.
 func (v *View) Status(vitals map[string]Vitals) Status {
 	s := Status{Version: 1, Time: v.At, Name: v.Cluster.Info.ClusterName, Size: len(v.Input.Heads),
-		SurvivesNow: v.Survival(), Problems: []Problem{}, Heads: []HeadStatus{}, Services: []ServiceStatus{}}
+		Survives: v.Survival(), Problems: []Problem{}, Heads: []HeadStatus{}, Services: []ServiceStatus{}}
 	if v.Cluster.Network.VIP.Address.IsValid() {
 		s.VIP = v.Cluster.Network.VIP.Address.String()
 	}
 	healths := v.Healths()
 	serving := len(healths) > 0
 	for _, h := range healths {
+		h.Reason = v.withoutErrors(h)
 		s.Services = append(s.Services, ServiceStatus{h.Service, h.State, h.Summary, h.Reason})
 		if h.State != service.Up {
 			s.Problems = append(s.Problems, Problem{State: h.State, Service: h.Service, Reason: orUnsaid(h.Reason)})
@@ -93,11 +124,7 @@ func (v *View) headStatus(n service.Node, healths []service.Health, vitals map[s
 	}
 	if !n.Reached() {
 		head.State = service.Unknown
-		reason := "not reached"
-		if n.Err != nil {
-			reason = n.Err.Error()
-		}
-		s.Problems = append(s.Problems, Problem{State: service.Unknown, Host: n.Name(), Reason: reason})
+		s.Problems = append(s.Problems, Problem{State: service.Unknown, Host: n.Name(), Reason: reasonOf(n)})
 	}
 	for _, h := range healths {
 		if !v.Cluster.Runs(n.Name(), h.Service) {
@@ -119,6 +146,40 @@ func (v *View) headStatus(n service.Node, healths []service.Health, vitals map[s
 		}
 	}
 	return head
+}
+
+// withoutErrors is a service's reason without the errors of the heads that were
+// not reached: each of them is said once, of the head. Of the service is said
+// which heads it is not known of.
+func (v *View) withoutErrors(h service.Health) string {
+	var silent, rest []string
+	reason, repeated := h.Reason, false
+	for _, n := range v.Input.Heads {
+		if n.Reached() || !v.Cluster.Runs(n.Name(), h.Service) {
+			continue
+		}
+		silent = append(silent, n.Name())
+		if said := n.Name() + ": " + reasonOf(n); strings.Contains(reason, said) {
+			reason, repeated = strings.ReplaceAll(reason, said, ""), true
+		}
+	}
+	if !repeated {
+		return h.Reason
+	}
+	for part := range strings.SplitSeq(reason, "; ") {
+		if part != "" {
+			rest = append(rest, part)
+		}
+	}
+	return strings.Join(append(rest, "not known of "+strings.Join(silent, ", ")), "; ")
+}
+
+// reasonOf says why a head was not reached.
+func reasonOf(n service.Node) string {
+	if n.Err == nil {
+		return "not reached"
+	}
+	return n.Err.Error()
 }
 
 func orUnsaid(reason string) string {

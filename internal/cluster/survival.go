@@ -7,18 +7,18 @@ import (
 	"multihead/internal/service"
 )
 
-// Survival is what the whole cluster can lose: of each service, and the least
-// of them.
+// Survival is what the whole cluster can lose while all of it is up: of each
+// service, and the least of them.
 type Survival struct {
-	Services []service.Survival
-	AtOnce   int
-	InTurn   int
-	Weakest  []string // the services that set the lower bound
+	Services []service.Survival `json:"services"`
+	AtOnce   int                `json:"at_once"`
+	InTurn   int                `json:"in_turn"`
+	Weakest  []string           `json:"weakest"` // the services that set the lower bound
 }
 
 // Survival adds up what each service says.
 func (v *View) Survival() Survival {
-	var out Survival
+	out := Survival{Services: []service.Survival{}, Weakest: []string{}}
 	for _, s := range v.Services {
 		state := v.States[s.Name()]
 		if state == nil || len(v.Cluster.HeadsWith(s.Name())) == 0 {

@@ -140,7 +140,7 @@ type VIP struct {
 	Netmask      int        `yaml:"netmask" doc:"prefix length" min:"1" max:"128"`
 	Interface    string     `yaml:"interface" doc:"network interface; auto is the one that has the head's address"`
 	VRRPRouterID int        `yaml:"vrrp_router_id" doc:"VRRP id, different from every other VRRP group of the network" min:"1" max:"255"`
-	AuthPassword Secret     `yaml:"auth_password" doc:"VRRP password, at most 8 characters"`
+	AuthPassword Secret     `yaml:"auth_password" doc:"not used: VRRP 3 has no password; adverts go from head to head and are taken from the listed heads only"`
 }
 
 // Firewall lists the ports that are opened between hosts of the cluster.

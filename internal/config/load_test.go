@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 )
 
@@ -273,7 +274,7 @@ monitoring: {grafana: {admin_password: CANARY-9f3a-7, port: 3000}, alerting: {ch
 
 // TestErrorsTellNoSecrets makes every password wrong in form.
 func TestErrorsTellNoSecrets(t *testing.T) {
-	text := strings.NewReplacer(`"Kt2-lamp-oak-87"`, `"CANARY\nx"`, `"Wd8-fern-salt-63"`, "[CANARY]", "vrrp_router_id: 51", `auth_password: "CANARY-long", vrrp_router_id: "${CANARYVAR}"`).
+	text := strings.NewReplacer(`"Kt2-lamp-oak-87"`, `"CANARY\nx"`, `"Wd8-fern-salt-63"`, "[CANARY]", "vrrp_router_id: 51", `auth_password: [CANARY-long], vrrp_router_id: "${CANARYVAR}"`).
 		Replace(read(t, "testdata/plain.yaml"))
 	_, problems, err := Parse("x", []byte(text), WithEnv(func(string) (string, bool) { return "CANARY-value", true }))
 	if err == nil || len(problems) < 4 {
@@ -323,5 +324,44 @@ func BenchmarkTwoThousandComputeNodes(b *testing.B) {
 		if _, _, err := Parse("big", data, WithEnv(noEnv)); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestPasswordsThatNothingTakesAreNotJudged(t *testing.T) {
+	plain := read(t, "testdata/plain.yaml")
+	for name, text := range map[string]string{
+		"they are missing": strings.Replace(plain, "sst_password:", "# sst_password:", 1),
+		"they are bad": strings.NewReplacer(`sst_password: "Kt2-lamp-oak-87"`, "sst_password: changeme",
+			"vrrp_router_id: 51", "vrrp_router_id: 51, auth_password: longer-than-eight").Replace(plain),
+		"they are one": strings.NewReplacer(`sst_password: "Kt2-lamp-oak-87"`, `sst_password: "Wd8-fern-salt-63"`).Replace(plain),
+	} {
+		if text == plain {
+			t.Fatalf("%s: the test changes nothing", name)
+		}
+		if _, problems, err := Parse("c.yaml", []byte(text), WithEnv(longEnv)); err != nil || len(problems) > 0 {
+			t.Errorf("%s: %v\n%s", name, err, problems)
+		}
+	}
+}
+
+func TestTimeZonesAreThoseThereAre(t *testing.T) {
+	for name, want := range map[string]bool{
+		"Asia/Seoul": true, "UTC": true, "America/Argentina/Buenos_Aires": true, "Etc/GMT-9": true,
+		"Asia/Soeul": false, "Asia": false, "KST": false, "Local": false, "": false, "../etc/passwd": false, "asia seoul": false,
+	} {
+		if got := isZone(name); got != want {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+	dir := fstest.MapFS{"Asia/Seoul": {}, "Europe/Seville": {}, "posix/Asia/Seoul": {}, "zone.tab": {}, "UTC": {}}
+	zones := zonesIn(dir)
+	if got := strings.Join(zones, " "); got != "Asia/Seoul UTC" {
+		t.Errorf("the zones are %s", got)
+	}
+	if near := nearest("Asia/Soeul", zones); near != "Asia/Seoul" {
+		t.Errorf("near is %q", near)
+	}
+	if got := zonesIn(fstest.MapFS{}); len(got) > 0 {
+		t.Errorf("no directory has %v", got)
 	}
 }

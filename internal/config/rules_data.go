@@ -20,17 +20,6 @@ func checkDatabase(k *checker) {
 		return
 	}
 	m := k.Database.MariaDB
-	if m.Galera.SSTMethod != "rsync" {
-		if m.SSTUser == "" {
-			k.err("database.mariadb.sst_user", msg("state transfers have no account"), msg("write sst_user: sst_sync"))
-		}
-		if m.SSTPassword.IsZero() {
-			k.err("database.mariadb.sst_password", msg("state transfers have no password, so no second head could join"), msg(`write sst_password: "${DB_SST_PASSWORD}"`))
-		}
-	}
-	if m.SSTUser == "root" {
-		k.warn("database.mariadb.sst_user", msg("state transfers use root: its password then stands in the configuration of every head"), msg("use an account of their own such as sst_sync"))
-	}
 	if m.Galera.SSTMethod == "rsync" || m.Galera.SSTMethod == "mysqldump" {
 		k.warn("database.mariadb.galera.sst_method", msg("with %s the head that gives the data does not serve while another joins", m.Galera.SSTMethod), msg("write mariabackup"))
 	}
@@ -98,7 +87,7 @@ func checkDatabases(k *checker) {
 		case !databaseUser.MatchString(db.User):
 			k.err(at("user"), msg("%q is not a database account", db.User), msg("write letters, digits, - and _ only"))
 			continue
-		case slices.Contains([]string{"root", "mysql", "mariadb.sys", k.Database.MariaDB.SSTUser}, db.User):
+		case slices.Contains([]string{"root", "mysql", "mariadb.sys"}, db.User):
 			k.err(at("user"), msg("%s is an account of the database itself", db.User), msg("use an account of its own, such as %s", db.Name))
 			continue
 		}

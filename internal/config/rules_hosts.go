@@ -10,7 +10,6 @@ import (
 var (
 	clusterName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
 	hostName    = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$`)
-	zoneName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$`)
 	domainName  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 	userName    = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
 )
@@ -31,8 +30,8 @@ func checkClusterInfo(k *checker) {
 	if m := info.AdminEmail; m != "" && (strings.Count(m, "@") != 1 || strings.HasPrefix(m, "@") || strings.HasSuffix(m, "@") || strings.ContainsAny(m, " ,;")) {
 		k.err("cluster_info.admin_email", msg("%q is not an e-mail address", m), msg("write one address such as admin@hpc.example"))
 	}
-	if z := info.Timezone; z != "" && !zoneName.MatchString(z) {
-		k.err("cluster_info.timezone", msg("%q is not a time zone", z), msg("write a name such as Asia/Seoul"))
+	if z := info.Timezone; z != "" && !isZone(z) {
+		k.err("cluster_info.timezone", msg("%q is not a time zone", z), zoneRemedy(z))
 	}
 }
 

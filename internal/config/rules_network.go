@@ -84,9 +84,6 @@ func lastAddress(p netip.Prefix) netip.Addr {
 
 func checkVRRP(k *checker) {
 	vip := k.Network.VIP
-	if n := len(vip.AuthPassword.Reveal()); n > 8 {
-		k.err("network.vip.auth_password", msg("the password has %d characters; VRRP knows 8 and cuts off the rest without a word", n), msg("use at most 8 characters"))
-	}
 	if n := vip.Interface; n != "auto" && (len(n) > 15 || strings.ContainsAny(n, " /:")) {
 		k.err("network.vip.interface", msg("%q is not a network interface", n), msg("write auto, or a name as ip -br link prints it"))
 	}

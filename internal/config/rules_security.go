@@ -74,9 +74,14 @@ func knownDefaults() []string {
 	}
 }
 
-// shortestPassword is how long a password must be for no warning. VRRP cannot
-// have more, and passwords that are only typed by machines can.
+// shortestPassword is how long a password must be for no warning.
 const shortestPassword = 8
+
+// unused says of a password that nothing takes it: older files have it, and
+// whoever learns it has nothing.
+func unused(path string) bool {
+	return path == "network.vip.auth_password" || path == "database.mariadb.sst_password"
+}
 
 // checkPasswords warns about passwords that are known, short, or the same in
 // several places. It never says what they are.
@@ -84,15 +89,14 @@ func checkPasswords(k *checker) {
 	byValue := make(map[Secret][]placedSecret)
 	var order []Secret
 	for _, s := range k.secrets {
-		if s.value.IsZero() {
+		if s.value.IsZero() || unused(s.path) {
 			continue
 		}
 		lower := strings.ToLower(s.value.Reveal())
-		vrrp := s.path == "network.vip.auth_password"
 		switch {
 		case slices.Contains(knownDefaults(), lower), strings.HasPrefix(lower, "changeme"), strings.HasPrefix(lower, "change-me"):
 			k.warn(s.path, msg("this password is a known default: it is the first that anyone tries"), msg("make one with: openssl rand -base64 18"))
-		case len(lower) < shortestPassword && !vrrp:
+		case len(lower) < shortestPassword:
 			k.warn(s.path, msg("this password is shorter than %d characters", shortestPassword), msg("make one with: openssl rand -base64 18"))
 		}
 		if len(byValue[s.value]) == 0 {
@@ -165,8 +169,8 @@ func checkFencing(k *checker) {
 // checkTime finds time servers that an offline cluster cannot reach.
 func checkTime(k *checker) {
 	t := k.Time
-	if !zoneName.MatchString(t.Timezone) && t.Timezone != "" {
-		k.err("time_synchronization.timezone", msg("%q is not a time zone", t.Timezone), msg("write a name such as Asia/Seoul"))
+	if t.Timezone != "" && t.Timezone != k.Info.Timezone && !isZone(t.Timezone) {
+		k.err("time_synchronization.timezone", msg("%q is not a time zone", t.Timezone), zoneRemedy(t.Timezone))
 	} else if z := k.Info.Timezone; z != "" && t.Timezone != z {
 		k.warn("time_synchronization.timezone", msg("it differs from cluster_info.timezone, %s; %s is used", z, t.Timezone), msg("write it in one place"))
 	}
@@ -216,8 +220,5 @@ func checkClustering(k *checker) {
 	}
 	if t := k.Clustering.AutoDiscovery.Timeout.Duration(); t <= 0 {
 		k.err("clustering.auto_discovery.timeout", msg("no head can answer in no time"), msg("write 5"))
-	}
-	if dir := k.Installation.OfflinePackageDir; k.Installation.OfflineMode && dir == "" {
-		k.warn("installation.offline_mode", msg("it is on and offline_package_dir is empty: only what the hosts have installed already can be used"), msg("add offline_package_dir: with the directory of the package bundle"))
 	}
 }

@@ -2,7 +2,7 @@ package config
 
 // SlurmConfig is the workload manager.
 type SlurmConfig struct {
-	Version           string      `yaml:"version" doc:"version the site expects on heads and compute nodes; the distribution's is installed, another one is a preflight error"`
+	Version           string      `yaml:"version" doc:"version the site expects on heads and compute nodes; informative: the distribution's is installed"`
 	InstallPath       string      `yaml:"install_path" doc:"prefix of a Slurm that was not installed from packages; empty means packages" later:"install_path"`
 	ConfigPath        string      `yaml:"config_path" doc:"directory of slurm.conf"`
 	LogPath           string      `yaml:"log_path" doc:"directory of the log files on each host"`
@@ -168,8 +168,8 @@ type NodeManagement struct {
 
 // Installation is where packages come from.
 type Installation struct {
-	OfflineMode       bool               `yaml:"offline_mode" doc:"nothing is fetched from the internet"`
-	OfflinePackageDir string             `yaml:"offline_package_dir" doc:"directory of the package bundle on the machine that runs up"`
+	OfflineMode       bool               `yaml:"offline_mode" doc:"the site has no internet: packages come from the sources that the hosts have, and time from no server outside"`
+	OfflinePackageDir string             `yaml:"offline_package_dir" doc:"directory of the package bundle on the machine that runs up" later:"installation"`
 	PackageCachePath  string             `yaml:"package_cache_path" doc:"where packages are kept on the hosts" later:"installation"`
 	AutoConfirm       bool               `yaml:"auto_confirm" doc:"the same as --yes; what can lose data asks all the same" later:"installation"`
 	Timeouts          map[string]Seconds `yaml:"timeouts" doc:"time limits by phase name, in seconds" later:"installation"`

@@ -74,7 +74,7 @@ func (s Starter) Text() ([]byte, error) {
 		GaleraID  string
 		Variables []string
 	}{s, network, hostlist.Compress(names), strings.ReplaceAll(s.ClusterName, "-", "_"),
-		[]string{"DB_ROOT_PASSWORD", "DB_SST_PASSWORD", "DB_SLURM_PASSWORD", "REDIS_PASSWORD"}})
+		[]string{"DB_ROOT_PASSWORD", "DB_SLURM_PASSWORD", "REDIS_PASSWORD"}})
 	return b.Bytes(), err
 }
 

@@ -67,10 +67,10 @@ type Database struct {
 
 // MariaDBConfig is the database server.
 type MariaDBConfig struct {
-	Version      string            `yaml:"version" doc:"version the site expects; the distribution's is installed, another one is a preflight error"`
+	Version      string            `yaml:"version" doc:"version the site expects; informative: the distribution's is installed"`
 	RootPassword Secret            `yaml:"root_password" doc:"password of root; on the host itself root gets in by unix_socket without it"`
-	SSTUser      string            `yaml:"sst_user" doc:"account of state transfers"`
-	SSTPassword  Secret            `yaml:"sst_password" doc:"its password"`
+	SSTUser      string            `yaml:"sst_user" doc:"not used: state transfers are made as mysql@localhost over the socket, without a password; read for older files"`
+	SSTPassword  Secret            `yaml:"sst_password" doc:"not used, as sst_user is not"`
 	Galera       Galera            `yaml:"galera" doc:"the Galera cluster"`
 	Databases    []DatabaseSpec    `yaml:"databases" doc:"databases and their users, made when missing"`
 	Config       map[string]string `yaml:"config" doc:"more settings of the [mysqld] section; they win over the built-in ones"`

@@ -1,37 +1,47 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
-// WriteFile replaces the file at path as a whole or not at all, with the mode
-// and owner it had, or mode 0600 when it is new. keepOld leaves the old one
-// beside it with .bak at its end.
-func WriteFile(path string, data []byte, keepOld bool) error {
-	mode := os.FileMode(0o600)
-	uid, gid := -1, -1
-	if info, err := os.Stat(path); err == nil {
-		mode = info.Mode().Perm()
-		if st, ok := info.Sys().(*syscall.Stat_t); ok {
-			uid, gid = int(st.Uid), int(st.Gid)
-		}
+// Rewrite replaces the file at path as a whole or not at all, with the mode and
+// owner it had. The old one stays beside it with .bak at its end, or where an
+// older one is kept there already, with .bak and the time: kept says under which
+// name.
+func Rewrite(path string, data []byte) (kept string, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
 	}
-	if keepOld {
-		old, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("keep the old file: %w", err)
-		}
-		if err := replace(path+".bak", old, mode, uid, gid); err != nil {
-			return fmt.Errorf("keep the old file: %w", err)
-		}
+	mode, uid, gid := info.Mode().Perm(), -1, -1
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		uid, gid = int(st.Uid), int(st.Gid)
 	}
-	return replace(path, data, mode, uid, gid)
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("keep the old file: %w", err)
+	}
+	kept = path + ".bak"
+	err = put(kept, old, mode, uid, gid, os.Link)
+	if errors.Is(err, fs.ErrExist) {
+		kept += "-" + time.Now().UTC().Format("20060102T150405.000000Z")
+		err = put(kept, old, mode, uid, gid, os.Link)
+	}
+	if err != nil {
+		return "", fmt.Errorf("keep the old file: %w", err)
+	}
+	return kept, put(path, data, mode, uid, gid, os.Rename)
 }
 
-func replace(path string, data []byte, mode os.FileMode, uid, gid int) error {
+// put writes a file beside path and then gives it its name: os.Rename takes the
+// name from a file that has it, os.Link fails.
+func put(path string, data []byte, mode os.FileMode, uid, gid int, name func(from, to string) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
@@ -52,5 +62,5 @@ func replace(path string, data []byte, mode os.FileMode, uid, gid int) error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	return name(f.Name(), path)
 }

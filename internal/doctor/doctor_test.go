@@ -246,6 +246,10 @@ func TestWhatIsWrong(t *testing.T) {
 		"a package that nobody offers": {func(_ *config.Cluster, _ []Patient, m cluster) {
 			m["server3"].Answer("dpkg-query -W", "munge installed 1\n").Answer("apt-cache policy", "munge:\n  Candidate: 1\nslurmctld:\n  Installed: (none)\n  Candidate: (none)\n")
 		}, "server3", checkPackages, Fail, []string{"slurmctld", "apt-get update"}},
+		"offline, and no source has it": {func(c *config.Cluster, _ []Patient, m cluster) {
+			c.Installation.OfflineMode, c.Installation.OfflinePackageDir = true, "/srv/bundle"
+			m["server3"].Answer("dpkg-query -W", "munge installed 1\n").Answer("apt-cache policy", "munge:\n  Candidate: 1\nslurmctld:\n  Installed: (none)\n  Candidate: (none)\n")
+		}, "server3", checkPackages, Fail, []string{"slurmctld", "a mirror"}},
 		"an installation that was cut off": {answer("server3", "dpkg --audit", "The following packages are only half configured\n"), "server3", checkPackages, Fail, []string{"dpkg --configure -a"}},
 		"a newer compute node":             {answer("node1", "dpkg-query -W", "munge installed 1\nchrony installed 1\nslurmd installed 25.05.1-1\n"), "node1", checkSlurm, Fail, []string{"25.05", "24.11", "upgrade the heads first"}},
 		"heads of two Slurm releases":      {answer("server1", "dpkg-query -W", "slurmctld installed 23.11.4-1\n"), "server2", checkSlurm, Fail, []string{"23.11", "server1"}},

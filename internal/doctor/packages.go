@@ -137,11 +137,9 @@ func judgePackages(c *config.Cluster, f *facts) Finding {
 	case len(nowhere) == 0:
 	case p.unchecked:
 		fi.worse(Unknown, "not installed, and whether they are offered was not asked: "+strings.Join(nowhere, " "), "")
-	case c.Installation.OfflineMode:
-		toCome = append(toCome, nowhere...) // they come with the bundle
 	default:
 		fi.worse(Fail, "no package source of the host offers "+strings.Join(nowhere, ", "),
-			"run apt-get update there and check /etc/apt; without a way out, use installation.offline_mode")
+			"run apt-get update there and check /etc/apt; without a way out, give it a mirror or a repository in a directory")
 	}
 	said := fmt.Sprintf("%d of %d installed", have, len(wanted))
 	if len(toCome) > 0 {
@@ -201,10 +199,6 @@ func judgeSlurm(c *config.Cluster, f *facts, all []*facts) Finding {
 	}
 	own, version, ok := f.slurmRelease()
 	if !ok {
-		if c.Installation.OfflineMode {
-			fi.fine("comes with the offline packages")
-			return fi
-		}
 		return fi.unknown(errors.New("no Slurm is installed or offered"))
 	}
 	for _, o := range all {

@@ -54,7 +54,6 @@ type clusterHost struct {
 type clusterData struct {
 	Name, Subnet, VIP, Bits, Key string
 	Password, Offline            bool
-	Repository                   string
 	Heads, Compute, Witness      []clusterHost
 	ComputeNames                 string
 	Secrets                      map[string]string
@@ -65,7 +64,7 @@ func (l *Lab) clusterData(o ClusterOptions, secrets map[string]string) clusterDa
 	_, bits, _ := strings.Cut(Subnet, "/")
 	d := clusterData{
 		Name: l.Spec.Name, Subnet: Subnet, VIP: VIP, Bits: bits, Key: l.KeyPath(),
-		Repository: RepositoryMount, Offline: strings.HasPrefix(l.Spec.Image, "bare"),
+		Offline: strings.HasPrefix(l.Spec.Image, "bare"),
 	}
 	var names []string
 	for _, p := range l.Spec.hosts() {

@@ -165,12 +165,12 @@ type NodeHealth struct {
 
 // Survival is what a service can lose and go on.
 type Survival struct {
-	Service  string
-	AtOnce   int    // heads that may die in the same moment
-	InTurn   int    // heads that may die one after another, each time settled in between
-	Why      string // the arithmetic: "4 votes, majority 3"
-	RaisedBy string // what would make it more, empty where nothing would
-	DataSafe int    // copies of the data beyond the first
+	Service  string `json:"service"`
+	AtOnce   int    `json:"at_once"`   // heads that may die in the same moment
+	InTurn   int    `json:"in_turn"`   // heads that may die one after another, each time settled in between
+	Why      string `json:"why"`       // the arithmetic: "4 votes, majority 3"
+	RaisedBy string `json:"raised_by"` // what would make it more, empty where nothing would
+	DataSafe int    `json:"data_safe"` // copies of the data beyond the first
 }
 
 // Refusal is a plan that will not be made because data could be harmed, or

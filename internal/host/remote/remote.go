@@ -190,6 +190,17 @@ type Conn struct {
 	User   string // who logged in
 }
 
+// Alive says whether the connection stands, as far as is known: one to a machine
+// that fell silent does until it is noticed.
+func (c *Conn) Alive() bool {
+	select {
+	case <-c.Done():
+		return false
+	default:
+		return true
+	}
+}
+
 var (
 	_ host.Host   = (*Conn)(nil)
 	_ host.Locker = (*Conn)(nil)

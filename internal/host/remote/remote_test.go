@@ -125,6 +125,20 @@ func TestAKeyReachesAKnownHost(t *testing.T) {
 	}
 }
 
+func TestAConnectionThatEndedIsNotAlive(t *testing.T) {
+	me := newPerson(t)
+	s := remotetest.Start(t, remotetest.Options{Key: me.key.PublicKey(), Host: machine("server1")})
+	me.knows(t, s)
+	c := connect(t, me.dialer(t, nil), to("server1", s))
+	if !c.Alive() {
+		t.Error("it was reached and is not alive")
+	}
+	_ = c.Close()
+	if c.Alive() {
+		t.Error("it is closed and alive")
+	}
+}
+
 func TestLookingOnlyIsAskedOfTheRemoteHalf(t *testing.T) {
 	me := newPerson(t)
 	s := remotetest.Start(t, remotetest.Options{Key: me.key.PublicKey(), Host: machine("server1")})

@@ -37,7 +37,7 @@ func New() *Service { return &Service{} }
 func (*Service) Name() string { return Name }
 
 // After implements service.Service: the base brings the program.
-func (*Service) After() []string { return []string{"base"} }
+func (*Service) After() []string { return []string{"prepare"} }
 
 // Wanted implements service.Chooser: every cluster has agents.
 func (*Service) Wanted(*config.Cluster) bool { return true }

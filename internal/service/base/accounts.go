@@ -205,5 +205,5 @@ func agreed(name string, hosts []tenant) (account, bool) {
 func (a account) numbers() string { return fmt.Sprintf("%d:%d", a.UID, a.GID) }
 
 func refusal(reason, remedy string) error {
-	return &service.Refusal{Service: "base", Reason: reason, Remedy: remedy}
+	return &service.Refusal{Service: "prepare", Reason: reason, Remedy: remedy}
 }

@@ -15,8 +15,9 @@ type Service struct{}
 // New returns the service.
 func New() *Service { return &Service{} }
 
-// Name is the phase's name.
-func (*Service) Name() string { return "base" }
+// Name is the phase's name: what it does, for people to whom "base" says
+// nothing.
+func (*Service) Name() string { return "prepare" }
 
 // After is nothing: every other phase comes after this one.
 func (*Service) After() []string { return nil }

@@ -34,7 +34,7 @@ func proven(ctx context.Context, h host.Reader, others []host.Reader) (ok bool, 
 
 // Health says how names, munge and clocks are.
 func (s *State) Health() service.Health {
-	h := service.Health{Service: "base", State: service.Up, Nodes: map[string]service.NodeHealth{}}
+	h := service.Health{Service: "prepare", State: service.Up, Nodes: map[string]service.NodeHealth{}}
 	ready, members := 0, 0
 	for _, l := range s.hosts {
 		n := l.health(usesSlurm(s.cluster))
@@ -65,6 +65,6 @@ func (l look) health(munge bool) service.NodeHealth {
 // Survival is every head but one: no head needs another for its base.
 func (s *State) Survival() service.Survival {
 	n := max(len(s.cluster.Nodes.Controllers)-1, 0)
-	return service.Survival{Service: "base", AtOnce: n, InTurn: n, Why: "every host has its own copy of names, accounts and the munge key",
+	return service.Survival{Service: "prepare", AtOnce: n, InTurn: n, Why: "every host has its own copy of names, accounts and the munge key",
 		DataSafe: max(len(s.hosts)-1, 0)}
 }

@@ -20,7 +20,7 @@ func New() *Service { return &Service{} }
 func (*Service) Name() string { return config.MariaDB }
 
 // After is the base: names, clocks, accounts.
-func (*Service) After() []string { return []string{"base"} }
+func (*Service) After() []string { return []string{"prepare"} }
 
 const (
 	// lookLimit bounds what one head is asked in all. A daemon that takes a

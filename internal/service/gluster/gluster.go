@@ -20,7 +20,7 @@ func New() *Service { return &Service{} }
 func (*Service) Name() string { return config.GlusterFS }
 
 // After implements service.Service.
-func (*Service) After() []string { return []string{"base"} }
+func (*Service) After() []string { return []string{"prepare"} }
 
 // Marker is the file in the root of the volume that shows a directory to be
 // the mounted volume: an unmounted mount point is an empty directory that

@@ -52,7 +52,7 @@ func (s *State) growSteps(b blueprint) []plan.Stage {
 		full.Final = plan.Final{Why: "the brick of " + name + " is a full copy and stays", Hosts: []string{b.cli, name}}
 		out = append(out,
 			plan.Stage{Name: "add the brick of " + name, Steps: []plan.Step{{ID: id("add-brick", name), Host: b.cli, Action: plan.Func{
-				What: fmt.Sprintf("add the brick of %s to volume %s (%d → %d copies)", name, s.conf.VolumeName, before, before+1), Kind: plan.Add,
+				What: fmt.Sprintf("add the brick of %s to volume %s (copies: %d → %d)", name, s.conf.VolumeName, before, before+1), Kind: plan.Add,
 				Satisfied: s.hasBrick(name), Timeout: changeLimit * 3,
 				Change: func(ctx context.Context, h host.Host) (plan.Action, error) { return s.addBrick(ctx, h, name) },
 			}}}},

@@ -42,9 +42,13 @@ func (s *State) Health() service.Health {
 		h.State = service.Degraded
 		h.Reason = "not known of " + strings.Join(unsure, ", ")
 	}
-	h.Summary = fmt.Sprintf("%s on nobody", s.vip.Address)
-	if len(yes) > 0 {
+	switch {
+	case len(yes) > 0:
 		h.Summary = fmt.Sprintf("%s on %s", s.vip.Address, strings.Join(yes, ", "))
+	case len(unsure) > 0:
+		h.Summary = fmt.Sprintf("%s not known where", s.vip.Address)
+	default:
+		h.Summary = fmt.Sprintf("%s on no head", s.vip.Address)
 	}
 	return h
 }

@@ -19,7 +19,7 @@ func New() *Service { return &Service{} }
 func (*Service) Name() string { return config.Keepalived }
 
 // After implements service.Service.
-func (*Service) After() []string { return []string{"base"} }
+func (*Service) After() []string { return []string{"prepare"} }
 
 // State is what was found of the virtual address on the heads that may hold
 // it.

@@ -301,6 +301,14 @@ func (s *State) voting() int {
 	return n
 }
 
+// copiesOf is "1 copy", "2 copies".
+func copiesOf(n int) string {
+	if n == 1 {
+		return "1 copy"
+	}
+	return fmt.Sprintf("%d copies", n)
+}
+
 // Survival is arithmetic over what the file asks for: votes and copies.
 func (s *State) Survival() service.Survival {
 	n := len(s.heads)
@@ -318,7 +326,7 @@ func (s *State) Survival() service.Survival {
 		// head with the copy, which then has two masters and, with as few
 		// heads, no further copy of its own.
 		out.InTurn = out.AtOnce
-		out.Why = fmt.Sprintf("%d masters, majority %d; %d copies of each slot on other heads", n, n/2+1, copies)
+		out.Why = fmt.Sprintf("%d masters, majority %d; %s of each slot on other heads", n, n/2+1, copiesOf(copies))
 		switch {
 		case copies == 0:
 			out.RaisedBy = "redis.cluster.replicas: 1"
@@ -335,7 +343,7 @@ func (s *State) Survival() service.Survival {
 		votes := n + len(s.witnesses)
 		out.AtOnce = min(n-1, (votes-1)/2)
 		out.InTurn, out.DataSafe = out.AtOnce, n-1
-		out.Why = fmt.Sprintf("%d sentinels, majority %d; the master and %d copies", votes, votes/2+1, n-1)
+		out.Why = fmt.Sprintf("%d sentinels, majority %d; the master and %s", votes, votes/2+1, copiesOf(n-1))
 		if (votes-1)/2 < n-1 {
 			out.RaisedBy = "a witness"
 		} else {

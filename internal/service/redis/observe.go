@@ -31,7 +31,7 @@ func New() *Service { return &Service{} }
 func (*Service) Name() string { return config.Redis }
 
 // After is the base: names, clocks, packages.
-func (*Service) After() []string { return []string{"base"} }
+func (*Service) After() []string { return []string{"prepare"} }
 
 // lookLimit bounds what one host is asked in all.
 const lookLimit = 4 * time.Second

@@ -14,7 +14,7 @@ import (
 // running cluster are taken as they are; keys are carried along wherever a
 // server changes what it is.
 func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
-	b := &builder{s: s, intent: intent, phase: plan.Phase{Name: config.Redis, After: []string{"base"}}}
+	b := &builder{s: s, intent: intent, phase: plan.Phase{Name: config.Redis, After: []string{"prepare"}}}
 	if len(s.heads) == 0 {
 		return b.phase, nil
 	}

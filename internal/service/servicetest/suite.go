@@ -112,7 +112,7 @@ func Run(t *testing.T, s service.Service, file *config.Cluster) {
 // exists says whether the service must exist only once, so that forming it
 // beside something unknown would be a second one.
 func exists(s service.Service) bool {
-	return s.Name() != "base" && s.Name() != config.Keepalived && s.Name() != "agent"
+	return s.Name() != "prepare" && s.Name() != config.Keepalived && s.Name() != "agent"
 }
 
 func observe(t *testing.T, s service.Service, in service.Input) service.State {
