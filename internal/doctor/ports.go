@@ -36,6 +36,7 @@ const (
 	portSlurmctld  = 6817
 	portSlurmd     = 6818
 	portSentinel   = 26379
+	portAgent      = 9797
 	redisBusOffset = 10000
 )
 
@@ -46,6 +47,7 @@ func needs(c *config.Cluster, p Patient) []need {
 	var out []need
 	switch p.Role {
 	case Head:
+		out = append(out, need{portAgent, "agent", []string{"multihead"}})
 		if c.Runs(name, config.GlusterFS) {
 			out = append(out, need{portGlusterd, "glusterfs", []string{"glusterd"}})
 		}
@@ -65,6 +67,7 @@ func needs(c *config.Cluster, p Patient) []need {
 	case Compute:
 		out = append(out, need{portSlurmd, "slurmd", []string{"slurmd", "slurmstepd"}})
 	case Witness:
+		out = append(out, need{portAgent, "agent", []string{"multihead"}})
 		out = append(out, need{portGalera, "garbd", []string{"garbd"}})
 		if c.RedisMode() == config.RedisSentinel {
 			out = append(out, need{portSentinel, "redis sentinel", []string{"redis-sentinel", "redis-server"}})

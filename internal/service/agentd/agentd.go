@@ -13,7 +13,7 @@ const Port = 9797
 // Where the agent's files are on every host that has one.
 const (
 	Dir        = "/etc/multihead"
-	ConfigFile = Dir + "/my_multihead_cluster.yaml"
+	ConfigFile = Dir + "/agent/cluster.yaml" // not my_multihead_cluster.yaml beside it, which is a person's
 	pkiDir     = Dir + "/pki"
 	CAFile     = pkiDir + "/ca.crt"    // by which an agent knows the others
 	caPairFile = pkiDir + "/ca.pem"    // with its key; on heads only, for any of them can bring in another
