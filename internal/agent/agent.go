@@ -127,7 +127,7 @@ const aliveEvery = 2 * time.Second
 func (a *Agent) judge(ctx context.Context) {
 	tick := time.NewTicker(judgeEvery)
 	defer tick.Stop()
-	s := steady{fit: true}
+	s := steady{fit: a.lastVerdict(ctx)}
 	grace := time.Now().Add(freshFor) // the others have not been heard yet
 	var written *bool
 	var told time.Time
@@ -138,7 +138,7 @@ func (a *Agent) judge(ctx context.Context) {
 		j := decide(a.electorate, own, a.peers, now)
 		a.mu.Unlock()
 		if now.Before(grace) {
-			j = Judgement{Fit: true, Why: "just started"}
+			j = Judgement{Fit: s.fit, Why: "just started"}
 		}
 		fit := s.settle(j.Fit, now)
 		a.mu.Lock()
@@ -167,11 +167,24 @@ func (a *Agent) judge(ctx context.Context) {
 	}
 }
 
+// lastVerdict is what the agent before this one told keepalived: a restart of the
+// agent alone moves nothing.
+func (a *Agent) lastVerdict(ctx context.Context) bool {
+	data, err := a.Local.ReadFile(ctx, agentd.TrackFile)
+	return err != nil || string(data) != unfit
+}
+
+// The contents of the file that keepalived follows.
+const (
+	fitToHold = "0\n"
+	unfit     = "1\n"
+)
+
 // track writes what keepalived follows: 0 while the head may hold the address.
 func (a *Agent) track(ctx context.Context, fit bool) error {
-	value := "0\n"
+	value := fitToHold
 	if !fit {
-		value = "1\n"
+		value = unfit
 	}
 	old, err := a.Local.ReadFile(ctx, agentd.TrackFile)
 	if err == nil && string(old) == value {

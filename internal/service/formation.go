@@ -96,7 +96,7 @@ func Decide(service string, heads []Evidence, intent Intent) (Decision, error) {
 		return joinLive(service, heads, d)
 	}
 	if intent.Mode == Join {
-		return refuse("Start the cluster first (up without --join, or recover), or name a head that is part of it.",
+		return refuse("Start the cluster first (up without --join), or name a head that is part of it.",
 			"--join, and no head is part of a live cluster%s", whyList(unsure))
 	}
 	if len(unsure) > 0 && !(intent.Mode == Bootstrap && intent.Confirmed) {
@@ -169,7 +169,7 @@ func resume(service string, heads, holders, unsure []Evidence) (Decision, error)
 		if e.Clean != Yes || e.Position < 0 {
 			return Decision{}, &Refusal{Service: service,
 				Reason: fmt.Sprintf("%s holds data and was not stopped in order (%s): how far it goes is not known", e.Node, e.Why),
-				Remedy: "Run multihead recover: it compares all heads and starts from the one whose data goes furthest."}
+				Remedy: "Find out by hand how far the data of each head goes, start the service on the one that goes furthest, and run up: the others join it."}
 		}
 		if e.Position > best.Position {
 			best = e

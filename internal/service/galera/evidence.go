@@ -1,6 +1,7 @@
 package galera
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -100,7 +101,7 @@ func (s *State) decide(intent service.Intent) (service.Decision, error) {
 	if !lives && len(detached) > 0 {
 		return service.Decision{}, &service.Refusal{Service: "mariadb",
 			Reason: fmt.Sprintf("mariadbd runs on %s without quorum (non-Primary), and no head answers that has it", strings.Join(detached, ", ")),
-			Remedy: "Bring the missing heads back: quorum returns by itself when most of the last members see each other. Where they are gone for good, run multihead recover."}
+			Remedy: "Bring the missing heads back: quorum returns by itself when most of the last members see each other. Where they are gone for good: on one of " + strings.Join(detached, ", ") + " run: mariadb -e \"SET GLOBAL wsrep_provider_options='pc.bootstrap=1'\". Commits that only the lost heads had are lost then."}
 	}
 	for _, n := range s.nodes {
 		if n.member() && n.status.clusterName != s.conf.Galera.ClusterName {
@@ -110,10 +111,24 @@ func (s *State) decide(intent service.Intent) (service.Decision, error) {
 		}
 	}
 	d, err := service.Decide("mariadb", s.Evidence(), intent)
+	var refused *service.Refusal
+	if errors.As(err, &refused) && !lives && s.cutOff() {
+		refused.Remedy = byHand
+	}
 	if err != nil || d.Verdict != service.Resume {
 		return d, err
 	}
 	return s.preferSafe(d), nil
+}
+
+// byHand is what a person does after all heads have lost their power and the
+// cluster has not found back by itself.
+const byHand = "On every head run galera_recovery: it prints UUID:SEQNO. On the one with the highest SEQNO of them all set safe_to_bootstrap: 1 in grastate.dat in its data directory and run galera_new_cluster, then run up: the others join it. A head that cannot be asked may have gone further."
+
+// cutOff says whether some head was stopped without having written down how far
+// its data goes.
+func (s *State) cutOff() bool {
+	return slices.ContainsFunc(s.nodes, func(n node) bool { return n.disk.data == service.Yes && n.disk.state.seqno < 0 })
 }
 
 // Evidence implements service.Holder.

@@ -189,7 +189,8 @@ func (s *State) fits(b *blueprint, h *head) error {
 		if h.vol == nil && h.store != service.Unsure {
 			return &service.Refusal{Service: "glusterfs",
 				Reason: fmt.Sprintf("the volume counts on a brick on %s, but glusterd there knows nothing of it: the head was installed anew", h.name),
-				Remedy: "Take the lost brick out with multihead node replace, which brings the head in again as an empty one."}
+				Remedy: fmt.Sprintf("The other heads hold the data. On one of them run: gluster volume remove-brick %s replica %d %s:%s force, then gluster peer detach %s force; up then brings the head in anew.",
+					s.conf.VolumeName, max(len(b.known.Bricks)-1, 1), h.addr, s.conf.BrickPath, h.addr)}
 		}
 		return nil
 	}

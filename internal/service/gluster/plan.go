@@ -140,7 +140,7 @@ func (s *State) strangers(v *volume) []string {
 			known = known || s.own(&h) == b
 		}
 		if !known {
-			out = append(out, fmt.Sprintf("The volume also has a brick %s:%s, which the file does not name. It counts in the quorum; multihead node remove takes it out.", b.Host, b.Path))
+			out = append(out, fmt.Sprintf("The volume also has a brick %s:%s, which the file does not name. It counts in the quorum; gluster volume remove-brick takes it out.", b.Host, b.Path))
 		}
 	}
 	return out
