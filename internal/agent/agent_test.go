@@ -10,7 +10,7 @@ import (
 	"multihead/internal/service/agentd"
 )
 
-func cluster(heads, witnesses int) *config.Cluster {
+func clusterOf(heads, witnesses int) *config.Cluster {
 	c := &config.Cluster{}
 	for i := range heads {
 		h := config.Controller{}
@@ -26,14 +26,14 @@ func cluster(heads, witnesses int) *config.Cluster {
 }
 
 func TestAnAgentIsOneOfTheFile(t *testing.T) {
-	a, err := New(Options{Name: "b", Cluster: cluster(3, 1), Log: slog.New(slog.DiscardHandler)})
+	a, err := New(Options{Name: "b", Cluster: clusterOf(3, 1), Log: slog.New(slog.DiscardHandler)})
 	if err != nil || !a.isHead || len(a.electorate.Peers) != 3 || len(a.electorate.Heads) != 3 || a.electorate.quorum() != 3 {
 		t.Errorf("%v %+v", err, a.electorate)
 	}
-	if w, err := New(Options{Name: "w", Cluster: cluster(3, 1)}); err != nil || w.isHead {
+	if w, err := New(Options{Name: "w", Cluster: clusterOf(3, 1)}); err != nil || w.isHead {
 		t.Errorf("a witness: %v", err)
 	}
-	if _, err := New(Options{Name: "z", Cluster: cluster(3, 1)}); err == nil {
+	if _, err := New(Options{Name: "z", Cluster: clusterOf(3, 1)}); err == nil {
 		t.Error("a host that the file does not name became an agent")
 	}
 }
