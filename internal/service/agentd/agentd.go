@@ -36,8 +36,11 @@ func New() *Service { return &Service{} }
 // Name implements service.Service.
 func (*Service) Name() string { return Name }
 
-// After implements service.Service: the base brings the program.
-func (*Service) After() []string { return []string{"prepare"} }
+// After implements service.Service: there is something to look at once all else
+// is there. While it comes up, agents would only take the processor from it.
+func (*Service) After() []string {
+	return []string{"prepare", config.GlusterFS, config.MariaDB, config.Redis, config.Slurm, config.Keepalived}
+}
 
 // Wanted implements service.Chooser: every cluster has agents.
 func (*Service) Wanted(*config.Cluster) bool { return true }
