@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,8 +19,8 @@ import (
 // The tool is killed with -9 in the middle of what it does, again and again,
 // until a run comes to its end: every run takes up where the one before was cut
 // off. How many steps a run is given varies, so that over the runs every kind
-// of step is cut off; MULTIHEAD_KILL_AT=all gives every run one step (make
-// soak). In the end there is one cluster, complete, with all that was written
+// of step is cut off; MULTIHEAD_KILL_AT=all gives every run one step and kills it
+// at the next (make soak). In the end there is one cluster, complete, with all that was written
 // to it on the way.
 func TestKilledAgainAndAgainThroughABootstrap(t *testing.T) {
 	h := newLab(t, lab.Spec{Name: "kill", Heads: 3, Compute: 1})
@@ -28,11 +29,11 @@ func TestKilledAgainAndAgainThroughABootstrap(t *testing.T) {
 		if run > 400 {
 			t.Fatal("400 runs and not complete: a step does not get done when its run is killed")
 		}
-		at := 2 + 5*run%17
+		at, done := 2+5*run%17, 0
 		if os.Getenv("MULTIHEAD_KILL_AT") == "all" {
-			at = 2
+			at, done = 1, 1
 		}
-		begun, code, out := h.killedAt(at)
+		begun, code, out := h.killedAt(at, done)
 		if begun == "" {
 			if code != 0 {
 				t.Fatalf("run %d was not killed and fails: exit %d\n%s", run, code, out)
@@ -70,7 +71,7 @@ func TestKilledOnceThenRunAgain(t *testing.T) {
 		last := false
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			h := newLab(t, lab.Spec{Name: fmt.Sprintf("killat%d", n), Heads: 3, Compute: 1})
-			begun, code, out := h.killedAt(n)
+			begun, code, out := h.killedAt(n, 0)
 			if begun == "" {
 				last = true
 				if code != 0 {
@@ -89,9 +90,13 @@ func TestKilledOnceThenRunAgain(t *testing.T) {
 	}
 }
 
-// killedAt runs up and kills it with -9 when it begins its nth step. It returns
-// that step, or "" and how the run ended where it had fewer steps.
-func (h *hosts) killedAt(n int) (begun string, code int, output string) {
+// doneLine is how up says that a step is done.
+var doneLine = regexp.MustCompile(`^\S+ \[ *\d+/\d+\] `)
+
+// killedAt runs up and kills it with -9 when it begins its nth step after so many
+// were done. It returns that step, or "" and how the run ended where it had fewer
+// steps.
+func (h *hosts) killedAt(n, done int) (begun string, code int, output string) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 5*time.Minute)
 	defer cancel()
@@ -108,7 +113,10 @@ func (h *hosts) killedAt(n int) (begun string, code int, output string) {
 	count := 0
 	for sc.Scan() {
 		all.WriteString(sc.Text() + "\n")
-		if _, step, ok := strings.Cut(sc.Text(), " begin "); ok {
+		if doneLine.MatchString(sc.Text()) {
+			done--
+		}
+		if _, step, ok := strings.Cut(sc.Text(), " begin "); ok && done <= 0 {
 			if count++; count == n {
 				begun = step
 				_ = cmd.Process.Kill()
