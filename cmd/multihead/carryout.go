@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"multihead/internal/host"
+	"multihead/internal/plan"
+	"multihead/internal/service"
+)
+
+// ask waits for a person's yes. Without a terminal there is nobody to ask.
+func (a *app) ask(f upFlags) error {
+	if f.yes {
+		return nil
+	}
+	in, ok := a.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return usageError(errors.New(a.tr("nothing was changed: there is no terminal to ask on; say --yes to go on without asking")))
+	}
+	fmt.Fprint(a.stderr, a.tr("Go on? [y/N] "))
+	line, err := bufio.NewReader(in).ReadString('\n')
+	if answer := strings.ToLower(strings.TrimSpace(line)); err == nil && (answer == "y" || answer == "yes") {
+		return nil
+	}
+	return &exitError{exitFailed, errors.New(a.tr("nothing was changed"))}
+}
+
+// lock takes the cluster's lock and makes sure that what was shown is still
+// what is needed.
+func (a *app) lock(ctx context.Context, run *upRun) error {
+	name, from := whoami()
+	ctxLock, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	err := run.sess.view.Lock(ctxLock, host.Owner{User: name, From: from, PID: os.Getpid(), Tool: version, Purpose: commandLine()})
+	if err := a.locked(err); err != nil {
+		return err
+	}
+	shown, err := json.Marshal(run.prop.JSON())
+	if err != nil {
+		return err
+	}
+	if err := a.propose(ctx, run); err != nil {
+		return err
+	}
+	now, err := json.Marshal(run.prop.JSON())
+	if err != nil {
+		return err
+	}
+	if string(shown) == string(now) {
+		return nil
+	}
+	fmt.Fprintln(a.stderr, a.tr("The cluster changed while the plan was shown. The plan is now:"))
+	a.showPlan(run)
+	return a.ask(run.flags)
+}
+
+// commandLine is how the tool was called. Flags of this tool never hold a
+// secret.
+func commandLine() string { return strings.Join(append([]string{"multihead"}, os.Args[1:]...), " ") }
+
+// apply does what was agreed, recorded step by step.
+func (a *app) apply(ctx context.Context, run *upRun) error {
+	dir := filepath.Join(stateDir(run.sess.file), "runs")
+	if u, err := plan.FindUnfinished(dir); err == nil && u != nil {
+		fmt.Fprintf(a.stderr, a.tr("The run of %s by %s was cut off (last: %s %s on %s). Carrying on from what the hosts show.\n"),
+			u.Info.Begin.Format(time.DateTime), u.Info.User, u.Last.Phase, u.Last.Text, u.Last.Host)
+	}
+	name, from := whoami()
+	begin := time.Now()
+	journal, err := plan.NewJournal(dir, plan.RunInfo{ID: begin.Format("20060102_150405.000"), Cluster: run.sess.file.Info.ClusterName,
+		Command: commandLine(), User: name, From: from, Begin: begin, Steps: len(run.prop.Previews)})
+	if err != nil {
+		return fmt.Errorf("nothing was changed: %w", err)
+	}
+	run.report.Outcome = outcomeFailed // until it is known to have gone well
+	prog := newProgress(a.stderr, len(run.prop.Previews), a.verbose)
+	engine := plan.NewEngine(run.sess.view.Hosts, func(ev plan.Event) {
+		if ev.Type != plan.StepState {
+			if jerr := journal.Record(ev); jerr != nil {
+				fmt.Fprintln(a.stderr, jerr)
+			}
+		}
+		if !a.quiet {
+			prog.Event(ev)
+		}
+	})
+	release := a.onInterrupt(engine, prog)
+	results, err := engine.Apply(ctx, run.prop)
+	release()
+	prog.Close()
+	err = errors.Join(err, journal.Close(err))
+	if err == nil {
+		return nil
+	}
+	a.tellResults(results)
+	if errors.Is(err, plan.ErrStopped) {
+		return &exitError{exitInterrupted, err}
+	}
+	return &exitError{exitFailed, fmt.Errorf("%w\n%s%s", err, a.tr("run up again to carry on; the record of this run is "), journal.Path())}
+}
+
+// onInterrupt makes the first Ctrl-C finish the steps that run and the second
+// one stop at once.
+func (a *app) onInterrupt(engine *plan.Engine, prog *progress) (release func()) {
+	ch := make(chan os.Signal, 2)
+	signal.Notify(ch, os.Interrupt)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-done:
+			return
+		case <-ch:
+		}
+		fmt.Fprintln(a.stderr, a.tr("\nFinishing the steps that run; Ctrl-C again stops at once."))
+		engine.Stop()
+		select {
+		case <-done:
+		case <-ch:
+			fmt.Fprintln(a.stderr, a.tr("\nStopped. Half done:"))
+			for _, line := range prog.Running() {
+				fmt.Fprintln(a.stderr, "  "+line)
+			}
+			fmt.Fprintln(a.stderr, a.tr("The hosts finish the command they are at. Run up again to carry on."))
+			os.Exit(exitInterrupted)
+		}
+	}()
+	return func() { signal.Stop(ch); close(done) }
+}
+
+// tellResults says what became of every phase of a run that failed.
+func (a *app) tellResults(results []plan.PhaseResult) {
+	for _, r := range results {
+		switch {
+		case r.NotRun:
+			fmt.Fprintf(a.stderr, a.tr("%s: not begun\n"), r.Phase)
+		case r.Err != nil && len(r.Kept) == 0 && len(r.Undone) > 0:
+			fmt.Fprintf(a.stderr, a.tr("%s: rolled back: %s\n"), r.Phase, counted(len(r.Undone), "step"))
+		case r.Err != nil && len(r.Kept) > 0:
+			fmt.Fprintf(a.stderr, a.tr("%s: rolled back as far as it goes: %s; these stay:\n"), r.Phase, counted(len(r.Undone), "step"))
+			for _, k := range r.Kept {
+				fmt.Fprintf(a.stderr, "  %s\n", k)
+			}
+		}
+	}
+}
+
+// verify asks the services again, all of them. With nothing left to do it shows
+// the result and is done; else it shows what is left.
+func (a *app) verify(ctx context.Context, run *upRun) (done bool, err error) {
+	if err := a.propose(ctx, run); err != nil {
+		return false, fmt.Errorf("the plan was carried out, and then: %w", err)
+	}
+	if !run.prop.Empty() {
+		fmt.Fprintln(a.stderr, a.tr("The result shows what else is needed:"))
+		run.prop.WriteText(a.stderr, a.colours(a.stderr).kind)
+		return false, nil
+	}
+	status := run.sess.view.Status(run.sess.view.Vitals(ctx))
+	run.report.Outcome, run.report.Status = outcomeDone, &status
+	if !a.quiet || status.State != service.Up {
+		a.printStatus(status, false)
+	}
+	return true, a.upDone(run)
+}
+
+// firstContact puts our key on the hosts that only took the password, so that
+// the password can go from the cluster file. A host where that fails is reached
+// with the password as before.
+func (a *app) firstContact(ctx context.Context, run *upRun) {
+	targets := run.sess.withPassword()
+	if len(targets) == 0 {
+		return
+	}
+	if err := a.putKeys(ctx, run.sess.dial, targets); err != nil {
+		fmt.Fprintf(a.stderr, a.tr("The password is still needed: %v\n"), err)
+	}
+}
