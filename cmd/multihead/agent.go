@@ -34,7 +34,7 @@ Up installs it. It reads ` + agentd.ConfigFile + `.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, problems, err := config.Load(agentd.ConfigFile)
 			if err != nil {
-				return fmt.Errorf("%s: %w", agentd.ConfigFile, err)
+				return fmt.Errorf("what the agent reads: %w; multihead up writes it", err)
 			}
 			if name == "" {
 				if name, err = os.Hostname(); err != nil {

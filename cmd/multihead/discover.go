@@ -33,7 +33,7 @@ func (a *app) look(ctx context.Context, f reach) (*session, map[string]cluster.V
 	if err != nil {
 		return nil, nil, err
 	}
-	sess, err := a.open(ctx, c, headSpecs(c), f)
+	sess, err := a.open(ctx, c, c.HeadsAndWitnesses(), f)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -50,7 +50,7 @@ func (s *session) reach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, spec := range headSpecs(s.file) {
+	for _, spec := range s.file.HeadsAndWitnesses() {
 		if s.dial.IsLocal(target(spec)) {
 			view.Local = spec.Hostname
 		}
@@ -108,18 +108,6 @@ func (s *session) withPassword() []remote.Target {
 		if c, ok := s.view.Hosts[spec.Hostname].(*remote.Conn); ok && c.Timing.Password {
 			out = append(out, target(spec))
 		}
-	}
-	return out
-}
-
-// headSpecs are the hosts that discover and status look at.
-func headSpecs(c *config.Cluster) []config.HostSpec {
-	var out []config.HostSpec
-	for _, h := range c.Nodes.Controllers {
-		out = append(out, h.HostSpec)
-	}
-	for _, w := range c.Witnesses {
-		out = append(out, w.HostSpec)
 	}
 	return out
 }

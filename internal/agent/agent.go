@@ -54,7 +54,7 @@ func New(opt Options) (*Agent, error) {
 	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true}
 	a.electorate.Self = opt.Name
 	found := false
-	for i, spec := range seats(opt.Cluster) {
+	for i, spec := range opt.Cluster.HeadsAndWitnesses() {
 		isHead := i < len(opt.Cluster.Nodes.Controllers)
 		if isHead {
 			a.electorate.Heads = append(a.electorate.Heads, spec.Hostname)
@@ -69,18 +69,6 @@ func New(opt Options) (*Agent, error) {
 		return nil, fmt.Errorf("the cluster file has no head and no witness %q", opt.Name)
 	}
 	return a, nil
-}
-
-// seats are the hosts that have agents: heads, then witnesses.
-func seats(c *config.Cluster) []config.HostSpec {
-	var out []config.HostSpec
-	for _, h := range c.Nodes.Controllers {
-		out = append(out, h.HostSpec)
-	}
-	for _, w := range c.Witnesses {
-		out = append(out, w.HostSpec)
-	}
-	return out
 }
 
 // Run works until ctx is done. Each role is a function that ends with ctx.
@@ -99,7 +87,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		g.Go(func() error { a.watchAddress(ctx); return nil })
 	}
 	g.Go(func() error { return a.listen(ctx, t) })
-	for _, spec := range seats(a.Cluster) {
+	for _, spec := range a.Cluster.HeadsAndWitnesses() {
 		if spec.Hostname != a.Name {
 			g.Go(func() error { a.talk(ctx, t, spec); return nil })
 		}

@@ -67,7 +67,7 @@ func (t *identity) client(peer string) *tls.Config {
 // listen takes the other agents' beats.
 func (a *Agent) listen(ctx context.Context, t *identity) error {
 	var self config.HostSpec
-	for _, s := range seats(a.Cluster) {
+	for _, s := range a.Cluster.HeadsAndWitnesses() {
 		if s.Hostname == a.Name {
 			self = s
 		}

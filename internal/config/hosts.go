@@ -122,6 +122,19 @@ func (c *Cluster) AllComputes() []ComputeNode {
 	return out
 }
 
+// HeadsAndWitnesses are the machines that have a say in the cluster: heads
+// first, then witnesses, each in the file's order.
+func (c *Cluster) HeadsAndWitnesses() []HostSpec {
+	var out []HostSpec
+	for _, h := range c.Nodes.Controllers {
+		out = append(out, h.HostSpec)
+	}
+	for _, w := range c.Witnesses {
+		out = append(out, w.HostSpec)
+	}
+	return out
+}
+
 // AllHosts returns every machine once: heads, compute and visualisation
 // nodes, witnesses.
 func (c *Cluster) AllHosts() []HostSpec {
