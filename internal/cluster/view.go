@@ -29,6 +29,7 @@ type View struct {
 	Cluster  *config.Cluster
 	Hosts    map[string]host.Host // those that were reached
 	Errs     map[string]error     // why the others were not
+	Dead     map[string]string    // of those, the ones proven to be switched off, and by what
 	Local    string               // the head that the tool runs on; empty where it runs elsewhere
 	Input    service.Input
 	Services []service.Service // those that the file asks for on some head
@@ -49,10 +50,24 @@ func Reach(ctx context.Context, c *config.Cluster, specs []config.HostSpec, conn
 	return v, nil
 }
 
+// Proven tells the view which hosts are proven to be switched off, and by what.
+// One that answered all the same is not.
+func (v *View) Proven(dead map[string]string) {
+	v.Dead = map[string]string{}
+	for name, proof := range dead {
+		if v.Hosts[name] == nil {
+			v.Dead[name] = proof
+		}
+	}
+	binary, stamp, brief := v.Input.Binary, v.Input.Stamp, v.Input.Brief
+	v.Input = v.input()
+	v.Input.Binary, v.Input.Stamp, v.Input.Brief = binary, stamp, brief
+}
+
 func (v *View) input() service.Input {
 	in := service.Input{Cluster: v.Cluster}
 	node := func(spec config.HostSpec) service.Node {
-		n := service.Node{Spec: spec, Err: v.Errs[spec.Hostname]}
+		n := service.Node{Spec: spec, Err: v.Errs[spec.Hostname], Dead: v.Dead[spec.Hostname]}
 		if h, ok := v.Hosts[spec.Hostname]; ok {
 			n.Reader = h
 		}
@@ -155,6 +170,18 @@ func (v *View) Plan(intent service.Intent, only []string) (plan.Plan, error) {
 func (v *View) StopPlan(intent service.Intent, only []string) (plan.Plan, error) {
 	p, err := v.phases(only, func(s service.State) (plan.Phase, error) { return s.Stop(intent) })
 	return reverse(p), err
+}
+
+// RecoverPlan is what makes serve again what exists and does not, of the services
+// named, or of all. A service that has no way to do that is left out.
+func (v *View) RecoverPlan(intent service.Intent, only []string) (plan.Plan, error) {
+	return v.phases(only, func(s service.State) (plan.Phase, error) {
+		r, ok := s.(service.Recoverer)
+		if !ok {
+			return plan.Phase{}, nil
+		}
+		return r.Recover(intent)
+	})
 }
 
 func (v *View) phases(only []string, of func(service.State) (plan.Phase, error)) (plan.Plan, error) {

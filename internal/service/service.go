@@ -18,6 +18,9 @@ type Node struct {
 	Head   *config.Controller // set for a head node
 	Reader host.Reader        // nil where it was not reached
 	Err    error              // why it was not reached
+	// Dead is the proof that the host is switched off, for a person: "fence_ipmilan
+	// says off, twice". Empty where there is none: a host that is silent may live.
+	Dead string
 }
 
 // Name is the hostname.
@@ -76,6 +79,10 @@ type Intent struct {
 	// Confirmed is set where the cluster's name was typed: what could form
 	// over something unknown is refused without it.
 	Confirmed bool
+	// Without is set for a recovery that need not wait any longer for heads that
+	// do not answer: what a majority of the last quorum holds may go on. It
+	// replaces no proof: without a majority it changes nothing.
+	Without bool
 }
 
 // Includes says whether the plan may change that host.
@@ -130,6 +137,18 @@ type State interface {
 // them holds, whatever is to be done.
 type Holder interface {
 	Evidence() []Evidence
+}
+
+// Recoverer is a State of a service that can be made to serve again without a
+// person: after the power of all heads was lost, or its quorum.
+type Recoverer interface {
+	// Recover returns the steps that make serve again what exists and does not
+	// serve. Nothing else: no packages, no settings, nothing made anew, and
+	// nothing that a person stopped, which is a unit that ran since the host
+	// booted and was stopped in order. An empty phase is nothing to do. What
+	// can only be seen after these steps is for the next round. It returns a
+	// *Refusal where data could be lost; Intent.Confirmed goes on all the same.
+	Recover(intent Intent) (plan.Phase, error)
 }
 
 // Word is one of the states that people see. Every one that is not Up has a
