@@ -180,6 +180,10 @@ type NodeHealth struct {
 	Role   string         // "primary", "backup", "master", "vip": the service's own word
 	Reason string         // why it is not Up
 	Facts  map[string]any // what `discover` prints beside the status: "peers", "cluster_size"
+	// Hung are units whose daemon runs here and answers nothing, and which may
+	// be killed: systemd starts them anew, and nothing acknowledged is lost. One
+	// that is busy (recovers, receives or sends data) is not hung.
+	Hung []string
 }
 
 // Survival is what a service can lose and go on.
