@@ -24,13 +24,17 @@ const askLimit = 3 * time.Second
 
 // Report is what an agent says of itself on its socket.
 type Report struct {
-	Name    string            `json:"name"`
-	Version string            `json:"version"`
-	Fit     bool              `json:"fit"`           // its head may hold the virtual address
-	Why     string            `json:"why,omitempty"` // why not; or what is bad all the same
-	Holds   bool              `json:"holds"`         // its head has the address
-	Bad     map[string]string `json:"bad,omitempty"` // services that cannot serve here
-	Peers   map[string]Peer   `json:"peers"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Fit     bool   `json:"fit"`           // its head may hold the virtual address
+	Why     string `json:"why,omitempty"` // why not; or what is bad all the same
+	// Settling is set while nothing speaks against the head any more and it waits
+	// out the moments before that counts, or has just started.
+	Settling bool              `json:"settling,omitempty"`
+	UpMS     int64             `json:"up_ms"`         // since the agent started
+	Holds    bool              `json:"holds"`         // its head has the address
+	Bad      map[string]string `json:"bad,omitempty"` // services that cannot serve here
+	Peers    map[string]Peer   `json:"peers"`
 }
 
 // Peer is another agent as this one hears it.
@@ -161,7 +165,7 @@ func askAgent(ctx context.Context, r host.Reader) (*Report, error) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/v1/report", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/v1/report?look=now", nil)
 	if err != nil {
 		return nil, err
 	}
