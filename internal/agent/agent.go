@@ -46,12 +46,18 @@ type Agent struct {
 	fit    bool      // what counts
 	holds  bool      // this head has the virtual address
 	seq    uint64
+
+	id      *identity
+	hangs   hangs
+	leading bool // it acts for the cluster
+	events  []agentd.Event
+	alarms  map[string]string // what needs a person, by what it is about
 }
 
 // New makes an agent. A name that is neither a head nor a witness of the file
 // is an error.
 func New(opt Options) (*Agent, error) {
-	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true}
+	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true, alarms: map[string]string{}}
 	a.electorate.Self = opt.Name
 	found := false
 	for i, spec := range opt.Cluster.HeadsAndWitnesses() {
@@ -77,6 +83,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.id = t
 	sock, err := listenLocal(ctx)
 	if err != nil {
 		return err
@@ -85,6 +92,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.isHead {
 		a.watchServices(ctx, g)
 		g.Go(func() error { a.watchAddress(ctx); return nil })
+		g.Go(func() error { a.watchCluster(ctx); return nil })
 	}
 	g.Go(func() error { return a.listen(ctx, t) })
 	for _, spec := range a.Cluster.HeadsAndWitnesses() {

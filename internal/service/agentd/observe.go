@@ -35,6 +35,20 @@ type Report struct {
 	Holds    bool              `json:"holds"`         // its head has the address
 	Bad      map[string]string `json:"bad,omitempty"` // services that cannot serve here
 	Peers    map[string]Peer   `json:"peers"`
+	Leads    bool              `json:"leads"`            // it brings back what needs no person
+	Alarms   []string          `json:"alarms,omitempty"` // what needs one
+	Dead     map[string]string `json:"dead,omitempty"`   // hosts proven to be off, and by what
+}
+
+// Event is something that an agent did for the cluster, or found to need a
+// person.
+type Event struct {
+	Time    time.Time `json:"time"`
+	Kind    string    `json:"kind"` // recovery, recovery-failed, kill, alarm
+	Host    string    `json:"host"` // where
+	Service string    `json:"service,omitempty"`
+	What    string    `json:"what"`
+	Cause   string    `json:"cause,omitempty"`
 }
 
 // Peer is another agent as this one hears it.
