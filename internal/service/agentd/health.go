@@ -71,6 +71,8 @@ func (s *State) healthOf(t seat) service.NodeHealth {
 		n.Role = "settling" // it is well, and in a moment that counts
 	case t.head && !r.Fit:
 		n.State, n.Role, n.Reason = service.Degraded, "unfit", "not fit for the virtual address: "+r.Why
+	case len(r.Alarms) > 0:
+		n.State, n.Reason = service.Degraded, "needs a person: "+strings.Join(r.Alarms, "; ")
 	case len(deaf) > 0:
 		n.State, n.Reason = service.Degraded, "does not hear "+strings.Join(deaf, ", ")
 	}
