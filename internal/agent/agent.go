@@ -126,8 +126,6 @@ const aliveEvery = 2 * time.Second
 // judge decides again and again whether this head may hold the address, and
 // tells keepalived when that changes.
 func (a *Agent) judge(ctx context.Context) {
-	tick := time.NewTicker(judgeEvery)
-	defer tick.Stop()
 	s := steady{fit: a.lastVerdict(ctx)}
 	grace := time.Now().Add(freshFor) // the others have not been heard yet
 	var written *bool
@@ -163,7 +161,7 @@ func (a *Agent) judge(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-pulse(judgeEvery):
 		}
 	}
 }

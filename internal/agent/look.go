@@ -83,7 +83,6 @@ func (a *Agent) lookAgain(ctx context.Context) {
 // in the kernel perhaps, counts as bad until it ends; only one is under way.
 func (a *Agent) loop(ctx context.Context, every time.Duration, name string, look func(context.Context) string) {
 	var asked chan struct{} // closed once who asked for a look can have it
-	epoch := a.started
 	for {
 		begin := time.Now()
 		done := make(chan string, 1)
@@ -115,21 +114,9 @@ func (a *Agent) loop(ctx context.Context, every time.Duration, name string, look
 		case <-ctx.Done():
 			return
 		case asked = <-a.again[name]:
-		case <-time.After(nextLook(epoch, time.Now(), every)):
+		case <-pulse(every):
 		}
 	}
-}
-
-// nextLook is how long to wait for the next look. All look at the same moments:
-// every time that a process wakes costs more than what it then does. It is never
-// longer than every, and after a look that took long not much less than a quarter
-// of it.
-func nextLook(epoch, now time.Time, every time.Duration) time.Duration {
-	wait := every - now.Sub(epoch)%every
-	if wait < every/4 {
-		wait = every / 4
-	}
-	return wait
 }
 
 // found records a look: empty is well.

@@ -91,7 +91,7 @@ func TestMetricsAreInPrometheusFormat(t *testing.T) {
 	}
 }
 
-func TestLooksAreAtTheSameMomentsAndNeverRarer(t *testing.T) {
+func TestAllWakeAtTheSameMomentsAndNeverRarer(t *testing.T) {
 	epoch := time.Unix(1000, 0)
 	for _, tt := range []struct{ at, want time.Duration }{
 		{0, time.Second},
@@ -100,7 +100,7 @@ func TestLooksAreAtTheSameMomentsAndNeverRarer(t *testing.T) {
 		{1900 * time.Millisecond, 250 * time.Millisecond}, // a look that took long is not followed by another at once
 		{2500 * time.Millisecond, 500 * time.Millisecond},
 	} {
-		if got := nextLook(epoch, epoch.Add(tt.at), time.Second); got != tt.want {
+		if got := untilPulse(epoch.Add(tt.at), time.Second); got != tt.want {
 			t.Errorf("after %s: %s, want %s", tt.at, got, tt.want)
 		}
 	}
