@@ -46,12 +46,14 @@ type Agent struct {
 	fit    bool      // what counts
 	holds  bool      // this head has the virtual address
 	seq    uint64
+
+	fencing fencing
 }
 
 // New makes an agent. A name that is neither a head nor a witness of the file
 // is an error.
 func New(opt Options) (*Agent, error) {
-	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true}
+	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true, fencing: newFencing(time.Now())}
 	a.electorate.Self = opt.Name
 	found := false
 	for i, spec := range opt.Cluster.HeadsAndWitnesses() {
@@ -94,6 +96,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return a.serveLocal(ctx, sock) })
 	g.Go(func() error { a.judge(ctx); return nil })
+	g.Go(func() error { a.fenceHeads(ctx); return nil })
 	a.Log.Info("agent is up", "version", a.Version, "peers", len(a.electorate.Peers))
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // started by hand there is nobody to tell
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
@@ -123,7 +126,7 @@ func (a *Agent) judge(ctx context.Context) {
 		now := time.Now()
 		a.mu.Lock()
 		own := Verdict{Bad: copyOf(a.bad)}
-		j := decide(a.electorate, own, a.peers, now)
+		j := decide(a.living(now), own, a.peers, now)
 		a.mu.Unlock()
 		if now.Before(grace) {
 			j = Judgement{Fit: s.fit, Why: "just started"}

@@ -50,6 +50,7 @@ func (a *Agent) report(now time.Time) agentd.Report {
 	defer a.mu.Unlock()
 	r := agentd.Report{Name: a.Name, Version: a.Version, Fit: a.fit, Holds: a.holds, Bad: copyOf(a.bad), Peers: map[string]agentd.Peer{}}
 	r.Why = a.judged.Why
+	r.Fence = a.fenceReport(now)
 	for _, name := range a.electorate.Peers {
 		p, ok := a.peers[name]
 		peer := agentd.Peer{AgeMS: -1}

@@ -31,6 +31,7 @@ type Report struct {
 	Holds   bool              `json:"holds"`         // its head has the address
 	Bad     map[string]string `json:"bad,omitempty"` // services that cannot serve here
 	Peers   map[string]Peer   `json:"peers"`
+	Fence   *Fence            `json:"fence,omitempty"` // heads that are silent, where that needs fencing
 }
 
 // Peer is another agent as this one hears it.
