@@ -48,12 +48,18 @@ type Agent struct {
 	seq    uint64
 
 	fencing fencing
+
+	id      *identity
+	hangs   hangs
+	leading bool // it acts for the cluster
+	events  []agentd.Event
+	alarms  map[string]string // what needs a person, by what it is about
 }
 
 // New makes an agent. A name that is neither a head nor a witness of the file
 // is an error.
 func New(opt Options) (*Agent, error) {
-	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true, fencing: newFencing(time.Now())}
+	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true, alarms: map[string]string{}, fencing: newFencing(time.Now())}
 	a.electorate.Self = opt.Name
 	found := false
 	for i, spec := range opt.Cluster.HeadsAndWitnesses() {
@@ -79,6 +85,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.id = t
 	sock, err := listenLocal(ctx)
 	if err != nil {
 		return err
@@ -87,6 +94,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.isHead {
 		a.watchServices(ctx, g)
 		g.Go(func() error { a.watchAddress(ctx); return nil })
+		g.Go(func() error { a.watchCluster(ctx); return nil })
 	}
 	g.Go(func() error { return a.listen(ctx, t) })
 	for _, spec := range a.Cluster.HeadsAndWitnesses() {

@@ -13,7 +13,6 @@ import (
 
 	"multihead/internal/config"
 	"multihead/internal/fence"
-	"multihead/internal/service/agentd"
 )
 
 const (
@@ -272,17 +271,34 @@ func (a *Agent) fenceHeads(ctx context.Context) {
 	}
 }
 
-// say logs what is new.
+// fenceAlarm is what a person hears of as long as it lasts.
+const fenceAlarm = "fencing"
+
+// say tells people what is new.
 func (a *Agent) say(was, is fenceOrder) {
-	if is.Alarm != "" && is.Alarm != was.Alarm {
-		a.Log.Error("silent heads are not fenced", "why", is.Alarm)
-	}
 	if is.Wait != "" && is.Wait != was.Wait {
 		a.Log.Warn("heads are silent", "next", is.Wait)
 	}
-	if was.Alarm != "" && is.Alarm == "" && is.Wait == "" && len(is.Kill) == 0 {
-		a.Log.Info("nobody needs to be fenced any more")
+	alarm := is.Alarm
+	if len(is.Kill) > 0 {
+		a.mu.Lock()
+		alarm = a.unproven()
+		a.mu.Unlock()
 	}
+	a.alarm(fenceAlarm, alarm)
+}
+
+// unproven is why nobody takes over from heads that were to be switched off. It
+// is the same for as long as the devices say the same. The caller holds the mutex.
+func (a *Agent) unproven() string {
+	var said []string
+	for _, name := range slices.Sorted(maps.Keys(a.fencing.errs)) {
+		said = append(said, name+": "+a.fencing.errs[name])
+	}
+	if len(said) == 0 {
+		return ""
+	}
+	return "not proven off, so nobody takes over, and it is tried again: " + strings.Join(said, "; ")
 }
 
 // endProofs ends the proof of who is heard again. The caller holds the mutex.
@@ -362,7 +378,10 @@ func (a *Agent) beginRound(names []string, now time.Time) []string {
 
 // kill switches heads off and keeps the proofs, of all or of none.
 func (a *Agent) kill(ctx context.Context, names []string) {
-	a.Log.Warn("switching silent heads off", "heads", names)
+	const cause = "silent, and service depends on whether they live"
+	for _, name := range names {
+		a.event("fence", name, "", "switching it off", cause)
+	}
 	proofs := make([]fence.Proof, len(names))
 	errs := make([]error, len(names))
 	var g errgroup.Group
@@ -374,6 +393,11 @@ func (a *Agent) kill(ctx context.Context, names []string) {
 		})
 	}
 	_ = g.Wait() // each keeps its own error
+	for i, name := range names {
+		if errs[i] == nil {
+			a.event("proof", name, "", proofs[i].How, cause)
+		}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f := &a.fencing
@@ -398,7 +422,6 @@ func (a *Agent) kill(ctx context.Context, names []string) {
 	for _, p := range proofs {
 		f.proofs[p.Host] = p
 		delete(f.on, p.Host)
-		a.Log.Warn("proven off", "head", p.Host, "proof", p.How)
 	}
 }
 
@@ -434,27 +457,17 @@ func (a *Agent) checkProofs(ctx context.Context) {
 	_ = g.Wait() // nothing fails
 }
 
-// fenceReport is what the agent says of fencing. The caller holds the mutex.
-func (a *Agent) fenceReport(now time.Time) *agentd.Fence {
-	f := &a.fencing
-	r := agentd.Fence{Alarm: f.order.Alarm, Doing: f.order.Wait, Off: a.proven(now)}
+// fenceReport is which heads are proven off, and what is being done. The caller
+// holds the mutex.
+func (a *Agent) fenceReport(now time.Time) (off map[string]string, doing string) {
+	off = a.proven(now)
 	for name := range a.back(now) {
-		if _, ok := r.Off[name]; ok {
-			r.Off[name] += "; on again, and not heard yet"
+		if _, ok := off[name]; ok {
+			off[name] += "; on again, and not heard yet"
 		}
 	}
-	if len(f.round) > 0 {
-		r.Doing = "switching off " + strings.Join(f.round, ", ")
+	if len(a.fencing.round) > 0 {
+		return off, "switching off " + strings.Join(a.fencing.round, ", ")
 	}
-	if len(f.errs) > 0 {
-		var said []string
-		for _, name := range slices.Sorted(maps.Keys(f.errs)) {
-			said = append(said, name+": "+f.errs[name])
-		}
-		r.Alarm = fmt.Sprintf("not proven off, so nobody takes over (%s); tried %d times", strings.Join(said, "; "), f.failed)
-	}
-	if r.Alarm == "" && r.Doing == "" && len(r.Off) == 0 {
-		return nil
-	}
-	return &r
+	return off, a.fencing.order.Wait
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"multihead/internal/service/agentd"
@@ -35,6 +37,13 @@ func (a *Agent) serveLocal(ctx context.Context, ln net.Listener) error {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(a.report(time.Now())) // the asker may have gone
 	})
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		a.mu.Lock()
+		events := slices.Clone(a.events)
+		a.mu.Unlock()
+		_ = json.NewEncoder(w).Encode(events)
+	})
 	srv := &http.Server{Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
@@ -49,8 +58,11 @@ func (a *Agent) report(now time.Time) agentd.Report {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := agentd.Report{Name: a.Name, Version: a.Version, Fit: a.fit, Holds: a.holds, Bad: copyOf(a.bad), Peers: map[string]agentd.Peer{}}
-	r.Why = a.judged.Why
-	r.Fence = a.fenceReport(now)
+	r.Why, r.Leads = a.judged.Why, a.leading
+	for _, key := range slices.Sorted(maps.Keys(a.alarms)) {
+		r.Alarms = append(r.Alarms, key+": "+a.alarms[key])
+	}
+	r.Dead, r.Fencing = a.fenceReport(now)
 	for _, name := range a.electorate.Peers {
 		p, ok := a.peers[name]
 		peer := agentd.Peer{AgeMS: -1}

@@ -117,6 +117,7 @@ func (a *Agent) look(ctx context.Context, s service.Service) string {
 		return err.Error()
 	}
 	n, ok := st.Health().Nodes[a.Name]
+	a.endHung(context.WithoutCancel(ctx), s.Name(), n.Hung)
 	switch {
 	case !ok, n.State != service.Down && n.State != service.Unknown:
 		return ""

@@ -1,14 +1,11 @@
 package agentd
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"net/netip"
 	"time"
 
@@ -31,7 +28,10 @@ type Report struct {
 	Holds   bool              `json:"holds"`         // its head has the address
 	Bad     map[string]string `json:"bad,omitempty"` // services that cannot serve here
 	Peers   map[string]Peer   `json:"peers"`
-	Fence   *Fence            `json:"fence,omitempty"` // heads that are silent, where that needs fencing
+	Leads   bool              `json:"leads"`            // it brings back what needs no person
+	Alarms  []string          `json:"alarms,omitempty"` // what needs one
+	Dead    map[string]string `json:"dead,omitempty"`   // hosts proven to be off, and by what
+	Fencing string            `json:"fencing,omitempty"` // what is being done about heads that are silent
 }
 
 // Peer is another agent as this one hears it.
@@ -151,35 +151,6 @@ func (t *seat) look(ctx context.Context, r host.Reader) {
 	default:
 		t.runs, t.silence = service.Unsure, err.Error()
 	}
-}
-
-// askAgent asks an agent on its own socket.
-func askAgent(ctx context.Context, r host.Reader) (*Report, error) {
-	conn, err := r.Dial(ctx, "unix", Socket)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/v1/report", nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Close = true
-	if err := req.Write(conn); err != nil {
-		return nil, errors.Join(err, context.Cause(ctx))
-	}
-	res, err := http.ReadResponse(bufio.NewReader(conn), req)
-	if err != nil {
-		return nil, errors.Join(err, context.Cause(ctx))
-	}
-	defer res.Body.Close()
-	var out Report
-	if err := json.NewDecoder(http.MaxBytesReader(nil, res.Body, 1<<20)).Decode(&out); err != nil {
-		return nil, fmt.Errorf("the agent's answer: %w", err)
-	}
-	return &out, nil
 }
 
 // certify chooses the authority and issues what is missing. The authority that
