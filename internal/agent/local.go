@@ -69,6 +69,7 @@ func (a *Agent) report(now time.Time) agentd.Report {
 	for _, key := range slices.Sorted(maps.Keys(a.alarms)) {
 		r.Alarms = append(r.Alarms, key+": "+a.alarms[key])
 	}
+	r.Dead, r.Fencing = a.fenceReport(now)
 	for _, name := range a.electorate.Peers {
 		p, ok := a.peers[name]
 		peer := agentd.Peer{AgeMS: -1}

@@ -35,6 +35,7 @@ type Report struct {
 	Leads    bool              `json:"leads"`            // it brings back what needs no person
 	Alarms   []string          `json:"alarms,omitempty"` // what needs one
 	Dead     map[string]string `json:"dead,omitempty"`   // hosts proven to be off, and by what
+	Fencing  string            `json:"fencing,omitempty"` // what is being done about heads that are silent
 }
 
 // Peer is another agent as this one hears it.
