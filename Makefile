@@ -51,7 +51,7 @@ test-lab: build lab-setup ## end-to-end tests on the lab only (needs root)
 		{ printf '\n%s\n' "What failed:"; grep -B 25 -e '--- FAIL' -e '^panic:' bin/test-lab.log | cut -c 1-400 | tail -n 120; exit 1; }
 
 .PHONY: soak
-soak: build lab-setup ## kill the tool at every single step of a bootstrap (needs root, takes hours)
+soak: build lab-setup ## kill the tool at every single step of a bootstrap (needs root, takes hours: one cluster through all of them, and one for each)
 	MULTIHEAD_BIN=$(CURDIR)/$(BIN) MULTIHEAD_KILL_AT=all go test -tags lab -count=1 -timeout 12h -v -run 'TestKilled' ./test/...
 
 .PHONY: bench

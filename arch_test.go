@@ -26,7 +26,7 @@ func allowed() map[string][]string {
 		"internal/service/servicetest": append(service, "internal/host/hosttest"),
 		"internal/service/all":         append(service, "internal/service/*"),
 		"internal/cluster":             {"internal/config", "internal/host", "internal/plan", "internal/service"},
-		"internal/agent":               {"internal/cluster", "internal/config", "internal/host", "internal/service", "internal/service/agentd"},
+		"internal/agent":               {"internal/cluster", "internal/config", "internal/host", "internal/host/rpc", "internal/plan", "internal/service", "internal/service/agentd"},
 		"internal/doctor":              {"internal/config", "internal/host", "internal/service", "internal/hostlist"},
 		"internal/lab":                 {"internal/hostlist"},
 		"cmd/multihead":                {"internal/*"},

@@ -19,30 +19,27 @@ import (
 // The tool is killed with -9 in the middle of what it does, again and again,
 // until a run comes to its end: every run takes up where the one before was cut
 // off. How many steps a run is given varies, so that over the runs every kind
-// of step is cut off; MULTIHEAD_KILL_AT=all gives every run from one to four
-// steps (make soak). In the end there is one cluster, complete, with all that was written
-// to it on the way.
+// of step is cut off; with MULTIHEAD_KILL_AT=all every single step is cut off
+// once, when it is first begun (make soak). In the end there is one cluster,
+// complete, with all that was written to it on the way.
 func TestKilledAgainAndAgainThroughABootstrap(t *testing.T) {
 	h := newLab(t, lab.Spec{Name: "kill", Heads: 3, Compute: 1})
 	written := 0
+	cutOff := map[string]bool{}
 	for run := 1; ; run++ {
-		if run > 400 {
-			t.Fatal("400 runs and not complete: a step does not get done when its run is killed")
-		}
-		at, done := 2+5*run%17, 0
+		kill := nth(2 + 5*run%17)
 		if os.Getenv("MULTIHEAD_KILL_AT") == "all" {
-			// A step of several questions and answers gets on only where the
-			// run lives on for a moment: every fourth run is killed at once.
-			at, done = 1, 1+run%4
+			kill = func(step string) bool { return !cutOff[stamp.ReplaceAllString(step, "STAMP")] }
 		}
-		begun, code, out := h.killedAt(at, done)
+		begun, code, out := h.killed(kill)
 		if begun == "" {
 			if code != 0 {
 				t.Fatalf("run %d was not killed and fails: exit %d\n%s", run, code, out)
 			}
-			t.Logf("complete after %d killed runs", run-1)
+			t.Logf("complete after %d killed runs, of %d different steps", run-1, len(cutOff))
 			break
 		}
+		cutOff[stamp.ReplaceAllString(begun, "STAMP")] = true
 		t.Logf("run %d was killed at: %s", run, begun)
 		// As soon as there is a database, something is written that has to
 		// stay.
@@ -73,7 +70,7 @@ func TestKilledOnceThenRunAgain(t *testing.T) {
 		last := false
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			h := newLab(t, lab.Spec{Name: fmt.Sprintf("killat%d", n), Heads: 3, Compute: 1})
-			begun, code, out := h.killedAt(n, 0)
+			begun, code, out := h.killed(nth(n))
 			if begun == "" {
 				last = true
 				if code != 0 {
@@ -92,13 +89,17 @@ func TestKilledOnceThenRunAgain(t *testing.T) {
 	}
 }
 
-// doneLine is how up says that a step is done.
-var doneLine = regexp.MustCompile(`^\S+ \[ *\d+/\d+\] `)
+// stamp is what names the files that a run keeps aside: another one in every run.
+var stamp = regexp.MustCompile(`\d{8}T\d{6}Z`)
 
-// killedAt runs up and kills it with -9 when it begins its nth step after so many
-// were done. It returns that step, or "" and how the run ended where it had fewer
-// steps.
-func (h *hosts) killedAt(n, done int) (begun string, code int, output string) {
+// nth chooses the nth step that begins.
+func nth(n int) func(string) bool {
+	return func(string) bool { n--; return n == 0 }
+}
+
+// killed runs up and kills it with -9 when it begins the step that kill says. It
+// returns that step, or "" and how the run ended where there was none.
+func (h *hosts) killed(kill func(step string) bool) (begun string, code int, output string) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 5*time.Minute)
 	defer cancel()
@@ -112,17 +113,11 @@ func (h *hosts) killedAt(n, done int) (begun string, code int, output string) {
 	}
 	var all strings.Builder
 	sc := bufio.NewScanner(stderr)
-	count := 0
 	for sc.Scan() {
 		all.WriteString(sc.Text() + "\n")
-		if doneLine.MatchString(sc.Text()) {
-			done--
-		}
-		if _, step, ok := strings.Cut(sc.Text(), " begin "); ok && done <= 0 {
-			if count++; count == n {
-				begun = step
-				_ = cmd.Process.Kill()
-			}
+		if _, step, ok := strings.Cut(sc.Text(), " begin "); ok && begun == "" && kill(step) {
+			begun = step
+			_ = cmd.Process.Kill()
 		}
 	}
 	_ = cmd.Wait()

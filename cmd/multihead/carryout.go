@@ -19,6 +19,58 @@ import (
 	"multihead/internal/service"
 )
 
+// carryOut shows what is needed, asks, does it and looks at the result.
+func (a *app) carryOut(ctx context.Context, run *upRun) error {
+	a.saySkipped(run)
+	if run.refused != nil {
+		fmt.Fprintln(a.stderr, a.refusals(run.refused))
+	}
+	run.report.found(run)
+	if run.prop.Empty() {
+		if !a.quiet {
+			a.sayNoChanges(run)
+		}
+		return errors.Join(a.wellOrNot(run), a.upDone(run))
+	}
+	if !a.quiet || !run.flags.yes {
+		a.showPlan(run)
+	}
+	if run.flags.dryRun {
+		a.sayNothingChanged()
+		return nil
+	}
+	if err := a.ask(run.flags); err != nil {
+		return err
+	}
+	if err := a.lock(ctx, run); err != nil {
+		return err
+	}
+	run.report.found(run)
+	if run.aim == aimUp {
+		a.firstContact(ctx, run)
+	}
+	for round := 1; ; round++ {
+		if err := a.apply(ctx, run); err != nil {
+			return err
+		}
+		done, err := a.verify(ctx, run)
+		if err != nil || done {
+			return err
+		}
+		// What was brought up may show what could not be seen before: a master
+		// that came back finds its slots with another one.
+		if round == maxRounds {
+			return &exitError{exitFailed, errors.New(a.tr("the plan was carried out, and this is still needed: run up again; if it stays, look at the lines above"))}
+		}
+		if err := a.ask(run.flags); err != nil {
+			return err
+		}
+	}
+}
+
+// maxRounds bounds how often a run goes on with what the round before uncovered.
+const maxRounds = 6
+
 // ask waits for a person's yes. Without a terminal there is nobody to ask.
 func (a *app) ask(f upFlags) error {
 	if f.yes {

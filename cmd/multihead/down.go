@@ -44,7 +44,7 @@ func (a *app) takeDown(ctx context.Context, f upFlags, report *upReport) error {
 	if err != nil {
 		return err
 	}
-	run := &upRun{flags: f, report: report, stop: true, intent: service.Intent{Mode: service.Auto, Nodes: f.nodes}}
+	run := &upRun{flags: f, report: report, aim: aimStop, intent: service.Intent{Mode: service.Auto, Nodes: f.nodes}}
 	if run.phases, err = phaseNames(f.phases); err != nil {
 		return err
 	}

@@ -208,21 +208,12 @@ func whoami() (name, from string) {
 // lines of its own.
 func (a *app) refusals(err error) error {
 	var lines []string
-	var walk func(error)
-	walk = func(e error) {
-		if joined, ok := e.(interface{ Unwrap() []error }); ok {
-			for _, sub := range joined.Unwrap() {
-				walk(sub)
-			}
-			return
-		}
-		var r *service.Refusal
-		if errors.As(e, &r) {
-			lines = append(lines, fmt.Sprintf("%s: %s%s\n%s%s", r.Service, a.tr("refused: "), r.Reason, a.tr("  what to do: "), r.Remedy))
-			return
-		}
+	refused, others := service.Split(err)
+	for _, r := range refused {
+		lines = append(lines, fmt.Sprintf("%s: %s%s\n%s%s", r.Service, a.tr("refused: "), r.Reason, a.tr("  what to do: "), r.Remedy))
+	}
+	for _, e := range others {
 		lines = append(lines, e.Error())
 	}
-	walk(err)
 	return errors.New(a.tr("nothing was changed") + "\n" + strings.Join(lines, "\n"))
 }

@@ -136,18 +136,19 @@ func TestNothingToDoIsSaidOnlyOfHostsThatAnswered(t *testing.T) {
 	silent := map[string]error{"server2": errors.New("timed out")}
 	for name, tt := range map[string]struct {
 		errs map[string]error
-		stop bool
+		aim  aim
 		want string
 	}{
-		"up, all answered":     {nil, false, "No changes: the cluster is as the file says.\n"},
-		"up, one is silent":    {silent, false, "No changes on the hosts that answered; not reached: server2.\n"},
-		"down, all answered":   {nil, true, "No changes: it is stopped already.\n"},
-		"down, one is silent ": {silent, true, "Nothing to stop on the hosts that answered; what still runs on server2 is not known.\n"},
+		"up, all answered":     {nil, aimUp, "No changes: the cluster is as the file says.\n"},
+		"up, one is silent":    {silent, aimUp, "No changes on the hosts that answered; not reached: server2.\n"},
+		"down, all answered":   {nil, aimStop, "No changes: it is stopped already.\n"},
+		"down, one is silent ": {silent, aimStop, "Nothing to stop on the hosts that answered; what still runs on server2 is not known.\n"},
+		"recover":              {nil, aimRecover, "Nothing to recover: what exists on the hosts that answered serves, or was stopped by a person.\n"},
 	} {
 		var out bytes.Buffer
 		a := newApp()
 		a.stdout, a.lang = &out, "en"
-		a.sayNoChanges(&upRun{stop: tt.stop, sess: &session{view: &cluster.View{Cluster: c, Errs: tt.errs}}})
+		a.sayNoChanges(&upRun{aim: tt.aim, sess: &session{view: &cluster.View{Cluster: c, Errs: tt.errs}}})
 		if out.String() != tt.want {
 			t.Errorf("%s: %q", name, &out)
 		}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"multihead/internal/cluster"
 	"multihead/internal/host"
 	"multihead/internal/plan"
 	"multihead/internal/service"
@@ -79,52 +81,10 @@ func (a *app) bringUp(ctx context.Context, f upFlags, report *upReport) error {
 	if err != nil {
 		return err
 	}
-	run.report = report
 	defer run.sess.close()
-	a.saySkipped(run)
-	report.found(run)
-	if run.prop.Empty() {
-		if !a.quiet {
-			a.sayNoChanges(run)
-		}
-		return errors.Join(a.wellOrNot(run), a.upDone(run))
-	}
-	if !a.quiet || !f.yes {
-		a.showPlan(run)
-	}
-	if f.dryRun {
-		a.sayNothingChanged()
-		return nil
-	}
-	if err := a.ask(f); err != nil {
-		return err
-	}
-	if err := a.lock(ctx, run); err != nil {
-		return err
-	}
-	report.found(run)
-	a.firstContact(ctx, run)
-	for round := 1; ; round++ {
-		if err := a.apply(ctx, run); err != nil {
-			return err
-		}
-		done, err := a.verify(ctx, run)
-		if err != nil || done {
-			return err
-		}
-		// What was brought up may show what could not be seen before: a master
-		// that came back finds its slots with another one.
-		if round == maxRounds {
-			return &exitError{exitFailed, errors.New(a.tr("the plan was carried out, and this is still needed: run up again; if it stays, look at the lines above"))}
-		}
-		if err := a.ask(f); err != nil {
-			return err
-		}
-	}
+	run.report = report
+	return a.carryOut(ctx, run)
 }
-
-// maxRounds bounds how often up goes on with what the round before uncovered.
-const maxRounds = 3
 
 // upRun is one run of up or plan.
 type upRun struct {
@@ -132,10 +92,22 @@ type upRun struct {
 	sess   *session
 	intent service.Intent
 	phases []string
-	stop   bool // down instead of up
+	aim    aim
 	prop   plan.Proposal
 	report *upReport
+	// refused is why some services are not recovered, beside others that are.
+	refused error
 }
+
+// aim is what a run plans: what the file says, a stop, or that what is there
+// serves again.
+type aim int
+
+const (
+	aimUp aim = iota
+	aimStop
+	aimRecover
+)
 
 // prepare observes and plans. It changes nothing.
 func (a *app) prepare(ctx context.Context, f upFlags) (*upRun, error) {
@@ -213,12 +185,15 @@ func (a *app) propose(ctx context.Context, run *upRun) error {
 	if err := run.sess.observe(ctx, all.Services()); err != nil {
 		return err
 	}
-	planned := run.sess.view.Plan
-	if run.stop {
-		planned = run.sess.view.StopPlan
-	}
+	v := run.sess.view
+	planned := map[aim]func(service.Intent, []string) (plan.Plan, error){aimUp: v.Plan, aimStop: v.StopPlan, aimRecover: v.RecoverPlan}[run.aim]
 	p, err := planned(run.intent, run.phases)
-	if err != nil {
+	switch {
+	case err == nil:
+	case run.aim == aimRecover && !p.Empty():
+		// One service that is refused keeps no other from coming back.
+		run.refused = err
+	default:
 		return a.refusals(err)
 	}
 	run.prop, err = plan.Propose(ctx, p, run.sess.view.Readers())
@@ -260,11 +235,13 @@ func (a *app) saySkipped(run *upRun) {
 func (a *app) sayNoChanges(run *upRun) {
 	silent := strings.Join(run.sess.view.Unreached(), ", ")
 	switch {
-	case silent == "" && run.stop:
+	case run.aim == aimRecover:
+		fmt.Fprintln(a.stdout, a.tr("Nothing to recover: what exists on the hosts that answered serves, or was stopped by a person."))
+	case silent == "" && run.aim == aimStop:
 		fmt.Fprintln(a.stdout, a.tr("No changes: it is stopped already."))
 	case silent == "":
 		fmt.Fprintln(a.stdout, a.tr("No changes: the cluster is as the file says."))
-	case run.stop:
+	case run.aim == aimStop:
 		fmt.Fprintf(a.stdout, a.tr("Nothing to stop on the hosts that answered; what still runs on %s is not known.\n"), silent)
 	default:
 		fmt.Fprintf(a.stdout, a.tr("No changes on the hosts that answered; not reached: %s.\n"), silent)
@@ -293,11 +270,21 @@ func (a *app) wellOrNot(run *upRun) error {
 	if status.State == service.Up {
 		return nil
 	}
-	pal := a.colours(a.stderr)
-	for _, p := range status.Problems {
-		fmt.Fprintln(a.stderr, problemLine(p, pal))
-	}
+	a.sayProblems(a.stderr, run, status)
 	return &exitError{exitFailed, fmt.Errorf(a.tr("nothing that up can change, and the cluster is %s"), status.State)}
+}
+
+// sayProblems prints what is wrong, and what the plan leaves alone and why.
+func (a *app) sayProblems(w io.Writer, run *upRun, status cluster.Status) {
+	pal := a.colours(w)
+	for _, p := range status.Problems {
+		fmt.Fprintln(w, problemLine(p, pal))
+	}
+	for _, ph := range run.prop.Plan.Phases {
+		for _, n := range ph.Notes {
+			fmt.Fprintf(w, "  %s: %s\n", ph.Name, n)
+		}
+	}
 }
 
 // upDone is the end of an up that did what it could: hosts that were left out

@@ -46,12 +46,22 @@ type Agent struct {
 	fit    bool      // what counts
 	holds  bool      // this head has the virtual address
 	seq    uint64
+
+	id      *identity
+	hangs   hangs
+	leading bool // it acts for the cluster
+	events  []agentd.Event
+	alarms  map[string]string // what needs a person, by what it is about
+
+	started time.Time
+	again   map[string]chan chan struct{} // service → who wants it looked at now
+	count   counters
 }
 
 // New makes an agent. A name that is neither a head nor a witness of the file
 // is an error.
 func New(opt Options) (*Agent, error) {
-	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true}
+	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true, alarms: map[string]string{}, started: time.Now()}
 	a.electorate.Self = opt.Name
 	found := false
 	for i, spec := range opt.Cluster.HeadsAndWitnesses() {
@@ -77,6 +87,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.id = t
 	sock, err := listenLocal(ctx)
 	if err != nil {
 		return err
@@ -85,6 +96,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.isHead {
 		a.watchServices(ctx, g)
 		g.Go(func() error { a.watchAddress(ctx); return nil })
+		g.Go(func() error { a.watchCluster(ctx); return nil })
 	}
 	g.Go(func() error { return a.listen(ctx, t) })
 	for _, spec := range a.Cluster.HeadsAndWitnesses() {
@@ -93,6 +105,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	}
 	g.Go(func() error { return a.serveLocal(ctx, sock) })
+	g.Go(func() error { a.serveMetrics(ctx); return nil })
 	g.Go(func() error { a.judge(ctx); return nil })
 	a.Log.Info("agent is up", "version", a.Version, "peers", len(a.electorate.Peers))
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // started by hand there is nobody to tell
@@ -113,8 +126,6 @@ const aliveEvery = 2 * time.Second
 // judge decides again and again whether this head may hold the address, and
 // tells keepalived when that changes.
 func (a *Agent) judge(ctx context.Context) {
-	tick := time.NewTicker(judgeEvery)
-	defer tick.Stop()
 	s := steady{fit: a.lastVerdict(ctx)}
 	grace := time.Now().Add(freshFor) // the others have not been heard yet
 	var written *bool
@@ -150,7 +161,7 @@ func (a *Agent) judge(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-pulse(judgeEvery):
 		}
 	}
 }

@@ -57,7 +57,7 @@ func loadIdentity() (*identity, error) {
 }
 
 func (t *identity) server() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{t.own}, ClientCAs: t.roots, ClientAuth: tls.RequireAndVerifyClientCert}
+	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{t.own}, ClientCAs: t.roots, ClientAuth: tls.RequireAndVerifyClientCert, NextProtos: []string{beats, commands}}
 }
 
 func (t *identity) client(peer string) *tls.Config {
@@ -112,6 +112,10 @@ func (a *Agent) hear(ctx context.Context, c *tls.Conn) {
 		a.Log.Warn("an agent that is not in the cluster file", "name", from, "address", c.RemoteAddr())
 		return
 	}
+	if c.ConnectionState().NegotiatedProtocol == commands {
+		a.serve(ctx, c, from)
+		return
+	}
 	dec := json.NewDecoder(&bounded{c: c})
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(silentLimit))
@@ -164,14 +168,14 @@ func (a *Agent) talk(ctx context.Context, t *identity, peer config.HostSpec) {
 func (a *Agent) beat(ctx context.Context, t *identity, peer config.HostSpec) error {
 	limited, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
-	d := tls.Dialer{NetDialer: &net.Dialer{Control: giveUp}, Config: t.client(peer.Hostname)}
+	conf := t.client(peer.Hostname)
+	conf.NextProtos = []string{beats}
+	d := tls.Dialer{NetDialer: &net.Dialer{Control: giveUp}, Config: conf}
 	c, err := d.DialContext(limited, "tcp", net.JoinHostPort(peer.Address.String(), strconv.Itoa(agentd.Port)))
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	tick := time.NewTicker(beatEvery)
-	defer tick.Stop()
 	enc := json.NewEncoder(c)
 	for {
 		// A peer that is off takes no more; the kernel's buffer would for long.
@@ -182,7 +186,7 @@ func (a *Agent) beat(ctx context.Context, t *identity, peer config.HostSpec) err
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-pulse(beatEvery):
 		}
 	}
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -181,4 +182,12 @@ func reached(heads []Evidence) int64 {
 		}
 	}
 	return pos
+}
+
+func TestErrorsThatWereJoinedAreTakenApart(t *testing.T) {
+	lost, mine := errors.New("lost"), &Refusal{Service: "mariadb"}
+	refused, others := Split(errors.Join(mine, errors.Join(lost, fmt.Errorf("plan: %w", mine))))
+	if len(refused) != 2 || len(others) != 1 || !errors.Is(others[0], lost) {
+		t.Errorf("%v %v", refused, others)
+	}
 }

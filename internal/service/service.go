@@ -5,6 +5,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"multihead/internal/config"
@@ -207,4 +208,24 @@ type Refusal struct {
 // Error gives the reason and the remedy.
 func (r *Refusal) Error() string {
 	return fmt.Sprintf("%s: refused: %s. %s", r.Service, r.Reason, r.Remedy)
+}
+
+// Split takes the errors that were joined into one apart: the refusals, and all
+// others.
+func Split(err error) (refused []*Refusal, others []error) {
+	if err == nil {
+		return nil, nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, sub := range joined.Unwrap() {
+			r, o := Split(sub)
+			refused, others = append(refused, r...), append(others, o...)
+		}
+		return refused, others
+	}
+	var r *Refusal
+	if errors.As(err, &r) {
+		return []*Refusal{r}, nil
+	}
+	return nil, []error{err}
 }

@@ -1,0 +1,239 @@
+//go:build lab
+
+package test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"multihead/internal/lab"
+)
+
+// All heads lose their power while clients write, come back in any order, or
+// not all of them, and nobody touches a key: the agents bring back what does not
+// find back by itself. MULTIHEAD_ORDERS=all tries every order of three heads.
+func TestAllHeadsLosePowerAndNobodyTouchesAKey(t *testing.T) {
+	h := newLab(t, lab.Spec{Name: "dark", Heads: 3, Compute: 1})
+	h.must("up", "--yes")
+	h.green()
+	h.agentsHear(2)
+	acked := &ledger{h: h, db: h.database()}
+	t.Cleanup(func() { acked.db.Close() })
+	acked.begin()
+	running := h.sh("server2", "cd /tmp && sbatch --parsable --output=/dev/null --cpus-per-task=1 --wrap='sleep 7200'")
+	h.eventually("the job runs", 30*time.Second, func() (bool, string) {
+		out, err := h.trySh("server1", "squeue -h -o %T -j "+running)
+		return err == nil && out == "RUNNING", out
+	})
+	heads := h.names(lab.Head)
+	orders := [][]string{nil, {heads[2], heads[0], heads[1]}}
+	if os.Getenv("MULTIHEAD_ORDERS") == "all" {
+		orders = append([][]string{nil}, permutations(heads)...)
+	}
+	for _, order := range orders {
+		name := "all together"
+		if order != nil {
+			name = strings.Join(order, ", then ")
+		}
+		t.Run(name, func(t *testing.T) {
+			h := h.in(t)
+			h.goDark(acked)
+			if order == nil {
+				h.boot(heads...)
+			}
+			for i, head := range order {
+				if i > 0 {
+					time.Sleep(15 * time.Second) // not a wait for anything: the fault is that they come one after another
+				}
+				h.boot(head)
+			}
+			h.backByItself(acked, running, heads)
+		})
+	}
+	t.Run("one never returns, and then it does", func(t *testing.T) {
+		h := h.in(t)
+		h.goDark(acked)
+		h.boot(heads[1:]...)
+		h.serves(acked, heads[1:])
+		acked.write(h, 20)
+		h.boot(heads[0])
+		h.backByItself(acked, running, heads)
+	})
+}
+
+// permutations are all orders of a list.
+func permutations(list []string) [][]string {
+	if len(list) == 0 {
+		return [][]string{nil}
+	}
+	var out [][]string
+	for i, first := range list {
+		rest := slices.Delete(slices.Clone(list), i, i+1)
+		for _, p := range permutations(rest) {
+			out = append(out, append([]string{first}, p...))
+		}
+	}
+	return out
+}
+
+// ledger writes rows from outside the heads and knows which were acknowledged.
+type ledger struct {
+	h    *hosts
+	db   *sql.DB
+	mu   sync.Mutex
+	last int
+	rows []int
+}
+
+func (l *ledger) begin() {
+	l.h.t.Helper()
+	if _, err := l.db.ExecContext(l.h.t.Context(), "CREATE TABLE acked (n INT PRIMARY KEY)"); err != nil {
+		l.h.t.Fatal(err)
+	}
+}
+
+// one writes one row, and notes it where it was acknowledged.
+func (l *ledger) one(ctx context.Context) error {
+	l.mu.Lock()
+	l.last++
+	n := l.last
+	l.mu.Unlock()
+	_, err := l.db.ExecContext(ctx, "INSERT INTO acked VALUES (?)", n)
+	if err == nil {
+		l.mu.Lock()
+		l.rows = append(l.rows, n)
+		l.mu.Unlock()
+	}
+	return err
+}
+
+// write writes so many rows, each tried until it is taken.
+func (l *ledger) write(h *hosts, n int) {
+	h.t.Helper()
+	for range n {
+		h.eventually("a row is taken", 30*time.Second, func() (bool, string) {
+			err := l.one(h.t.Context())
+			return err == nil, fmt.Sprint(err)
+		})
+	}
+}
+
+// complete makes sure that a head has every row that was acknowledged.
+func (l *ledger) complete(h *hosts, head string) {
+	h.t.Helper()
+	have := map[string]bool{}
+	for _, n := range strings.Fields(h.sh(head, `mariadb -N -e "SET SESSION wsrep_sync_wait=1; SELECT n FROM auth_portal.acked"`)) {
+		have[n] = true
+	}
+	var lost []int
+	for _, n := range l.rows {
+		if !have[fmt.Sprint(n)] {
+			lost = append(lost, n)
+		}
+	}
+	if len(lost) > 0 {
+		h.t.Errorf("%s lost %d of %d acknowledged rows: %v", head, len(lost), len(l.rows), lost)
+	}
+}
+
+// goDark cuts the power of all heads while clients write.
+func (h *hosts) goDark(l *ledger) {
+	h.t.Helper()
+	ctx, stop := context.WithCancel(h.t.Context())
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if l.one(ctx) != nil {
+					return // the power is off
+				}
+			}
+		})
+	}
+	before := len(l.rows)
+	h.eventually("rows are written", 30*time.Second, func() (bool, string) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.rows) > before+100, fmt.Sprint(len(l.rows))
+	})
+	if err := h.PowerOff(h.t.Context(), h.names(lab.Head)...); err != nil {
+		h.t.Fatal(err)
+	}
+	stop()
+	wg.Wait()
+}
+
+func (h *hosts) boot(heads ...string) {
+	h.t.Helper()
+	if err := h.PowerOn(h.t.Context(), heads...); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// serves waits until these heads serve everything, and says how long after the
+// last boot that was.
+func (h *hosts) serves(l *ledger, heads []string) {
+	h.t.Helper()
+	begin := time.Now()
+	h.eventually("rows are taken again", 4*time.Minute, func() (bool, string) {
+		err := l.one(h.t.Context())
+		return err == nil, fmt.Sprint(err) + h.whatAgentsDid(heads)
+	})
+	h.t.Logf("the database serves %.1f s after the last boot", time.Since(begin).Seconds())
+	h.eventually("jobs are taken again", 2*time.Minute, func() (bool, string) {
+		out, err := h.trySh(heads[0], "cd /tmp && timeout 5 sbatch --parsable --output=/dev/null --wrap=true")
+		return err == nil, out + h.whatAgentsDid(heads)
+	})
+	h.t.Logf("jobs are taken %.1f s after the last boot", time.Since(begin).Seconds())
+	for _, head := range heads {
+		l.complete(h, head)
+	}
+}
+
+// backByItself waits until everything is green and nothing is missing.
+func (h *hosts) backByItself(l *ledger, running string, heads []string) {
+	h.t.Helper()
+	begin := time.Now()
+	h.eventually("status is UP", 4*time.Minute, func() (bool, string) {
+		r := h.run("status")
+		return r.code == 0, r.String() + h.whatAgentsDid(heads)
+	})
+	h.t.Logf("green %.1f s after the last boot", time.Since(begin).Seconds())
+	h.green()
+	ids := map[string]bool{}
+	for _, head := range heads {
+		l.complete(h, head)
+		ids[h.sh(head, `mariadb -N -e "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME='wsrep_cluster_state_uuid'"`)] = true
+	}
+	if len(ids) != 1 {
+		h.t.Errorf("more than one Galera cluster: %v", ids)
+	}
+	if out := h.sh(heads[0], "squeue -h -o %T -j "+running); out != "RUNNING" {
+		h.t.Errorf("the job that ran all along is %q", out)
+	}
+	l.write(h, 5)
+}
+
+// whatAgentsDid is what the agents say they did, for a test that fails.
+func (h *hosts) whatAgentsDid(heads []string) string {
+	var b strings.Builder
+	for _, head := range heads {
+		out, err := h.trySh(head, "curl -s --max-time 3 --unix-socket /run/multihead/agent.sock http://agent/v1/events")
+		var events []map[string]any
+		if err != nil || json.Unmarshal([]byte(out), &events) != nil {
+			continue
+		}
+		for _, e := range events {
+			fmt.Fprintf(&b, "\n%s: %v %v %v: %v (%v)", head, e["time"], e["host"], e["service"], e["what"], e["cause"])
+		}
+	}
+	return b.String()
+}
