@@ -66,7 +66,7 @@ while ((SECONDS < ended)); do
     sleep "$next"
 done
 c1=$(children) d1=$(used "${daemons[@]}")
-# What the loop itself forks is small and counted: see loop below.
+# What the loop itself forks beside the script is small, measured and taken off.
 l0=$(children)
 for ((i = 0; i < scripts; i++)); do
     awk -v t="$EPOCHREALTIME" 'BEGIN { printf "%.3f", 1 - (t - int(t)) }' >/dev/null
