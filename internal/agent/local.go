@@ -63,12 +63,13 @@ func (a *Agent) report(now time.Time) agentd.Report {
 	defer a.mu.Unlock()
 	r := agentd.Report{Name: a.Name, Version: a.Version, Fit: a.fit, Holds: a.holds, Bad: copyOf(a.bad), Peers: map[string]agentd.Peer{}}
 	r.UpMS, r.Leads = now.Sub(a.started).Milliseconds(), a.leading
-	j := decide(a.electorate, Verdict{Bad: a.bad}, a.peers, now)
+	j := decide(a.living(now), Verdict{Bad: a.bad}, a.peers, now)
 	r.Why = j.Why
 	r.Settling = !a.fit && (j.Fit || now.Sub(a.started) < freshFor)
 	for _, key := range slices.Sorted(maps.Keys(a.alarms)) {
 		r.Alarms = append(r.Alarms, key+": "+a.alarms[key])
 	}
+	r.Dead, r.Fencing = a.fenceReport(now)
 	for _, name := range a.electorate.Peers {
 		p, ok := a.peers[name]
 		peer := agentd.Peer{AgeMS: -1}

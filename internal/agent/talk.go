@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -207,5 +208,6 @@ func (a *Agent) now() Beat {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.seq++
-	return Beat{Name: a.Name, Seq: a.seq, Verdict: Verdict{Bad: copyOf(a.bad)}, Holds: a.holds, Fit: a.fit}
+	return Beat{Name: a.Name, Seq: a.seq, Verdict: Verdict{Bad: copyOf(a.bad)}, Holds: a.holds, Fit: a.fit,
+		Hears: a.hears(time.Now()), Proven: a.ownProofs(), Back: slices.Sorted(maps.Keys(a.fencing.on))}
 }

@@ -16,7 +16,7 @@ import (
 // person.
 type Event struct {
 	Time    time.Time `json:"time"`
-	Kind    string    `json:"kind"` // recovery, recovery-failed, kill, alarm
+	Kind    string    `json:"kind"` // recovery, recovery-failed, kill, fence, proof, alarm
 	Host    string    `json:"host"` // where
 	Service string    `json:"service,omitempty"`
 	What    string    `json:"what"`

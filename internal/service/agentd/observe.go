@@ -32,9 +32,10 @@ type Report struct {
 	Holds    bool              `json:"holds"`         // its head has the address
 	Bad      map[string]string `json:"bad,omitempty"` // services that cannot serve here
 	Peers    map[string]Peer   `json:"peers"`
-	Leads    bool              `json:"leads"`            // it brings back what needs no person
-	Alarms   []string          `json:"alarms,omitempty"` // what needs one
-	Dead     map[string]string `json:"dead,omitempty"`   // hosts proven to be off, and by what
+	Leads    bool              `json:"leads"`             // it brings back what needs no person
+	Alarms   []string          `json:"alarms,omitempty"`  // what needs one
+	Dead     map[string]string `json:"dead,omitempty"`    // hosts proven to be off, and by what
+	Fencing  string            `json:"fencing,omitempty"` // what is being done about heads that are silent
 }
 
 // Peer is another agent as this one hears it.
