@@ -28,7 +28,7 @@ type position struct {
 }
 
 func (p position) String() string {
-	return "stop mariadbd, which serves nobody, find out how far its data goes and write that down"
+	return "stop mariadbd, which serves nobody, and find out how far its data goes"
 }
 
 // Done says whether the daemon does not run and its position is on disk.
