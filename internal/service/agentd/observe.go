@@ -28,9 +28,9 @@ type Report struct {
 	Holds   bool              `json:"holds"`         // its head has the address
 	Bad     map[string]string `json:"bad,omitempty"` // services that cannot serve here
 	Peers   map[string]Peer   `json:"peers"`
-	Leads   bool              `json:"leads"`            // it brings back what needs no person
-	Alarms  []string          `json:"alarms,omitempty"` // what needs one
-	Dead    map[string]string `json:"dead,omitempty"`   // hosts proven to be off, and by what
+	Leads   bool              `json:"leads"`             // it brings back what needs no person
+	Alarms  []string          `json:"alarms,omitempty"`  // what needs one
+	Dead    map[string]string `json:"dead,omitempty"`    // hosts proven to be off, and by what
 	Fencing string            `json:"fencing,omitempty"` // what is being done about heads that are silent
 }
 
@@ -56,6 +56,8 @@ type seat struct {
 	runs    service.Answer
 	report  *Report
 	silence string // why the agent did not answer
+
+	fencePackages []string // of the fence agents that it needs and does not have
 }
 
 // State is what was found of the agents.
@@ -91,7 +93,11 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 	var g errgroup.Group
 	for i, n := range nodes {
 		if n.Reached() {
-			g.Go(func() error { s.seats[i].look(ctx, n.Reader); return nil })
+			g.Go(func() error {
+				s.seats[i].look(ctx, n.Reader)
+				s.seats[i].lookForFenceAgents(ctx, n.Reader, in.Cluster)
+				return nil
+			})
 		}
 	}
 	_ = g.Wait() // what a host does not answer is part of what was found

@@ -46,6 +46,9 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		add("certificate", plan.File{Path: PairFile, Data: own, Attr: secret, Secret: true})
 		add("config", plan.File{Path: ConfigFile, Data: s.file, Attr: secret, Secret: true})
 		add("unit", plan.File{Path: unitFile, Data: fmt.Appendf(nil, unitText, t.name), Attr: public})
+		if len(t.fencePackages) > 0 {
+			add("fence-agents", plan.Packages{Names: t.fencePackages})
+		}
 		start.Steps = append(start.Steps,
 			plan.Step{ID: "agent.start", Host: t.name, Action: plan.Running(unit, unitFile, ConfigFile, PairFile, CAFile, binary)},
 			plan.Step{ID: "agent.answers", Host: t.name, Action: answers()})
@@ -112,6 +115,9 @@ func (s *State) Health() service.Health {
 	if len(unfit) > 0 {
 		h.Summary += "; not fit for the virtual address: " + strings.Join(unfit, ", ")
 	}
+	if said := s.fencing(); said != "" {
+		h.Summary += "; " + said
+	}
 	return h
 }
 
@@ -131,11 +137,15 @@ func (t seat) health(others int) service.NodeHealth {
 		}
 	}
 	n := service.NodeHealth{State: service.Up, Role: "fit", Facts: map[string]any{"fit": t.report.Fit, "hears": heard}}
-	switch {
-	case !t.report.Fit:
-		n.State, n.Role, n.Reason = service.Degraded, "unfit", "not fit for the virtual address: "+t.report.Why
-	case heard < others:
+	if heard < others {
 		n.Facts["of"] = others
+	}
+	var wrong []string
+	if !t.report.Fit {
+		n.Role, wrong = "unfit", append(wrong, "not fit for the virtual address: "+t.report.Why)
+	}
+	if wrong = append(wrong, t.report.Alarms...); len(wrong) > 0 {
+		n.State, n.Reason = service.Degraded, strings.Join(wrong, "; ")
 	}
 	return n
 }
