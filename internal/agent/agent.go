@@ -54,12 +54,17 @@ type Agent struct {
 	leading bool // it acts for the cluster
 	events  []agentd.Event
 	alarms  map[string]string // what needs a person, by what it is about
+
+	started time.Time
+	again   map[string]chan chan struct{} // service → who wants it looked at now
+	count   counters
 }
 
 // New makes an agent. A name that is neither a head nor a witness of the file
 // is an error.
 func New(opt Options) (*Agent, error) {
-	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true, alarms: map[string]string{}, fencing: newFencing(time.Now())}
+	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true, alarms: map[string]string{},
+		fencing: newFencing(time.Now()), started: time.Now()}
 	a.electorate.Self = opt.Name
 	found := false
 	for i, spec := range opt.Cluster.HeadsAndWitnesses() {
@@ -103,6 +108,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	}
 	g.Go(func() error { return a.serveLocal(ctx, sock) })
+	g.Go(func() error { a.serveMetrics(ctx); return nil })
 	g.Go(func() error { a.judge(ctx); return nil })
 	g.Go(func() error { a.fenceHeads(ctx); return nil })
 	a.Log.Info("agent is up", "version", a.Version, "peers", len(a.electorate.Peers))
@@ -124,8 +130,6 @@ const aliveEvery = 2 * time.Second
 // judge decides again and again whether this head may hold the address, and
 // tells keepalived when that changes.
 func (a *Agent) judge(ctx context.Context) {
-	tick := time.NewTicker(judgeEvery)
-	defer tick.Stop()
 	s := steady{fit: a.lastVerdict(ctx)}
 	grace := time.Now().Add(freshFor) // the others have not been heard yet
 	var written *bool
@@ -161,7 +165,7 @@ func (a *Agent) judge(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-pulse(judgeEvery):
 		}
 	}
 }

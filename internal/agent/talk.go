@@ -177,8 +177,6 @@ func (a *Agent) beat(ctx context.Context, t *identity, peer config.HostSpec) err
 		return err
 	}
 	defer c.Close()
-	tick := time.NewTicker(beatEvery)
-	defer tick.Stop()
 	enc := json.NewEncoder(c)
 	for {
 		// A peer that is off takes no more; the kernel's buffer would for long.
@@ -189,7 +187,7 @@ func (a *Agent) beat(ctx context.Context, t *identity, peer config.HostSpec) err
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-pulse(beatEvery):
 		}
 	}
 }

@@ -33,7 +33,7 @@ func Events(ctx context.Context, r host.Reader) ([]Event, error) {
 // askAgent asks an agent how its head is.
 func askAgent(ctx context.Context, r host.Reader) (*Report, error) {
 	var out Report
-	if err := get(ctx, r, "/v1/report", &out); err != nil {
+	if err := get(ctx, r, "/v1/report?look=now", &out); err != nil {
 		return nil, err
 	}
 	return &out, nil
