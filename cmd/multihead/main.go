@@ -85,6 +85,7 @@ func newRoot(a *app) *cobra.Command {
 		newPlanCmd(a),
 		newDiscoverCmd(a),
 		newStatusCmd(a),
+		newEventsCmd(a),
 		newDownCmd(a),
 		newRecoverCmd(a),
 		newInitCmd(a),

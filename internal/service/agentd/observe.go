@@ -1,14 +1,11 @@
 package agentd
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"net/netip"
 	"time"
 
@@ -24,27 +21,21 @@ const askLimit = 3 * time.Second
 
 // Report is what an agent says of itself on its socket.
 type Report struct {
-	Name    string            `json:"name"`
-	Version string            `json:"version"`
-	Fit     bool              `json:"fit"`           // its head may hold the virtual address
-	Why     string            `json:"why,omitempty"` // why not; or what is bad all the same
-	Holds   bool              `json:"holds"`         // its head has the address
-	Bad     map[string]string `json:"bad,omitempty"` // services that cannot serve here
-	Peers   map[string]Peer   `json:"peers"`
-	Leads   bool              `json:"leads"`            // it brings back what needs no person
-	Alarms  []string          `json:"alarms,omitempty"` // what needs one
-	Dead    map[string]string `json:"dead,omitempty"`   // hosts proven to be off, and by what
-}
-
-// Event is something that an agent did for the cluster, or found to need a
-// person.
-type Event struct {
-	Time    time.Time `json:"time"`
-	Kind    string    `json:"kind"` // recovery, recovery-failed, kill, alarm
-	Host    string    `json:"host"` // where
-	Service string    `json:"service,omitempty"`
-	What    string    `json:"what"`
-	Cause   string    `json:"cause,omitempty"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Fit     bool   `json:"fit"`           // its head may hold the virtual address
+	Why     string `json:"why,omitempty"` // why not; or what is bad all the same
+	// Settling is set while nothing speaks against the head any more and it waits
+	// out the moments before that counts, or has just started.
+	Settling bool              `json:"settling,omitempty"`
+	UpMS     int64             `json:"up_ms"`         // since the agent started
+	Holds    bool              `json:"holds"`         // its head has the address
+	Bad      map[string]string `json:"bad,omitempty"` // services that cannot serve here
+	Peers    map[string]Peer   `json:"peers"`
+	Leads    bool              `json:"leads"`             // it brings back what needs no person
+	Alarms   []string          `json:"alarms,omitempty"`  // what needs one
+	Dead     map[string]string `json:"dead,omitempty"`    // hosts proven to be off, and by what
+	Fencing  string            `json:"fencing,omitempty"` // what is being done about heads that are silent
 }
 
 // Peer is another agent as this one hears it.
@@ -164,35 +155,6 @@ func (t *seat) look(ctx context.Context, r host.Reader) {
 	default:
 		t.runs, t.silence = service.Unsure, err.Error()
 	}
-}
-
-// askAgent asks an agent on its own socket.
-func askAgent(ctx context.Context, r host.Reader) (*Report, error) {
-	conn, err := r.Dial(ctx, "unix", Socket)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/v1/report", nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Close = true
-	if err := req.Write(conn); err != nil {
-		return nil, errors.Join(err, context.Cause(ctx))
-	}
-	res, err := http.ReadResponse(bufio.NewReader(conn), req)
-	if err != nil {
-		return nil, errors.Join(err, context.Cause(ctx))
-	}
-	defer res.Body.Close()
-	var out Report
-	if err := json.NewDecoder(http.MaxBytesReader(nil, res.Body, 1<<20)).Decode(&out); err != nil {
-		return nil, fmt.Errorf("the agent's answer: %w", err)
-	}
-	return &out, nil
 }
 
 // certify chooses the authority and issues what is missing. The authority that
