@@ -373,7 +373,7 @@ func (s *State) Stop(intent service.Intent) (plan.Phase, error) {
 }
 
 // isFirst says whether a head's slurmctld takes charge from the others as it starts.
-func (s *State) isFirst(h head) bool { return h.index == 0 && len(s.cluster.SlurmControllers()) > 1 }
+func (s *State) isFirst(h head) bool { return h.index == 0 }
 
 // ctldDropIn guards slurmctld's start. Where the volume is not mounted its
 // place is an empty directory, and slurmctld would begin anew in there, without
