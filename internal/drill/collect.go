@@ -248,9 +248,11 @@ func (r *run) checkJobs(ctx context.Context, ops []work.Op) []check.Verdict {
 	deadline := time.Now().Add(jobsLimit)
 	for {
 		known, err := r.knownJobs(ctx)
-		v := unread("jobs", err)
+		var v check.Verdict
 		if err == nil {
 			v = check.Jobs(jobs, known)
+		} else {
+			v = unread("jobs", err)
 		}
 		if v.OK || time.Now().After(deadline) || sleep(ctx, time.Second) != nil {
 			return []check.Verdict{v}

@@ -44,7 +44,7 @@ const (
 	warmLimit  = 45 * time.Second  // until all workloads succeed, before anything is broken
 	warmTime   = 3 * time.Second   // for which they must
 	holdLimit  = 75 * time.Second  // for which a fault lasts at most while services are gone
-	greenLimit = 240 * time.Second // until the cluster is well again by itself
+	greenLimit = 150 * time.Second // until the cluster is well again by itself
 	lookEvery  = 2 * time.Second
 	runLimit   = 20 * time.Minute
 )
