@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"path"
 	"slices"
 	"strconv"
@@ -80,7 +79,7 @@ func (r *run) tablesOf(ctx context.Context, name string) (tables, error) {
 }
 
 // redisClient is a client that reaches Redis through a head.
-func (r *run) redisClient() (redis.UniversalClient, error) {
+func (r *run) redisClient() (*redis.ClusterClient, error) {
 	h, err := r.anyHead(config.Redis)
 	if err != nil {
 		return nil, err
@@ -105,8 +104,8 @@ func (r *run) checkRedis(ctx context.Context, ops []work.Op) []check.Verdict {
 	r.res.LostRedis = lost
 	out := []check.Verdict{v}
 	views := map[string][]check.SlotRange{}
-	for _, c := range r.env.File.HeadsWith(config.Redis) {
-		view, err := r.slotsOf(ctx, c)
+	for i, c := range r.env.File.HeadsWith(config.Redis) {
+		view, err := r.slotsOf(ctx, i, c)
 		if err != nil {
 			out = append(out, unread("slots as "+c.Hostname+" sees them", err))
 			continue
@@ -117,7 +116,7 @@ func (r *run) checkRedis(ctx context.Context, ops []work.Op) []check.Verdict {
 }
 
 // redisValues reads the keys of all operations, each by its number.
-func (r *run) redisValues(ctx context.Context, client redis.UniversalClient, ops []work.Op) (map[int64]string, error) {
+func (r *run) redisValues(ctx context.Context, client *redis.ClusterClient, ops []work.Op) (map[int64]string, error) {
 	values := map[int64]string{}
 	const batch = 500
 	for chunk := range slices.Chunk(ops, batch) {
@@ -142,17 +141,13 @@ func (r *run) redisValues(ctx context.Context, client redis.UniversalClient, ops
 	return values, nil
 }
 
-// slotsOf asks one server who serves what.
-func (r *run) slotsOf(ctx context.Context, c config.Controller) ([]check.SlotRange, error) {
+// slotsOf asks one server, through its own head, who serves what.
+func (r *run) slotsOf(ctx context.Context, n int, c config.Controller) ([]check.SlotRange, error) {
 	h, ok := r.env.Host(c.Hostname)
 	if !ok {
 		return nil, errors.New("not reached")
 	}
-	s := r.redisSpec()
-	one := redis.NewClient(&redis.Options{Addr: net.JoinHostPort(c.Address.String(), strconv.Itoa(r.env.File.Redis.Cluster.Port)),
-		Password: s.Password, Dialer: h.Dial, Protocol: 2, DisableIdentity: true})
-	defer one.Close()
-	slots, err := one.ClusterSlots(ctx).Result()
+	slots, err := work.SlotsOf(ctx, *r.redisSpec(), n, h.Dial)
 	if err != nil {
 		return nil, err
 	}
@@ -250,12 +245,12 @@ func (r *run) checkJobs(ctx context.Context, ops []work.Op) []check.Verdict {
 		known, err := r.knownJobs(ctx)
 		var v check.Verdict
 		if err == nil {
-			v = check.Jobs(jobs, known)
+			v = check.Jobs(jobs, known, r.jobPrefix(), r.long)
 		} else {
 			v = unread("jobs", err)
 		}
 		if v.OK || time.Now().After(deadline) || sleep(ctx, time.Second) != nil {
-			return []check.Verdict{v}
+			return []check.Verdict{v, r.checkNodes(ctx)}
 		}
 	}
 }
@@ -266,8 +261,8 @@ func (r *run) knownJobs(ctx context.Context) ([]check.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	prefix := jobName + "-" + r.id + "-"
-	queue, err := h.Query(ctx, "squeue", "--noheader", "--states=all", "--format=%i|%j|%T")
+	prefix := r.jobPrefix()
+	queue, err := h.Query(ctx, "squeue", "--noheader", "--states=all", "--format=%i|%j|%T|%S")
 	if err != nil {
 		return nil, err
 	}
@@ -276,23 +271,27 @@ func (r *run) knownJobs(ctx context.Context) ([]check.Job, error) {
 		return jobs, nil
 	}
 	done, err := h.Query(ctx, "sacct", "--allusers", "--noheader", "--parsable2", "--allocations", "--duplicates",
-		"--starttime=now-2hours", "--format=JobID,JobName%100,State")
+		"--starttime=now-2hours", "--format=JobID,JobName%100,State,Start")
 	if err != nil {
 		return nil, err
 	}
 	return append(parseJobs(done, prefix), jobs...), nil // squeue knows better
 }
 
-// parseJobs reads lines of number, name and state, and takes those of a prefix.
+// jobPrefix begins the names of the run's jobs.
+func (r *run) jobPrefix() string { return jobName + "-" + r.id + "-" }
+
+// parseJobs reads lines of number, name, state and start, and takes those of a
+// prefix.
 func parseJobs(out, prefix string) []check.Job {
 	var jobs []check.Job
 	for line := range strings.Lines(out) {
 		f := strings.Split(strings.TrimSpace(line), "|")
-		if len(f) < 3 || !strings.HasPrefix(f[1], prefix) {
+		if len(f) < 4 || !strings.HasPrefix(f[1], prefix) {
 			continue
 		}
 		state, _, _ := strings.Cut(f[2], " ") // "CANCELLED by 0"
-		jobs = append(jobs, check.Job{ID: f[0], Name: f[1], State: state})
+		jobs = append(jobs, check.Job{ID: f[0], Name: f[1], State: state, Start: f[3]})
 	}
 	return jobs
 }
@@ -315,3 +314,72 @@ func (r *run) checkPlan(ctx context.Context, _ []work.Op) []check.Verdict {
 	}
 	return []check.Verdict{{Name: name, OK: len(changes) == 0, Text: strings.Join(changes, "; ")}}
 }
+
+// checkNodes compares the compute nodes with how they were before.
+func (r *run) checkNodes(ctx context.Context) check.Verdict {
+	now, err := r.computeNodes(ctx)
+	if err != nil {
+		return unread("no compute node lost", err)
+	}
+	v, lost := check.Nodes(r.nodes, now)
+	r.drained = lost
+	return v
+}
+
+// computeNodes are Slurm's nodes with their states and reasons.
+func (r *run) computeNodes(ctx context.Context) (map[string]check.Node, error) {
+	h, err := r.anyHead(config.Slurm)
+	if err != nil {
+		return nil, err
+	}
+	out, err := h.Query(ctx, "sinfo", "--noheader", "--Node", "--format=%N|%T|%E")
+	if err != nil {
+		return nil, err
+	}
+	nodes := map[string]check.Node{}
+	for line := range strings.Lines(out) {
+		f := strings.SplitN(strings.TrimSpace(line), "|", 3)
+		if len(f) == 3 {
+			nodes[f[0]] = check.Node{State: f[1], Reason: f[2]}
+		}
+	}
+	return nodes, nil
+}
+
+// startedLimit is how long the long job is waited for. A busy cluster may not
+// start it; nothing is then shown about running jobs.
+const startedLimit = 20 * time.Second
+
+// longJob waits until the job that is to run through the drill runs, and then
+// for as long as a controller may take to write that down.
+func (r *run) longJob(ctx context.Context) error {
+	nodes, err := r.computeNodes(ctx)
+	if err != nil {
+		return err
+	}
+	r.nodes = nodes
+	deadline := time.Now().Add(startedLimit)
+	for {
+		jobs, err := r.knownJobs(ctx)
+		if err != nil {
+			return err
+		}
+		for _, j := range jobs {
+			if j.Name == r.jobPrefix()+work.LongJob && j.State == "RUNNING" {
+				r.long = j
+				return sleep(ctx, stateSaved)
+			}
+		}
+		if time.Now().After(deadline) {
+			r.event("note", "the long job has not started: nothing will be shown about running jobs")
+			return nil
+		}
+		if err := sleep(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+// stateSaved is how long slurmctld may take to write down what changed (5 s),
+// and a bit.
+const stateSaved = 7 * time.Second

@@ -64,15 +64,18 @@ func Run(ctx context.Context, env Env, s Scenario, st cluster.Status) (*Result, 
 
 // run is one run of a scenario.
 type run struct {
-	env    Env
-	s      Scenario
-	cast   Cast
-	id     string
-	record *record
-	res    *Result
-	sql    *database // nil where the cluster has none
-	parts  []*worker
-	volume []string // files on the volume, with who wrote them
+	env     Env
+	s       Scenario
+	cast    Cast
+	id      string
+	record  *record
+	res     *Result
+	sql     *database // nil where the cluster has none
+	parts   []*worker
+	volume  []string              // files on the volume
+	long    check.Job             // the job that runs through the drill; zero where it had not started
+	nodes   map[string]check.Node // Slurm's, before
+	drained []string              // of them, those that were lost meanwhile
 }
 
 // event is something that happened, for the timeline.
@@ -101,6 +104,11 @@ func (r *run) all(ctx context.Context) (err error) {
 	}
 	if err := r.warm(ctx); err != nil {
 		return fmt.Errorf("before anything was broken: %w", err)
+	}
+	if slices.Contains(r.workloads(), work.Sbatch) {
+		if err := r.longJob(ctx); err != nil {
+			return fmt.Errorf("before anything was broken: %w", err)
+		}
 	}
 	if err := r.breakAndMend(ctx); err != nil {
 		return err

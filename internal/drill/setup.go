@@ -192,13 +192,19 @@ func (r *run) cleanJobs(ctx context.Context) error {
 	words := []string{"scancel"}
 	for line := range strings.Lines(out) {
 		id, name, _ := strings.Cut(strings.TrimSpace(line), "|")
-		if strings.HasPrefix(name, jobName+"-"+r.id+"-") {
+		if strings.HasPrefix(name, r.jobPrefix()) {
 			words = append(words, id)
 		}
 	}
-	if len(words) == 1 {
-		return nil
+	if len(words) > 1 {
+		_, err = h.Run(ctx, host.Command(words...))
 	}
-	_, err = h.Run(ctx, host.Command(words...))
+	// What Slurm drained meanwhile is for a person to look at; in a lab there is
+	// nobody, and the next run needs the node.
+	if len(r.drained) > 0 && r.env.Outside != nil {
+		r.event("note", "resuming "+strings.Join(r.drained, ","))
+		_, rerr := h.Run(ctx, host.Command("scontrol", "update", "NodeName="+strings.Join(r.drained, ","), "State=RESUME"))
+		err = errors.Join(err, rerr)
+	}
 	return err
 }

@@ -181,15 +181,17 @@ func Keys(ops []work.Op, values map[int64]string, windows []Window) (v Verdict, 
 
 // Job is a job as Slurm knows it.
 type Job struct {
-	ID       string
-	Name     string
-	State    string // the first word: COMPLETED, RUNNING, CANCELLED …
-	Restarts int
+	ID    string
+	Name  string
+	State string // the first word: COMPLETED, RUNNING, CANCELLED …
+	Start string // as Slurm writes it
 }
 
-// Jobs checks that every job number that was handed out is known, that no job
-// ended otherwise than by itself, and that none ran twice under one submission.
-func Jobs(ops []work.Op, jobs []Job) Verdict {
+// Jobs checks that every job number that was handed out is that of the job it
+// was handed out for, that no job ended otherwise than by itself, that none was
+// made twice, and that the long job, which ran before anything was broken, still
+// runs and was not started anew. Names are the prefix and the operation's number.
+func Jobs(ops []work.Op, jobs []Job, prefix string, long Job) Verdict {
 	byID, byName := map[string]Job{}, map[string][]string{}
 	for _, j := range jobs {
 		byID[j.ID] = j
@@ -197,22 +199,25 @@ func Jobs(ops []work.Op, jobs []Job) Verdict {
 			byName[j.Name] = append(byName[j.Name], j.ID)
 		}
 	}
-	var wrong, lost, ended []string
+	var wrong, lost, ended, twice []string
 	acked := 0
 	for _, op := range ops {
 		if op.Result != work.OK {
 			continue
 		}
 		acked++
+		name := prefix + op.Kind
+		if op.Kind == "" {
+			name = prefix + fmt.Sprint(op.N)
+		}
 		j, ok := byID[op.Value]
 		switch {
-		case !ok:
+		case !ok || j.Name != name:
 			lost = append(lost, op.Value)
-		case !slices.Contains([]string{"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "COMPLETED"}, j.State) || j.Restarts > 0:
+		case !slices.Contains([]string{"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "COMPLETED"}, j.State):
 			ended = append(ended, fmt.Sprintf("%s %s", j.ID, j.State))
 		}
 	}
-	var twice []string
 	for name, ids := range byName {
 		if len(ids) > 1 {
 			twice = append(twice, name)
@@ -223,7 +228,7 @@ func Jobs(ops []work.Op, jobs []Job) Verdict {
 		wrong = append(wrong, "no job was accepted, so nothing was shown")
 	}
 	if len(lost) > 0 {
-		wrong = append(wrong, fmt.Sprintf("%d of %d job numbers are neither in squeue nor in sacct (%s)", len(lost), acked, some(lost)))
+		wrong = append(wrong, fmt.Sprintf("%d of %d jobs that were accepted are neither in squeue nor in sacct (%s)", len(lost), acked, some(lost)))
 	}
 	if len(ended) > 0 {
 		wrong = append(wrong, fmt.Sprintf("%d jobs did not end by themselves (%s)", len(ended), some(ended)))
@@ -231,7 +236,38 @@ func Jobs(ops []work.Op, jobs []Job) Verdict {
 	if len(twice) > 0 {
 		wrong = append(wrong, fmt.Sprintf("%d submissions made more than one job (%s)", len(twice), some(twice)))
 	}
-	return verdict("jobs", wrong, fmt.Sprintf("%d job numbers, all known, none killed", acked))
+	right := fmt.Sprintf("%d accepted, all known, none killed", acked)
+	switch now := byID[long.ID]; {
+	case long.ID == "":
+		right += "; the long job had not started, so nothing was shown about running jobs"
+	case now.State != "RUNNING" || now.Start != long.Start:
+		wrong = append(wrong, fmt.Sprintf("job %s ran since %s and is now %s since %s", long.ID, long.Start, now.State, now.Start))
+	default:
+		right += ", the long one runs on"
+	}
+	return verdict("jobs", wrong, right)
+}
+
+// Node is a compute node as Slurm knows it.
+type Node struct{ State, Reason string }
+
+// Nodes checks that no compute node that took jobs before takes none now.
+func Nodes(before, after map[string]Node) (v Verdict, lost []string) {
+	var wrong []string
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		if !takesJobs(before[name].State) {
+			continue
+		}
+		if n := after[name]; !takesJobs(n.State) {
+			lost = append(lost, name)
+			wrong = append(wrong, fmt.Sprintf("%s was %s and is %s: %s", name, before[name].State, n.State, n.Reason))
+		}
+	}
+	return verdict("no compute node lost", wrong, fmt.Sprintf("%d nodes as before", len(before))), lost
+}
+
+func takesJobs(state string) bool {
+	return state != "" && !strings.HasSuffix(state, "*") && !strings.Contains(state, "drain") && !strings.HasPrefix(state, "down") && !strings.HasPrefix(state, "fail")
 }
 
 // overlapAllowed is how long two heads may answer for the address while it moves.

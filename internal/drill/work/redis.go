@@ -2,9 +2,13 @@ package work
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -18,7 +22,7 @@ const (
 
 // redisWork sets keys of its own, each once.
 type redisWork struct {
-	client redis.UniversalClient
+	client *redis.ClusterClient
 	prefix string
 	shards []shard
 }
@@ -35,30 +39,83 @@ func RedisKey(run string, n int64) string { return fmt.Sprintf("%s%s:%d", RedisP
 // RedisPrefix begins the names of all keys that drills make.
 const RedisPrefix = "multihead_drill:"
 
-// RedisClient is a client that knows the cluster, or asks the sentinels. dial
-// may be nil.
-func RedisClient(s RedisSpec, dial func(ctx context.Context, network, address string) (net.Conn, error)) redis.UniversalClient {
-	return redis.NewUniversalClient(&redis.UniversalOptions{
-		Addrs: s.Addresses, MasterName: s.Master, Password: s.Password, SentinelPassword: s.Password,
-		IsClusterMode: s.Master == "", Dialer: dial, Protocol: 2, DisableIdentity: true,
-		DialTimeout: redisDial, ReadTimeout: redisTimeout, WriteTimeout: redisTimeout, PoolSize: 40,
-		MaxRedirects: 5, MinRetryBackoff: 20 * time.Millisecond, MaxRetryBackoff: 200 * time.Millisecond,
+// mapEvery is how often a client looks anew at who serves which slots. The
+// library's own default is a minute, and a master that does not answer makes it
+// look no earlier.
+const mapEvery = 500 * time.Millisecond
+
+// RedisClient is a client that knows the cluster. dial may be nil.
+func RedisClient(s RedisSpec, dial func(ctx context.Context, network, address string) (net.Conn, error)) *redis.ClusterClient {
+	return redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: s.Addresses, Password: s.Password, Dialer: dial, Protocol: 2, DisableIdentity: true,
+		DialTimeout: redisDial, DialerRetries: 1, ReadTimeout: redisTimeout, WriteTimeout: redisTimeout, PoolSize: 40,
+		MaxRedirects: 3, MinRetryBackoff: 20 * time.Millisecond, MaxRetryBackoff: 200 * time.Millisecond,
+		ContextTimeoutEnabled: true, ClusterStateReloadInterval: mapEvery,
+		ClusterSlots: func(ctx context.Context) ([]redis.ClusterSlot, error) { return askedSlots(ctx, s, dial) },
 	})
+}
+
+// askedSlots asks all members at once who serves what, and takes the view that
+// most of those that answer have: one that is cut off from the others still
+// answers.
+func askedSlots(ctx context.Context, s RedisSpec, dial func(ctx context.Context, network, address string) (net.Conn, error)) ([]redis.ClusterSlot, error) {
+	ctx, cancel := context.WithTimeout(ctx, redisDial)
+	defer cancel()
+	views := make([][]redis.ClusterSlot, len(s.Addresses))
+	errs := make([]error, len(s.Addresses))
+	var wg sync.WaitGroup
+	for i := range s.Addresses {
+		wg.Go(func() { views[i], errs[i] = SlotsOf(ctx, s, i, dial) })
+	}
+	wg.Wait()
+	count, best := map[string]int{}, -1
+	for i, v := range views {
+		if errs[i] != nil {
+			continue
+		}
+		key := viewKey(v)
+		count[key]++
+		if best < 0 || count[key] > count[viewKey(views[best])] {
+			best = i
+		}
+	}
+	if best < 0 {
+		return nil, errors.Join(errs...)
+	}
+	return views[best], nil
+}
+
+// viewKey is who the masters are, as text.
+func viewKey(view []redis.ClusterSlot) string {
+	var words []string
+	for _, s := range view {
+		if len(s.Nodes) > 0 {
+			words = append(words, fmt.Sprint(s.Start, s.End, s.Nodes[0].ID))
+		}
+	}
+	slices.Sort(words)
+	return strings.Join(words, " ")
+}
+
+// SlotsOf asks the nth member who serves what.
+func SlotsOf(ctx context.Context, s RedisSpec, n int, dial func(ctx context.Context, network, address string) (net.Conn, error)) ([]redis.ClusterSlot, error) {
+	one := redis.NewClient(&redis.Options{Addr: s.Addresses[n], Password: s.Password, Dialer: dial, Protocol: 2, DisableIdentity: true,
+		DialTimeout: redisDial, DialerRetries: 1, MaxRetries: -1, ContextTimeoutEnabled: true})
+	defer one.Close()
+	return one.ClusterSlots(ctx).Result()
 }
 
 func newRedisWork(ctx context.Context, run string, s RedisSpec) (*redisWork, error) {
 	redis.SetLogger(quiet{})
 	w := &redisWork{client: RedisClient(s, nil), prefix: run}
-	if cc, ok := w.client.(*redis.ClusterClient); ok {
-		slots, err := cc.ClusterSlots(ctx).Result()
-		if err != nil {
-			_ = w.client.Close()
-			return nil, err
-		}
-		for _, r := range slots {
-			if len(r.Nodes) > 0 {
-				w.shards = append(w.shards, shard{r.Start, r.End, r.Nodes[0].Addr})
-			}
+	slots, err := askedSlots(ctx, s, nil)
+	if err != nil {
+		_ = w.client.Close()
+		return nil, err
+	}
+	for _, r := range slots {
+		if len(r.Nodes) > 0 {
+			w.shards = append(w.shards, shard{r.Start, r.End, r.Nodes[0].Addr})
 		}
 	}
 	return w, nil

@@ -24,11 +24,10 @@ type SQLSpec struct {
 	Accounts int    `json:"accounts"` // of the bank
 }
 
-// RedisSpec is how Redis is reached: Addresses of some members of a cluster, or
-// of sentinels where Master is set.
+// RedisSpec is how a Redis Cluster is reached: by the addresses of some of its
+// members.
 type RedisSpec struct {
 	Addresses []string `json:"addresses"`
-	Master    string   `json:"master,omitempty"` // the name by which sentinels know the master
 	Password  string   `json:"password"`
 }
 
