@@ -112,6 +112,7 @@ func TestTheAddressFollowsHealth(t *testing.T) {
 			h.agentsHear(2)
 		})
 	}
+	spoiledFilesStayOneHeadsTrouble(h)
 	// Redis has moved masters about; up spreads them again.
 	h.must("up", "--yes")
 	h.green()

@@ -85,6 +85,7 @@ func koreanTexts() map[string]string {
 		"One screen: does it serve, what is broken, what can it still lose":                              "한 화면: 서비스 중인가, 무엇이 고장인가, 얼마나 더 잃어도 되는가",
 		"What the agents did by themselves and what they found to need a person, oldest first":           "에이전트가 스스로 한 일과 사람이 필요하다고 본 것을 오래된 순으로 보여 줍니다",
 		"Nothing has happened since the agents were started.":                                            "에이전트가 시작된 뒤로 일어난 일이 없습니다.",
+		"The cluster is %s all the same:\n":                                                              "그래도 클러스터 상태는 %s입니다:\n",
 		"Make a cluster serve again after power loss or lost quorum; form nothing, change no setting":    "정전이나 쿼럼 상실 뒤에 클러스터를 다시 서비스하게 합니다. 새로 만들지도 설정을 바꾸지도 않습니다",
 		"Nothing to recover: what exists on the hosts that answered serves, or was stopped by a person.": "복구할 것 없음: 응답한 호스트에 있는 것은 서비스 중이거나 사람이 멈춘 것입니다.",
 		"Stop the cluster, or a part of it, in order: nothing is lost and up starts it again":            "클러스터나 그 일부를 순서대로 멈춥니다: 잃는 것이 없고 up으로 다시 시작합니다",

@@ -10,6 +10,7 @@ import (
 
 	"multihead/internal/cluster"
 	"multihead/internal/plan"
+	"multihead/internal/service"
 )
 
 func newPlanCmd(a *app) *cobra.Command {
@@ -48,6 +49,10 @@ func (a *app) plan(ctx context.Context, f upFlags, detailed bool) error {
 	} else {
 		if run.prop.Empty() {
 			a.sayNoChanges(run)
+			if status := run.sess.view.Status(nil); status.State != service.Up {
+				fmt.Fprintf(a.stdout, a.tr("The cluster is %s all the same:\n"), status.State)
+				a.sayProblems(a.stdout, run, status)
+			}
 		} else {
 			a.showPlan(run)
 		}

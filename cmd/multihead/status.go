@@ -16,6 +16,7 @@ import (
 	"multihead/internal/cluster"
 	"multihead/internal/config"
 	"multihead/internal/service"
+	"multihead/internal/service/agentd"
 )
 
 func newStatusCmd(a *app) *cobra.Command {
@@ -138,7 +139,7 @@ const clearScreen = "\x1b[H\x1b[2J"
 // serviceLabels are the short names of the status table's columns.
 func serviceLabels() map[string]string {
 	return map[string]string{config.GlusterFS: "GFS", config.MariaDB: "MDB", config.Redis: "RDS",
-		config.Slurm: "SLM", config.Web: "WEB", config.Keepalived: "VIP"}
+		config.Slurm: "SLM", config.Web: "WEB", config.Keepalived: "VIP", agentd.Name: "AGT"}
 }
 
 func (a *app) printStatus(s cluster.Status, wide bool) {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"multihead/internal/cluster"
 	"multihead/internal/host"
 	"multihead/internal/plan"
 	"multihead/internal/service"
@@ -268,11 +270,21 @@ func (a *app) wellOrNot(run *upRun) error {
 	if status.State == service.Up {
 		return nil
 	}
-	pal := a.colours(a.stderr)
-	for _, p := range status.Problems {
-		fmt.Fprintln(a.stderr, problemLine(p, pal))
-	}
+	a.sayProblems(a.stderr, run, status)
 	return &exitError{exitFailed, fmt.Errorf(a.tr("nothing that up can change, and the cluster is %s"), status.State)}
+}
+
+// sayProblems prints what is wrong, and what the plan leaves alone and why.
+func (a *app) sayProblems(w io.Writer, run *upRun, status cluster.Status) {
+	pal := a.colours(w)
+	for _, p := range status.Problems {
+		fmt.Fprintln(w, problemLine(p, pal))
+	}
+	for _, ph := range run.prop.Plan.Phases {
+		for _, n := range ph.Notes {
+			fmt.Fprintf(w, "  %s: %s\n", ph.Name, n)
+		}
+	}
 }
 
 // upDone is the end of an up that did what it could: hosts that were left out

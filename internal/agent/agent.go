@@ -47,17 +47,24 @@ type Agent struct {
 	holds  bool      // this head has the virtual address
 	seq    uint64
 
+	fencing fencing
+
 	id      *identity
 	hangs   hangs
 	leading bool // it acts for the cluster
 	events  []agentd.Event
 	alarms  map[string]string // what needs a person, by what it is about
+
+	started time.Time
+	again   map[string]chan chan struct{} // service → who wants it looked at now
+	count   counters
 }
 
 // New makes an agent. A name that is neither a head nor a witness of the file
 // is an error.
 func New(opt Options) (*Agent, error) {
-	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true, alarms: map[string]string{}}
+	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true, alarms: map[string]string{},
+		fencing: newFencing(time.Now()), started: time.Now()}
 	a.electorate.Self = opt.Name
 	found := false
 	for i, spec := range opt.Cluster.HeadsAndWitnesses() {
@@ -101,7 +108,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	}
 	g.Go(func() error { return a.serveLocal(ctx, sock) })
+	g.Go(func() error { a.serveMetrics(ctx); return nil })
 	g.Go(func() error { a.judge(ctx); return nil })
+	g.Go(func() error { a.fenceHeads(ctx); return nil })
 	a.Log.Info("agent is up", "version", a.Version, "peers", len(a.electorate.Peers))
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // started by hand there is nobody to tell
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
@@ -121,8 +130,6 @@ const aliveEvery = 2 * time.Second
 // judge decides again and again whether this head may hold the address, and
 // tells keepalived when that changes.
 func (a *Agent) judge(ctx context.Context) {
-	tick := time.NewTicker(judgeEvery)
-	defer tick.Stop()
 	s := steady{fit: a.lastVerdict(ctx)}
 	grace := time.Now().Add(freshFor) // the others have not been heard yet
 	var written *bool
@@ -131,7 +138,7 @@ func (a *Agent) judge(ctx context.Context) {
 		now := time.Now()
 		a.mu.Lock()
 		own := Verdict{Bad: copyOf(a.bad)}
-		j := decide(a.electorate, own, a.peers, now)
+		j := decide(a.living(now), own, a.peers, now)
 		a.mu.Unlock()
 		if now.Before(grace) {
 			j = Judgement{Fit: s.fit, Why: "just started"}
@@ -158,7 +165,7 @@ func (a *Agent) judge(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-pulse(judgeEvery):
 		}
 	}
 }

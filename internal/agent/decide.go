@@ -20,6 +20,10 @@ type Beat struct {
 	Verdict Verdict `json:"verdict"`
 	Holds   bool    `json:"holds"` // it has the virtual address
 	Fit     bool    `json:"fit"`   // it may have it
+
+	Hears  []string          `json:"hears,omitempty"`  // whom it hears
+	Proven map[string]string `json:"proven,omitempty"` // heads that it proved off, and how
+	Back   []string          `json:"back,omitempty"`   // of those, the ones that have power again
 }
 
 // heard is a peer's last beat and when it came, by this host's own clock.
@@ -33,12 +37,13 @@ type Electorate struct {
 	Self  string
 	Peers []string // the other heads and the witnesses
 	Heads []string // of all these, those that may hold the address
+	Dead  int      // how many more the file has, which are proven off
 }
 
 // quorum is how many agents, this one with them, must be in touch. Of two
 // there is no majority that one could be part of: they are left to VRRP alone.
 func (e Electorate) quorum() int {
-	if voters := len(e.Peers) + 1; voters > 2 {
+	if voters := len(e.Peers) + 1; voters+e.Dead > 2 {
 		return voters/2 + 1
 	}
 	return 1

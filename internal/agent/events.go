@@ -16,6 +16,7 @@ func (a *Agent) event(kind, host, service, what, cause string) {
 	a.Log.Warn(what, "event", kind, "host", host, "service", service, "cause", cause)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.count.event(kind, service)
 	a.events = append(a.events, agentd.Event{Time: time.Now(), Kind: kind, Host: host, Service: service, What: what, Cause: cause})
 	if n := len(a.events) - keptEvents; n > 0 {
 		a.events = slices.Delete(a.events, 0, n)

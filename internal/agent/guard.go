@@ -4,7 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"strconv"
+	"os"
 	"strings"
 	"time"
 
@@ -12,8 +12,11 @@ import (
 )
 
 const (
-	// addressEvery is the pause between two looks at this head's addresses.
+	// addressEvery is the pause between two looks at this head's addresses, and
+	// at keepalived.
 	addressEvery = 300 * time.Millisecond
+	// addressAnyway is the same where the kernel tells when they change.
+	addressAnyway = 5 * time.Second
 	// leftAfter is how long keepalived may be gone or stopped while its address
 	// is here. The others have taken the address over after 0.6 s without an
 	// advert; a restart by systemd takes less than this.
@@ -25,43 +28,76 @@ const (
 // watchAddress sees whether this head has the virtual address, and takes it off
 // where keepalived was killed or frozen and left it behind: another head has
 // taken it over by then, and two would answer.
+//
+// The kernel tells when an address comes or goes. That a process was stopped
+// nobody tells: while the address is here, keepalived is looked at again and
+// again.
 func (a *Agent) watchAddress(ctx context.Context) {
 	vip := a.Cluster.Network.VIP.Address
 	if !vip.IsValid() {
 		return
 	}
-	tick := time.NewTicker(addressEvery)
-	defer tick.Stop()
+	changes, err := addressChanges(ctx)
+	if err != nil {
+		a.Log.Warn("the kernel does not tell when addresses change: they are looked at often instead", "error", err)
+	}
+	alone := len(a.electorate.Heads) < 2
 	var dead time.Time // since when the holder's keepalived has been dead
-	for {
+	a.mu.Lock()
+	a.holds = hasAddress(vip) // it did not come just now
+	a.mu.Unlock()
+	for ctx.Err() == nil {
+		holds := hasAddress(vip)
+		a.holding(holds)
+		pause := addressEvery
+		switch {
+		case !holds || alone:
+			dead = time.Time{}
+			if changes != nil {
+				pause = addressAnyway
+			}
+		case keepalivedLives():
+			dead = time.Time{}
+		case dead.IsZero():
+			dead = time.Now()
+		case time.Since(dead) >= leftAfter:
+			a.takeOff(ctx, vip)
+			dead = time.Time{}
+		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-tick.C:
+		case _, ok := <-changes:
+			if !ok {
+				changes = nil
+			}
+		case <-time.After(pause):
 		}
-		holds := hasAddress(vip)
-		a.mu.Lock()
-		a.holds = holds
-		alone := len(a.electorate.Heads) < 2
-		a.mu.Unlock()
-		if !holds || alone || a.keepalivedLives(ctx) {
-			dead = time.Time{}
-			continue
-		}
-		if dead.IsZero() {
-			dead = time.Now()
-		}
-		if time.Since(dead) < leftAfter {
-			continue
-		}
-		iface, prefix, ok := addressHere(vip)
-		if !ok {
-			continue
-		}
-		_, err := a.Local.Run(ctx, host.Command("ip", "addr", "del", prefix, "dev", iface))
-		a.Log.Warn("took a leftover virtual address off: keepalived is dead or stopped", "address", prefix, "interface", iface, "error", err)
-		dead = time.Time{}
 	}
+}
+
+// holding notes whether this head has the address, and counts its moves.
+func (a *Agent) holding(holds bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case holds && !a.holds:
+		a.count.gained++
+	case !holds && a.holds:
+		a.count.lost++
+	}
+	a.holds = holds
+}
+
+func (a *Agent) takeOff(ctx context.Context, vip netip.Addr) {
+	iface, prefix, ok := addressHere(vip)
+	if !ok {
+		return
+	}
+	_, err := a.Local.Run(ctx, host.Command("ip", "addr", "del", prefix, "dev", iface))
+	a.Log.Warn("took a leftover virtual address off: keepalived is dead or stopped", "address", prefix, "interface", iface, "error", err)
+	a.mu.Lock()
+	a.count.removed++
+	a.mu.Unlock()
 }
 
 // hasAddress says whether this machine has the address.
@@ -99,21 +135,19 @@ func addressHere(vip netip.Addr) (iface, prefix string, ok bool) {
 }
 
 // keepalivedLives says whether keepalived has processes and none of them is
-// stopped. Where that cannot be told it is taken to live.
-func (a *Agent) keepalivedLives(ctx context.Context) bool {
-	raw, err := a.Local.ReadFile(ctx, keepalivedGroup)
+// stopped. Where that cannot be told it is taken to live. It reads what only the
+// kernel makes up, which never blocks.
+func keepalivedLives() bool {
+	raw, err := os.ReadFile(keepalivedGroup)
 	if err != nil {
 		// systemd takes the group away with the last process; without a
 		// unified hierarchy there is none to look at.
-		_, herr := a.Local.Stat(ctx, "/sys/fs/cgroup/system.slice")
+		_, herr := os.Stat("/sys/fs/cgroup/system.slice")
 		return herr != nil
 	}
 	pids := strings.Fields(string(raw))
 	for _, pid := range pids {
-		if _, err := strconv.Atoi(pid); err != nil {
-			continue
-		}
-		stat, err := a.Local.ReadFile(ctx, "/proc/"+pid+"/stat")
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
 		if err == nil && stopped(string(stat)) {
 			return false
 		}

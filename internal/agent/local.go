@@ -33,7 +33,10 @@ func listenLocal(ctx context.Context) (net.Listener, error) {
 // serveLocal answers on the socket.
 func (a *Agent) serveLocal(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/report", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /v1/report", func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("look") == "now" {
+			a.lookAgain(r.Context())
+		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(a.report(time.Now())) // the asker may have gone
 	})
@@ -44,6 +47,7 @@ func (a *Agent) serveLocal(ctx context.Context, ln net.Listener) error {
 		a.mu.Unlock()
 		_ = json.NewEncoder(w).Encode(events)
 	})
+	mux.HandleFunc("GET /metrics", a.answerMetrics)
 	srv := &http.Server{Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
@@ -58,10 +62,14 @@ func (a *Agent) report(now time.Time) agentd.Report {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := agentd.Report{Name: a.Name, Version: a.Version, Fit: a.fit, Holds: a.holds, Bad: copyOf(a.bad), Peers: map[string]agentd.Peer{}}
-	r.Why, r.Leads = a.judged.Why, a.leading
+	r.UpMS, r.Leads = now.Sub(a.started).Milliseconds(), a.leading
+	j := decide(a.living(now), Verdict{Bad: a.bad}, a.peers, now)
+	r.Why = j.Why
+	r.Settling = !a.fit && (j.Fit || now.Sub(a.started) < freshFor)
 	for _, key := range slices.Sorted(maps.Keys(a.alarms)) {
 		r.Alarms = append(r.Alarms, key+": "+a.alarms[key])
 	}
+	r.Dead, r.Fencing = a.fenceReport(now)
 	for _, name := range a.electorate.Peers {
 		p, ok := a.peers[name]
 		peer := agentd.Peer{AgeMS: -1}

@@ -21,9 +21,14 @@ const (
 	// lookLimit is how long one look may take. A daemon that does not answer
 	// in that time cannot serve.
 	lookLimit = 2 * time.Second
+	// again is how long one that asks waits for looks at what is bad.
+	again = time.Second
 	// diskEvery is the pause between two writes that prove the disk.
 	diskEvery = 5 * time.Second
 )
+
+// disk is what the proof of the system disk goes by.
+const disk = "disk"
 
 // errOthers is why other hosts are not looked at: their own agents do that.
 var errOthers = errors.New("its own agent looks at it")
@@ -31,24 +36,53 @@ var errOthers = errors.New("its own agent looks at it")
 // watchServices starts one loop for each service that runs here, so that one
 // that hangs holds up no other.
 func (a *Agent) watchServices(ctx context.Context, g *errgroup.Group) {
+	a.again = map[string]chan chan struct{}{}
 	for _, s := range a.Services {
 		if s.Name() == config.Keepalived || !a.Cluster.Runs(a.Name, s.Name()) {
 			continue // what hands the address out is not what it depends on
 		}
+		a.again[s.Name()] = make(chan chan struct{})
 		g.Go(func() error {
 			a.loop(ctx, lookEvery, s.Name(), func(ctx context.Context) string { return a.look(ctx, s) })
 			return nil
 		})
 	}
+	a.again[disk] = make(chan chan struct{})
 	g.Go(func() error {
-		a.loop(ctx, diskEvery, "disk", proveDisk)
+		a.loop(ctx, diskEvery, disk, proveDisk)
 		return nil
 	})
+}
+
+// lookAgain has what is bad looked at once more and waits for it, for a moment:
+// who asks is to be told what is so now, not what was so a second ago.
+func (a *Agent) lookAgain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, again)
+	defer cancel()
+	a.mu.Lock()
+	bad := copyOf(a.bad)
+	a.mu.Unlock()
+	var waiting []chan struct{}
+	for name := range bad {
+		looked := make(chan struct{})
+		select {
+		case a.again[name] <- looked:
+			waiting = append(waiting, looked)
+		case <-ctx.Done(): // it hangs in the look before
+		}
+	}
+	for _, looked := range waiting {
+		select {
+		case <-looked:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // loop looks again and again. A look that takes longer than its limit, blocked
 // in the kernel perhaps, counts as bad until it ends; only one is under way.
 func (a *Agent) loop(ctx context.Context, every time.Duration, name string, look func(context.Context) string) {
+	var asked chan struct{} // closed once who asked for a look can have it
 	for {
 		begin := time.Now()
 		done := make(chan string, 1)
@@ -71,10 +105,16 @@ func (a *Agent) loop(ctx context.Context, every time.Duration, name string, look
 				return
 			}
 		}
+		a.looked(name, time.Since(begin))
+		if asked != nil {
+			close(asked)
+		}
+		asked = nil
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(max(every-time.Since(begin), every/4)):
+		case asked = <-a.again[name]:
+		case <-pulse(every):
 		}
 	}
 }

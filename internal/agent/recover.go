@@ -49,13 +49,11 @@ type ledger struct {
 // watchCluster brings back what needs no person, while this agent leads.
 func (a *Agent) watchCluster(ctx context.Context) {
 	var l ledger
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-pulse(time.Second):
 		}
 		now := time.Now()
 		dead := a.provenDead()

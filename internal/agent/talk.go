@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -176,8 +177,6 @@ func (a *Agent) beat(ctx context.Context, t *identity, peer config.HostSpec) err
 		return err
 	}
 	defer c.Close()
-	tick := time.NewTicker(beatEvery)
-	defer tick.Stop()
 	enc := json.NewEncoder(c)
 	for {
 		// A peer that is off takes no more; the kernel's buffer would for long.
@@ -188,7 +187,7 @@ func (a *Agent) beat(ctx context.Context, t *identity, peer config.HostSpec) err
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-pulse(beatEvery):
 		}
 	}
 }
@@ -209,5 +208,6 @@ func (a *Agent) now() Beat {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.seq++
-	return Beat{Name: a.Name, Seq: a.seq, Verdict: Verdict{Bad: copyOf(a.bad)}, Holds: a.holds, Fit: a.fit}
+	return Beat{Name: a.Name, Seq: a.seq, Verdict: Verdict{Bad: copyOf(a.bad)}, Holds: a.holds, Fit: a.fit,
+		Hears: a.hears(time.Now()), Proven: a.ownProofs(), Back: slices.Sorted(maps.Keys(a.fencing.on))}
 }

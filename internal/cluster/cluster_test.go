@@ -309,6 +309,23 @@ func TestTheLockNeedsMoreThanHalfOfTheHeads(t *testing.T) {
 		t.Errorf("two of three: %v", err)
 	}
 	if v, _ := lockable("server2", "server3"); v.Lock(t.Context(), host.Owner{}) == nil {
+		t.Error("one of three heads was enough")
+	}
+	for _, tt := range []struct {
+		dead string
+		ok   bool
+	}{{"server2", false}, {"server2 server3", true}, {"server1 server3", false}} { // server1 answers: a proof against it is none
+		v, _ := lockable("server2", "server3")
+		dead := map[string]string{}
+		for _, n := range strings.Fields(tt.dead) {
+			dead[n] = "fence_x says off, twice"
+		}
+		v.Proven(dead)
+		if err := v.Lock(t.Context(), host.Owner{}); (err == nil) != tt.ok {
+			t.Errorf("%s proven off: %v", tt.dead, err)
+		}
+	}
+	if v, _ := lockable("server2", "server3"); v.Lock(t.Context(), host.Owner{}) == nil {
 		t.Error("one of three was enough")
 	}
 	v, all = lockable()

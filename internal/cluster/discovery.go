@@ -107,7 +107,7 @@ func (v *View) Discovery(vitals map[string]Vitals) Discovery {
 		}
 		for _, h := range healths {
 			nh, ok := h.Nodes[n.Name()]
-			if !ok || !v.Cluster.Runs(n.Name(), h.Service) {
+			if !ok || !v.runs(n.Name(), h.Service) {
 				continue
 			}
 			head.Services[h.Service] = serviceFacts(nh)
@@ -137,19 +137,23 @@ func serviceFacts(nh service.NodeHealth) map[string]any {
 }
 
 // clusterState is "down" where nothing can serve, "healthy" where every head
-// answers and every service is up, and "degraded" between the two.
+// answers and every service is up, and "degraded" between the two. What has no
+// switch, as the agents, serves nobody by itself.
 func clusterState(d Discovery, healths []service.Health) string {
-	up, down := 0, 0
+	up, down, switches := 0, 0, 0
 	for _, h := range healths {
-		switch h.State {
-		case service.Up:
+		if isSwitch(h.Service) {
+			switches++
+			if h.State == service.Down {
+				down++
+			}
+		}
+		if h.State == service.Up {
 			up++
-		case service.Down:
-			down++
 		}
 	}
 	switch {
-	case d.ActiveControllers == 0 || (len(healths) > 0 && down == len(healths)):
+	case d.ActiveControllers == 0 || (switches > 0 && down == switches):
 		return "down"
 	case d.InactiveControllers == 0 && up == len(healths):
 		return "healthy"
@@ -158,12 +162,13 @@ func clusterState(d Discovery, healths []service.Health) string {
 	}
 }
 
-// Healths are the healths of all observed services but the base, which is no
-// service to its users.
+// Healths are the healths of all observed services but the base, which is
+// nothing to its users: it runs no daemon of its own.
 func (v *View) Healths() []service.Health {
 	var out []service.Health
 	for _, s := range v.Services {
-		if state := v.States[s.Name()]; state != nil && isSwitch(s.Name()) {
+		_, chooses := s.(service.Chooser)
+		if state := v.States[s.Name()]; state != nil && (chooses || isSwitch(s.Name())) {
 			h := state.Health()
 			h.Service = s.Name()
 			out = append(out, h)

@@ -15,18 +15,24 @@ import (
 // Lock takes the lock of every reached head, so that one run of the tool is at
 // work at a time. Two runs go for the heads in the same order, so they cannot
 // each hold a part; and more than half of the heads of the file have to be
-// held, so that two runs that reach different heads cannot both go on. A lock
-// whose tool was cut off is awaited for as long as ctx lasts.
+// held, so that two runs that reach different heads cannot both go on. Heads that
+// are proven off (View.Proven) do not count: no run is at work there. A lock whose
+// tool was cut off is awaited for as long as ctx lasts.
 //
 // The locks end with the connections: a tool that was killed leaves none.
 func (v *View) Lock(ctx context.Context, owner host.Owner) error {
 	var names []string
+	total := 0
 	for _, head := range v.Cluster.Nodes.Controllers {
-		if v.Hosts[head.Hostname] != nil {
+		switch {
+		case v.Hosts[head.Hostname] != nil:
 			names = append(names, head.Hostname)
+			total++
+		case v.Dead[head.Hostname] == "":
+			total++
 		}
 	}
-	if total := len(v.Cluster.Nodes.Controllers); 2*len(names) <= total {
+	if 2*len(names) <= total {
 		return fmt.Errorf("only %d of %d heads were reached: more than half are needed to lock the cluster, so that no other run can be at work; bring heads back, or take those that are gone for good out of the file",
 			len(names), total)
 	}

@@ -26,7 +26,7 @@ func (v *View) Alone(head string) error {
 		}
 		for _, h := range v.Healths() {
 			nh, ok := h.Nodes[n.Name()]
-			if ok && nh.State != service.Down {
+			if ok && isSwitch(h.Service) && nh.State != service.Down {
 				return &service.Refusal{Service: "standalone",
 					Reason: fmt.Sprintf("%s on %s is %s", h.Service, n.Name(), nh.State),
 					Remedy: "Stop the cluster first (multihead down), or take those heads out of the file; to make " + head + " part of it, run up without --standalone."}

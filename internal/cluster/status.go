@@ -127,7 +127,7 @@ func (v *View) headStatus(n service.Node, healths []service.Health, vitals map[s
 		s.Problems = append(s.Problems, Problem{State: service.Unknown, Host: n.Name(), Reason: reasonOf(n)})
 	}
 	for _, h := range healths {
-		if !v.Cluster.Runs(n.Name(), h.Service) {
+		if !v.runs(n.Name(), h.Service) {
 			continue
 		}
 		nh, ok := h.Nodes[n.Name()]
@@ -155,7 +155,7 @@ func (v *View) withoutErrors(h service.Health) string {
 	var silent, rest []string
 	reason, repeated := h.Reason, false
 	for _, n := range v.Input.Heads {
-		if n.Reached() || !v.Cluster.Runs(n.Name(), h.Service) {
+		if n.Reached() || !v.runs(n.Name(), h.Service) {
 			continue
 		}
 		silent = append(silent, n.Name())

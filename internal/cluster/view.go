@@ -138,6 +138,11 @@ func (v *View) wants(s service.Service) bool {
 // isSwitch says whether heads have a switch for it: services.NAME.
 func isSwitch(name string) bool { return slices.Contains(config.ServiceNames(), name) }
 
+// runs says whether a head is to have a service: what has no switch is on all.
+func (v *View) runs(head, name string) bool {
+	return !isSwitch(name) || v.Cluster.Runs(head, name)
+}
+
 // Readers are the reached hosts, to look at only.
 func (v *View) Readers() map[string]host.Reader {
 	out := map[string]host.Reader{}

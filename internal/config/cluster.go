@@ -27,7 +27,7 @@ type Cluster struct {
 	Redis            RedisConfig      `yaml:"redis" doc:"Redis Cluster, or Sentinel"`
 	Slurm            SlurmConfig      `yaml:"slurm_config" doc:"Slurm"`
 	HighAvailability HighAvailability `yaml:"high_availability" doc:"health checks and automatic recovery"`
-	Fencing          Fencing          `yaml:"fencing" doc:"how a head is proven dead before another takes over" later:"fencing"`
+	Fencing          Fencing          `yaml:"fencing" doc:"how a head is proven dead before another takes over"`
 	Users            Users            `yaml:"users" doc:"service accounts, the same on every host"`
 	Security         Security         `yaml:"security" doc:"munge key, SELinux, tokens of the web services"`
 	Cgroup           Cgroup           `yaml:"cgroup" doc:"cgroup.conf: what a job may use"`
@@ -152,8 +152,8 @@ type Firewall struct {
 // Fencing lists the devices that switch a head off for certain.
 type Fencing struct {
 	Enabled bool          `yaml:"enabled" doc:"whether heads are fenced"`
-	Devices []FenceDevice `yaml:"devices" doc:"one device for each head"`
-	Order   []string      `yaml:"order" doc:"device agents in the order they are tried"`
+	Devices []FenceDevice `yaml:"devices" doc:"one device for each head, or several that are tried in order; each takes all power away by itself"`
+	Order   []string      `yaml:"order" doc:"agents in the order in which a head's devices are tried"`
 }
 
 // FenceDevice is one fence agent of the distribution and its options.

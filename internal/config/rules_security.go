@@ -1,7 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -144,19 +146,68 @@ func (k *checker) oneAccount(same []placedSecret) bool {
 	return true
 }
 
+// Check says what about a device cannot be given to a fence agent, or would not
+// end in a machine without power.
+func (d FenceDevice) Check() error {
+	if !fenceAgent.MatchString(d.Agent) {
+		return fmt.Errorf("%q is not a fence agent: write a name such as fence_ipmilan or fence_redfish", d.Agent)
+	}
+	if slices.Contains(notPower(), d.Agent) {
+		return fmt.Errorf("%s takes no power away: a machine that is cut off or warned may still write", d.Agent)
+	}
+	for name, v := range d.Options {
+		switch {
+		case !fenceOption.MatchString(name):
+			return fmt.Errorf("%q is not an option's name", name)
+		case strings.ContainsAny(v.Reveal(), "\n\r\x00"):
+			return fmt.Errorf("the option %s has a line break in it", name)
+		case slices.Contains([]string{"action", "option", "verbose", "verbose_level", "debug", "debug_file", "nodename"}, name):
+			return fmt.Errorf("the option %s is not for a file: multihead says what is to be done, and debugging writes passwords", name)
+		case name == "method" && v.Reveal() != "onoff":
+			return fmt.Errorf("method %s switches the machine on again at once: off could never be confirmed", v.Reveal())
+		}
+	}
+	return nil
+}
+
+var (
+	fenceAgent  = regexp.MustCompile(`^fence_[a-z0-9_]+$`)
+	fenceOption = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
+)
+
+// notPower are fence agents that do something else than to switch off.
+func notPower() []string {
+	return []string{"fence_ack_manual", "fence_brocade", "fence_cisco_mds", "fence_compute", "fence_dummy", "fence_evacuate",
+		"fence_heuristics_ping", "fence_ifmib", "fence_kdump", "fence_mpath", "fence_sanbox2", "fence_sbd", "fence_scsi"}
+}
+
+// FencePlain reports whether an option of a fence agent may be shown.
+func FencePlain(option string) bool { return fencePlain(option) }
+
 func checkFencing(k *checker) {
 	seen := make(map[string]bool)
+	agents := make(map[string]bool)
 	for i, dev := range k.Fencing.Devices {
 		at := func(key string) string { return listPath("fencing.devices", i, key) }
 		if _, ok := k.Head(dev.Node); !ok {
 			k.err(at("node"), msg("%q is not a head of this file", dev.Node), msg("write the hostname of a head"))
 		}
-		if !strings.HasPrefix(dev.Agent, "fence_") || strings.ContainsAny(dev.Agent, "/ ") {
+		if !fenceAgent.MatchString(dev.Agent) {
 			k.err(at("agent"), msg("%q is not a fence agent", dev.Agent), msg("write a name such as fence_ipmilan or fence_redfish"))
+		} else if err := dev.Check(); err != nil {
+			k.err(at("agent"), msg("%s", err), msg("correct the device"))
 		}
-		seen[dev.Node] = true
+		seen[dev.Node], agents[dev.Agent] = true, true
+	}
+	for i, name := range k.Fencing.Order {
+		if !agents[name] {
+			k.err(indexPath("fencing.order", i), msg("no device has the agent %q", name), msg("write agents of fencing.devices, in the order in which a head's devices are tried"))
+		}
 	}
 	if !k.Fencing.Enabled {
+		if len(k.Fencing.Devices) > 0 {
+			k.warn("fencing.enabled", msg("there are devices, and fencing is off: the last of several heads does not go on alone"), msg("write enabled: true"))
+		}
 		return
 	}
 	for _, h := range k.Nodes.Controllers {

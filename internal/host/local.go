@@ -38,6 +38,8 @@ type Local struct {
 	name string
 	lock string // where its lock lies, empty for LockPath
 
+	names names // of owners and groups
+
 	mu     sync.Mutex
 	leases map[*FileLease]bool // held: a forgotten lease's file must not be closed by the collector
 }

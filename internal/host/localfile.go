@@ -80,7 +80,7 @@ func (l *Local) ReadFile(ctx context.Context, path string) ([]byte, error) {
 
 // Stat implements Reader.
 func (l *Local) Stat(ctx context.Context, path string) (FileInfo, error) {
-	return inTime(ctx, l.name, "stat "+path, func() (FileInfo, error) { return stat(ctx, path, names{}) })
+	return inTime(ctx, l.name, "stat "+path, func() (FileInfo, error) { return stat(ctx, path, &l.names) })
 }
 
 // ReadDir implements Reader.
@@ -90,10 +90,9 @@ func (l *Local) ReadDir(ctx context.Context, path string) ([]FileInfo, error) {
 		if err != nil {
 			return nil, err
 		}
-		known := names{}
 		infos := make([]FileInfo, 0, len(entries))
 		for _, e := range entries {
-			fi, err := stat(ctx, filepath.Join(path, e.Name()), known)
+			fi, err := stat(ctx, filepath.Join(path, e.Name()), &l.names)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // gone since it was listed
 			}
@@ -106,7 +105,7 @@ func (l *Local) ReadDir(ctx context.Context, path string) ([]FileInfo, error) {
 	})
 }
 
-func stat(ctx context.Context, path string, known names) (FileInfo, error) {
+func stat(ctx context.Context, path string, known *names) (FileInfo, error) {
 	fi, err := os.Lstat(path)
 	if err != nil {
 		return FileInfo{}, err

@@ -8,14 +8,46 @@ import (
 	"os/user"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// names remembers the names of numbers for the length of one call: a
-// directory of a thousand files asks once.
-type names map[string]string
+// names remembers what the numbers of owners and groups are called, for as long
+// as the machine's own lists are what they were: whoever looks at the same files
+// every second would read both lists for every one of them.
+type names struct {
+	mu    sync.Mutex
+	lists [2]listStamp // of the lists that known was made from
+	known map[string]knownName
+}
 
-func (n names) user(ctx context.Context, uid uint32) string {
+// knownName is the name of a number; until is set where another than the
+// machine's own lists gave it, or nothing did.
+type knownName struct {
+	name  string
+	until time.Time
+}
+
+// foreignFor is how long a name is believed that the machine's own lists do not
+// have: to ask for it is a process of its own.
+const foreignFor = time.Minute
+
+// listStamp is what changes when a list is written anew.
+type listStamp struct {
+	inode, size, changed int64
+}
+
+func stampOf(list string) listStamp {
+	var st unix.Stat_t
+	if unix.Stat(list, &st) != nil {
+		return listStamp{}
+	}
+	return listStamp{int64(st.Ino), st.Size, st.Ctim.Nano()}
+}
+
+func (n *names) user(ctx context.Context, uid uint32) string {
 	return n.lookup(ctx, "passwd", uid, func(id string) (string, error) {
 		u, err := user.LookupId(id)
 		if err != nil {
@@ -25,7 +57,7 @@ func (n names) user(ctx context.Context, uid uint32) string {
 	})
 }
 
-func (n names) group(ctx context.Context, gid uint32) string {
+func (n *names) group(ctx context.Context, gid uint32) string {
 	return n.lookup(ctx, "group", gid, func(id string) (string, error) {
 		g, err := user.LookupGroupId(id)
 		if err != nil {
@@ -35,22 +67,32 @@ func (n names) group(ctx context.Context, gid uint32) string {
 	})
 }
 
-func (n names) lookup(ctx context.Context, db string, id uint32, local func(string) (string, error)) string {
+func (n *names) lookup(ctx context.Context, db string, id uint32, local func(string) (string, error)) string {
 	num := strconv.FormatUint(uint64(id), 10)
-	key := db + num
-	if name, ok := n[key]; ok {
-		return name
+	lists := [2]listStamp{stampOf("/etc/passwd"), stampOf("/etc/group")} // before they are read
+	n.mu.Lock()
+	if n.known == nil || n.lists != lists {
+		n.lists, n.known = lists, map[string]knownName{}
 	}
-	name, err := local(num)
-	if err != nil {
+	have, ok := n.known[db+num]
+	n.mu.Unlock()
+	if ok && (have.until.IsZero() || time.Now().Before(have.until)) {
+		return have.name
+	}
+	var found knownName
+	var err error
+	if found.name, err = local(num); err != nil {
+		found = knownName{num, time.Now().Add(foreignFor)}
 		if entry, ok := getent(ctx, db, num); ok {
-			name = entry[0]
-		} else {
-			name = num
+			found.name = entry[0]
 		}
 	}
-	n[key] = name
-	return name
+	n.mu.Lock()
+	if n.lists == lists {
+		n.known[db+num] = found
+	}
+	n.mu.Unlock()
+	return found.name
 }
 
 // ids are the numbers of an Attr's owner and group, -1 for what it leaves as

@@ -10,6 +10,10 @@ const Name = "agent"
 // Port is where agents listen for each other.
 const Port = 9797
 
+// MetricsPort is where an agent shows its metrics, on 127.0.0.1 alone and with
+// nothing secret in them.
+const MetricsPort = 9798
+
 // Where the agent's files are on every host that has one.
 const (
 	Dir        = "/etc/multihead"

@@ -16,7 +16,7 @@ import (
 // person.
 type Event struct {
 	Time    time.Time `json:"time"`
-	Kind    string    `json:"kind"` // recovery, recovery-failed, kill, alarm
+	Kind    string    `json:"kind"` // recovery, recovery-failed, kill, fence, proof, alarm
 	Host    string    `json:"host"` // where
 	Service string    `json:"service,omitempty"`
 	What    string    `json:"what"`
@@ -33,7 +33,7 @@ func Events(ctx context.Context, r host.Reader) ([]Event, error) {
 // askAgent asks an agent how its head is.
 func askAgent(ctx context.Context, r host.Reader) (*Report, error) {
 	var out Report
-	if err := get(ctx, r, "/v1/report", &out); err != nil {
+	if err := get(ctx, r, "/v1/report?look=now", &out); err != nil {
 		return nil, err
 	}
 	return &out, nil

@@ -21,16 +21,21 @@ const askLimit = 3 * time.Second
 
 // Report is what an agent says of itself on its socket.
 type Report struct {
-	Name    string            `json:"name"`
-	Version string            `json:"version"`
-	Fit     bool              `json:"fit"`           // its head may hold the virtual address
-	Why     string            `json:"why,omitempty"` // why not; or what is bad all the same
-	Holds   bool              `json:"holds"`         // its head has the address
-	Bad     map[string]string `json:"bad,omitempty"` // services that cannot serve here
-	Peers   map[string]Peer   `json:"peers"`
-	Leads   bool              `json:"leads"`            // it brings back what needs no person
-	Alarms  []string          `json:"alarms,omitempty"` // what needs one
-	Dead    map[string]string `json:"dead,omitempty"`   // hosts proven to be off, and by what
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Fit     bool   `json:"fit"`           // its head may hold the virtual address
+	Why     string `json:"why,omitempty"` // why not; or what is bad all the same
+	// Settling is set while nothing speaks against the head any more and it waits
+	// out the moments before that counts, or has just started.
+	Settling bool              `json:"settling,omitempty"`
+	UpMS     int64             `json:"up_ms"`         // since the agent started
+	Holds    bool              `json:"holds"`         // its head has the address
+	Bad      map[string]string `json:"bad,omitempty"` // services that cannot serve here
+	Peers    map[string]Peer   `json:"peers"`
+	Leads    bool              `json:"leads"`             // it brings back what needs no person
+	Alarms   []string          `json:"alarms,omitempty"`  // what needs one
+	Dead     map[string]string `json:"dead,omitempty"`    // hosts proven to be off, and by what
+	Fencing  string            `json:"fencing,omitempty"` // what is being done about heads that are silent
 }
 
 // Peer is another agent as this one hears it.

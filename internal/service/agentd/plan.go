@@ -4,8 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"multihead/internal/host"
@@ -81,74 +79,4 @@ func (s *State) Stop(intent service.Intent) (plan.Phase, error) {
 	}
 	ph.Stages = []plan.Stage{st}
 	return ph, nil
-}
-
-// Health implements service.State.
-func (s *State) Health() service.Health {
-	h := service.Health{Service: Name, State: service.Up, Nodes: map[string]service.NodeHealth{}}
-	answer, unfit := 0, []string{}
-	for _, t := range s.seats {
-		n := t.health(len(s.seats) - 1)
-		if t.head {
-			h.Nodes[t.name] = n
-		}
-		if t.report != nil {
-			answer++
-			if !t.report.Fit {
-				unfit = append(unfit, t.name+" ("+t.report.Why+")")
-			}
-		}
-		if n.State != service.Up && h.State == service.Up {
-			h.State, h.Reason = service.Degraded, t.name+": "+n.Reason
-		}
-	}
-	if answer == 0 && len(s.seats) > 0 {
-		h.State, h.Reason = service.Degraded, "no agent answers: the address follows hosts, not the health of services"
-		if !slices.ContainsFunc(s.seats, func(t seat) bool { return t.reached }) {
-			h.State, h.Reason = service.Unknown, "no host answered"
-		}
-	}
-	h.Summary = fmt.Sprintf("%d of %d agents answer", answer, len(s.seats))
-	if len(unfit) > 0 {
-		h.Summary += "; not fit for the virtual address: " + strings.Join(unfit, ", ")
-	}
-	return h
-}
-
-func (t seat) health(others int) service.NodeHealth {
-	switch {
-	case !t.reached:
-		return service.NodeHealth{State: service.Unknown, Reason: t.why}
-	case t.runs == service.No:
-		return service.NodeHealth{State: service.Down, Reason: "the agent does not run"}
-	case t.report == nil:
-		return service.NodeHealth{State: service.Unknown, Reason: "the agent does not answer: " + t.silence}
-	}
-	heard := 0
-	for _, p := range t.report.Peers {
-		if p.Heard {
-			heard++
-		}
-	}
-	n := service.NodeHealth{State: service.Up, Role: "fit", Facts: map[string]any{"fit": t.report.Fit, "hears": heard}}
-	switch {
-	case !t.report.Fit:
-		n.State, n.Role, n.Reason = service.Degraded, "unfit", "not fit for the virtual address: "+t.report.Why
-	case heard < others:
-		n.Facts["of"] = others
-	}
-	return n
-}
-
-// Survival implements service.State: agents hold nothing, and one is enough for
-// its own head.
-func (s *State) Survival() service.Survival {
-	heads := 0
-	for _, t := range s.seats {
-		if t.head {
-			heads++
-		}
-	}
-	return service.Survival{Service: Name, AtOnce: max(heads-1, 0), InTurn: max(heads-1, 0),
-		Why: "each head's agent watches over its own head; without it the address follows keepalived alone"}
 }

@@ -1,7 +1,6 @@
 package galera
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +35,7 @@ type begin struct {
 	from origin
 	was  disk // as it was when it was decided that the cluster begins here
 	root config.Secret
+	anew string // the identity that it goes on under; empty is the one it has
 }
 
 func (b begin) String() string {
@@ -43,6 +43,9 @@ func (b begin) String() string {
 	case adopted:
 		return "start the cluster from the data that is there"
 	case returning:
+		if b.anew != "" {
+			return "start the cluster again from this node, whose data goes furthest, under a new identity: a head that is missing and may hold more is sent a whole copy when it comes back, and what it had is kept aside"
+		}
 		return "start the cluster again from this node, whose data goes furthest"
 	}
 	return "form the cluster"
@@ -83,8 +86,16 @@ func (b begin) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 		return nil, err
 	}
 	undo := leave{at: b.at, from: b.from}
-	if b.from == returning && !b.was.state.safe {
-		if err := permit(ctx, h, b.at.dataDir); err != nil {
+	if b.from == returning {
+		// The daemon refuses to start the cluster from a node that was not the
+		// last to stop, unless it is told so on disk.
+		err := rewrite(ctx, h, b.at.dataDir, func(old []byte) []byte {
+			if b.anew != "" {
+				old = markPosition(old, b.anew, b.was.state.seqno)
+			}
+			return markSafe(old)
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -105,25 +116,6 @@ func (b begin) unchanged(ctx context.Context, r host.Reader) error {
 		return fmt.Errorf("%s: the data directory has changed since it was looked at (%s); run again", r.Name(), d.why)
 	}
 	return nil
-}
-
-// permit sets the flag in grastate.dat without which the daemon refuses to
-// start the cluster from a node that was not the last to stop.
-func permit(ctx context.Context, h host.Host, dataDir string) error {
-	name := path.Join(dataDir, "grastate.dat")
-	info, err := h.Stat(ctx, name)
-	if err != nil {
-		return err
-	}
-	old, err := h.ReadFile(ctx, name)
-	if err != nil {
-		return err
-	}
-	marked := markSafe(old)
-	if bytes.Equal(old, marked) {
-		return nil
-	}
-	return h.WriteFile(ctx, name, marked, host.Attr{Mode: info.Mode.Perm(), Owner: info.Owner, Group: info.Group})
 }
 
 // halt stops the daemon, and systemd's attempts to start it.

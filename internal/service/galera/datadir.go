@@ -17,6 +17,7 @@ type disk struct {
 	data     service.Answer // data that somebody would miss
 	state    saved          // of grastate.dat, where there is one
 	hasState bool
+	last     view   // whom it saw last with quorum; none after an orderly stop, or where the file is damaged
 	partial  bool   // a state transfer was cut off: what is there is a part of a copy
 	why      string // what was seen
 }
@@ -45,6 +46,11 @@ func lookDisk(ctx context.Context, r host.Reader, dir string) disk {
 	case !errors.Is(err, fs.ErrNotExist):
 		return disk{why: err.Error()}
 	}
+	if raw, err := r.ReadFile(ctx, path.Join(dir, "gvwstate.dat")); err == nil {
+		d.last, _ = parseView(raw) // a damaged one proves nothing, like none
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return disk{why: err.Error()}
+	}
 	var schemas []string
 	for _, e := range entries {
 		switch {
@@ -59,6 +65,10 @@ func lookDisk(ctx context.Context, r host.Reader, dir string) disk {
 		case e.IsDir() && !strings.HasPrefix(e.Name, ".") && !slices.Contains(ownDirs, e.Name):
 			schemas = append(schemas, e.Name)
 		}
+	}
+	if d.partial {
+		// What the file says is of what was there before the transfer.
+		d.state.seqno, d.state.safe = -1, false
 	}
 	switch {
 	case d.state.uuid != "":

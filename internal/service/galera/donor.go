@@ -37,22 +37,25 @@ var errNoDonor = errors.New("no donor sends data")
 // and nobody is connected. The kernel's own tables say so without a process
 // being started on a host that may be busy.
 func asks(ctx context.Context, r host.Reader) (bool, error) {
-	listens := false
+	listens, connected, err := transfer(ctx, r)
+	return listens && !connected, err
+}
+
+// transfer says whether a node's script listens for data, and whether somebody
+// is connected.
+func transfer(ctx context.Context, r host.Reader) (listens, connected bool, err error) {
 	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		raw, err := r.ReadFile(ctx, name)
 		if errors.Is(err, fs.ErrNotExist) && path.Base(name) == "tcp6" {
 			continue // a kernel without IPv6
 		}
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
-		l, connected := portState(string(raw), transferPort)
-		if connected {
-			return false, nil
-		}
-		listens = listens || l
+		l, c := portState(string(raw), transferPort)
+		listens, connected = listens || l, connected || c
 	}
-	return listens, nil
+	return listens, connected, nil
 }
 
 // portState reads /proc/net/tcp (proc_pid_net(5)): whether somebody listens on a

@@ -101,7 +101,7 @@ func (s *State) decide(intent service.Intent) (service.Decision, error) {
 	if !lives && len(detached) > 0 {
 		return service.Decision{}, &service.Refusal{Service: "mariadb",
 			Reason: fmt.Sprintf("mariadbd runs on %s without quorum (non-Primary), and no head answers that has it", strings.Join(detached, ", ")),
-			Remedy: "Bring the missing heads back: quorum returns by itself when most of the last members see each other. Where they are gone for good: on one of " + strings.Join(detached, ", ") + " run: mariadb -e \"SET GLOBAL wsrep_provider_options='pc.bootstrap=1'\". Commits that only the lost heads had are lost then."}
+			Remedy: "Run multihead recover: it gives quorum back where no head can be serving that does not answer, and says what is missing for that."}
 	}
 	for _, n := range s.nodes {
 		if n.member() && n.status.clusterName != s.conf.Galera.ClusterName {
@@ -113,7 +113,7 @@ func (s *State) decide(intent service.Intent) (service.Decision, error) {
 	d, err := service.Decide("mariadb", s.Evidence(), intent)
 	var refused *service.Refusal
 	if errors.As(err, &refused) && !lives && s.cutOff() {
-		refused.Remedy = byHand
+		refused.Remedy = byRecover
 	}
 	if err != nil || d.Verdict != service.Resume {
 		return d, err
@@ -121,9 +121,8 @@ func (s *State) decide(intent service.Intent) (service.Decision, error) {
 	return s.preferSafe(d), nil
 }
 
-// byHand is what a person does after all heads have lost their power and the
-// cluster has not found back by itself.
-const byHand = "On every head run galera_recovery: it prints UUID:SEQNO. On the one with the highest SEQNO of them all set safe_to_bootstrap: 1 in grastate.dat in its data directory and run galera_new_cluster, then run up: the others join it. A head that cannot be asked may have gone further."
+// byRecover is what a person does after all heads have lost their power.
+const byRecover = "Run multihead recover: it finds out how far the data of each head goes and starts the cluster where it goes furthest; the others join it. It refuses where a head that does not answer may hold more, and says what to do then."
 
 // cutOff says whether some head was stopped without having written down how far
 // its data goes.
@@ -138,7 +137,25 @@ func (s *State) Evidence() []service.Evidence {
 	for i, n := range s.nodes {
 		out[i] = n.evidence(lives)
 	}
+	for i := range out {
+		later(&out[i], out, lives)
+	}
 	return out
+}
+
+// later turns data of an identity that the cluster had before into data of the
+// one that it has. Galera sends such a head a whole copy; what goes further than
+// where the new identity began, or may, is kept aside then.
+func later(e *service.Evidence, all []service.Evidence, lives bool) {
+	for _, o := range all {
+		at, earlier := descends(o.Cluster, e.Cluster)
+		if !earlier || e.Live == service.Yes || lives && o.Live != service.Yes {
+			continue
+		}
+		e.Why = fmt.Sprintf("part of cluster %s, which goes on as %s from %d on", e.Cluster, o.Cluster, at)
+		e.Cluster, e.Position, e.Clean = o.Cluster, 0, service.Yes
+		return
+	}
 }
 
 // preferSafe lets the cluster start from the node that stopped last, where

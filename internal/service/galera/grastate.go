@@ -2,11 +2,15 @@ package galera
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"multihead/internal/host"
 )
 
 // saved is grastate.dat: what a node knew of its cluster when it stopped.
@@ -74,6 +78,36 @@ func markSafe(b []byte) []byte {
 		return safeLine.ReplaceAll(b, []byte("safe_to_bootstrap: 1"))
 	}
 	return append(bytes.TrimRight(b, "\n"), "\nsafe_to_bootstrap: 1\n"...)
+}
+
+var (
+	uuidLine  = regexp.MustCompile(`(?m)^uuid:.*$`)
+	seqnoLine = regexp.MustCompile(`(?m)^seqno:.*$`)
+)
+
+// markPosition returns the content of grastate.dat with this identity and
+// position, and everything else as it is: what an orderly stop leaves.
+func markPosition(b []byte, uuid string, seqno int64) []byte {
+	b = uuidLine.ReplaceAll(b, []byte("uuid:    "+uuid))
+	return seqnoLine.ReplaceAll(b, []byte("seqno:   "+strconv.FormatInt(seqno, 10)))
+}
+
+// rewrite replaces grastate.dat, mode and owner kept.
+func rewrite(ctx context.Context, h host.Host, dataDir string, change func([]byte) []byte) error {
+	name := path.Join(dataDir, "grastate.dat")
+	info, err := h.Stat(ctx, name)
+	if err != nil {
+		return err
+	}
+	old, err := h.ReadFile(ctx, name)
+	if err != nil {
+		return err
+	}
+	marked := change(old)
+	if bytes.Equal(old, marked) {
+		return nil
+	}
+	return h.WriteFile(ctx, name, marked, host.Attr{Mode: info.Mode.Perm(), Owner: info.Owner, Group: info.Group})
 }
 
 func clip(s string) string {

@@ -63,6 +63,12 @@ func (s *State) firstReason(h service.Health) string {
 
 func (n node) health() service.NodeHealth {
 	h := service.NodeHealth{Reason: n.why, Facts: map[string]any{"cluster_size": 0, "state": "unknown"}}
+	if n.hung {
+		h.Hung = []string{unit}
+	}
+	if len(n.kept) > 0 {
+		h.Facts["kept_aside"] = n.kept
+	}
 	switch {
 	case n.stands == unasked:
 		h.State = service.Unknown

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/netip"
+	"path"
 	"strings"
 	"time"
 
@@ -33,9 +34,14 @@ type node struct {
 	reached bool
 	at      layout
 	stands  standing
-	status  status // where it answers
-	disk    disk   // where it does not run, or is starting
-	why     string // of unasked, and of anything else that is not plain
+	status  status   // where it answers
+	disk    disk     // where it does not run, or is starting
+	why     string   // of unasked, and of anything else that is not plain
+	dead    string   // the proof that the host is switched off
+	hung    bool     // the daemon takes connections and says nothing
+	ends    bool     // it is being stopped
+	unit    job      // where it does not run
+	kept    []string // directories with what it had of another history
 }
 
 // voter is a witness that is to run the arbiter.
@@ -51,13 +57,14 @@ type voter struct {
 type State struct {
 	conf      config.MariaDBConfig
 	nets      []netip.Prefix // where clients of the cluster come from
+	stamp     string         // of this run
 	nodes     []node         // heads with the service, in the file's order
 	witnesses []voter
 }
 
 // Observe asks every head at once.
 func (*Service) Observe(ctx context.Context, in service.Input) (service.State, error) {
-	s := &State{conf: in.Cluster.Database.MariaDB, nets: clientNets(in.Cluster)}
+	s := &State{conf: in.Cluster.Database.MariaDB, nets: clientNets(in.Cluster), stamp: in.Stamp}
 	if !in.Cluster.Database.Enabled {
 		return s, nil
 	}
@@ -66,7 +73,7 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 	var g errgroup.Group
 	for i, h := range heads {
 		g.Go(func() error {
-			s.nodes[i] = observe(ctx, h, s.conf)
+			s.nodes[i] = observe(ctx, h, s.conf, in.Brief)
 			return nil
 		})
 	}
@@ -81,8 +88,8 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 	return s, nil
 }
 
-func observe(ctx context.Context, h service.Node, conf config.MariaDBConfig) node {
-	n := node{name: h.Name(), addr: h.Spec.Address, reached: h.Reached(), at: debian}
+func observe(ctx context.Context, h service.Node, conf config.MariaDBConfig, brief bool) node {
+	n := node{name: h.Name(), addr: h.Spec.Address, reached: h.Reached(), at: debian, dead: h.Dead}
 	if h.Head != nil {
 		n.memory = h.Head.Hardware.MemoryMB
 	}
@@ -102,6 +109,9 @@ func observe(ctx context.Context, h service.Node, conf config.MariaDBConfig) nod
 		return n
 	}
 	n.look(ctx, h.Reader, conf.RootPassword)
+	if !brief {
+		n.kept = keptAside(ctx, h.Reader, n.at.dataDir)
+	}
 	return n
 }
 
@@ -126,7 +136,7 @@ func (n *node) look(ctx context.Context, r host.Reader, root config.Secret) {
 		s, err := ask(ctx, r, n.at, root)
 		if err == nil {
 			n.stands, n.status = answering, s
-			if n.own() || n.closed() {
+			if n.own() || n.detached() {
 				n.disk = lookDisk(ctx, r, n.at.dataDir)
 			}
 			return
@@ -139,14 +149,17 @@ func (n *node) look(ctx context.Context, r host.Reader, root config.Secret) {
 		case active == "inactive", active == "failed":
 			n.stands, n.why = off, ""
 			n.disk = lookDisk(ctx, r, n.at.dataDir)
+			n.unit = lookJob(ctx, r)
 			return
 		case active == "active" && silent(ctx, err):
 			n.stands, n.why = unasked, "mariadbd takes connections and does not answer"
+			n.hung = !receives(ctx, r, n.at.dataDir)
 			return
 		case active == "active":
 			n.stands, n.why = unasked, "mariadbd: "+err.Error()
 		case active == "activating", active == "deactivating", active == "reloading":
 			n.stands, n.why = starting, unit+" is "+active+" (it recovers, looks for the other heads, or receives data)"
+			n.ends = active == "deactivating"
 		default:
 			n.stands, n.why = unasked, unit+" is "+active
 			return
@@ -171,6 +184,66 @@ func (n *node) look(ctx context.Context, r host.Reader, root config.Secret) {
 func activity(ctx context.Context, r host.Reader) (string, error) {
 	out, err := r.Query(ctx, "systemctl", "show", unit, "--property=ActiveState", "--value")
 	return strings.TrimSpace(out), err
+}
+
+// job is what systemd says of a daemon that does not run.
+type job struct {
+	known   bool
+	enabled bool // it starts at boot
+	ran     bool // it was up since the host booted
+	inOrder bool // its last end was an orderly stop
+}
+
+// lookJob asks systemd; what it does not say leaves it unknown.
+func lookJob(ctx context.Context, r host.Reader) job {
+	out, err := r.Query(ctx, "systemctl", "show", unit, "--property=Result,UnitFileState,ActiveEnterTimestampMonotonic")
+	if err != nil {
+		return job{}
+	}
+	said := map[string]string{}
+	for line := range strings.Lines(out) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			said[key] = value
+		}
+	}
+	up, asked := said["ActiveEnterTimestampMonotonic"]
+	return job{known: asked, ran: up != "0", inOrder: said["Result"] == "success",
+		enabled: said["UnitFileState"] == "enabled" || said["UnitFileState"] == "enabled-runtime"}
+}
+
+// parked says whether a person stopped the daemon, or may have: it is not started
+// without one.
+func (n node) parked() bool {
+	return n.stands == off && (!n.unit.known || !n.unit.enabled || n.unit.ran && n.unit.inOrder)
+}
+
+// receives says whether a daemon is sent data, or may be: it is not asked for
+// anything then.
+func receives(ctx context.Context, r host.Reader, dir string) bool {
+	_, err := r.Stat(ctx, path.Join(dir, "sst_in_progress"))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// keptPrefix begins the name of what a joining head had of another history. It
+// lies in the data directory, for that is the only place where moving costs
+// nothing and which the daemon may write to; the daemon takes no directory that
+// begins with a dot for a database. The script of state transfers makes it.
+const keptPrefix = ".kept-"
+
+// keptAside lists what was kept. It is for people; where it cannot be looked at,
+// there is nothing to say.
+func keptAside(ctx context.Context, r host.Reader, dir string) []string {
+	entries, err := r.ReadDir(ctx, dir)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name, keptPrefix) {
+			out = append(out, path.Join(dir, e.Name))
+		}
+	}
+	return out
 }
 
 // clientNets lists where clients come from: the cluster's networks, and every

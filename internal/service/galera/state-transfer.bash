@@ -1,7 +1,8 @@
 # Managed by multihead; changes are overwritten.
 #
 # Read by bash before each script that mariadbd runs; it concerns one of them.
-# The donor's script first sends a small file and then waits 10 s, whatever
+#
+# 1. The donor's script first sends a small file and then waits 10 s, whatever
 # happens, so every join takes at least that long. Here the donor waits for what
 # those seconds stand for, and at most as long:
 #  - the joiner has taken the file and closed that connection, so that it is
@@ -9,6 +10,12 @@
 #  - no mariadb-upgrade is at work on the donor, as on one that has only just
 #    got its own data: it alters tables, and a backup of them meanwhile fails.
 # Where anything is not as expected, the 10 s remain.
+#
+# 2. The joiner's script deletes what is in the data directory before it takes the
+# copy. Here it first looks whose that is: data of another history than the
+# cluster's may be the only copy of something, and is moved into a directory
+# beside it. The histories are told apart by what InnoDB itself says, which
+# mariadbd was started with.
 
 case "${0##*/}" in
 wsrep_sst_mariabackup)
@@ -39,6 +46,68 @@ wsrep_sst_mariabackup)
             fi
             command sleep 0.1
         done
+    }
+
+    find() {
+        if [[ " $* " != *" -exec rm "* ]] || [ "${WSREP_SST_OPT_ROLE:-}" != joiner ]; then
+            command find "$@"
+            return
+        fi
+        keep_other_history || exit 17
+        local words=() word
+        for word in "$@"; do
+            # What was kept stays, now and in every later transfer.
+            [ "$word" != "${cpat:-}" ] || word="$word\\|.*/\\.kept-[^/]*"
+            words+=("$word")
+        done
+        command find "${words[@]}"
+    }
+
+    # Moves what is in the data directory aside unless it is known to hold nothing
+    # that the cluster has not. An error ends the transfer with nothing deleted.
+    keep_other_history() {
+        local id='[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
+        local none=00000000-0000-0000-0000-000000000000
+        local own='' seqno=-1 theirs='' sum aside other name
+        if [[ "$(tr '\0' '\n' <"/proc/$WSREP_SST_OPT_PARENT/cmdline")" =~ wsrep[-_]start[-_]position=($id):(-?[0-9]+) ]]; then
+            own=${BASH_REMATCH[1]} seqno=${BASH_REMATCH[2]}
+        fi
+        if [ -z "$own" ] || [ "$own" = $none ]; then
+            [[ "$(cat "$DATA/grastate.dat" 2>/dev/null)" =~ uuid:[[:space:]]*($id) ]] || return 0
+            own=${BASH_REMATCH[1]} seqno=-1
+            [ "$own" != $none ] || return 0 # it never was part of anything
+        fi
+        [[ "$(cat "$MAGIC_FILE" 2>/dev/null)" =~ ^($id): ]] && theirs=${BASH_REMATCH[1]}
+        [ "$own" != "$theirs" ] || return 0 # the same history, and behind it
+        if [ "${theirs:14:1}" = 8 ] && [ "$seqno" -ge 0 ]; then
+            # The cluster goes on from another one, up to a position; see history.go.
+            sum=$(printf %s "$own" | sha256sum) || sum=
+            if [ "${sum:0:12}" = "${theirs:0:8}${theirs:9:4}" ] && [ "$seqno" -le $((16#${theirs:24:12})) ]; then
+                wsrep_log_info "The data here goes up to $seqno of $own, and cluster $theirs has all of that"
+                return 0
+            fi
+        fi
+        for other in "${ib_home_dir:-}" "${ib_undo_dir:-}" "${ib_log_dir:-}" "${ar_log_dir:-}"; do
+            if [ -n "$other" ] && [ "${other%/}" != "${DATA%/}" ]; then
+                wsrep_log_error "The data here is of $own, and the cluster's of ${theirs:-an unknown history}; part of it lies in $other." \
+                    "Nothing is deleted: move $DATA and $other aside by hand"
+                return 1
+            fi
+        done
+        aside=$DATA/.kept-$own-$seqno
+        while [ -e "$aside" ]; do aside=$aside+; done
+        mkdir "$aside" || return 1
+        for name in "$DATA"/* "$DATA"/.[!.]*; do
+            case "${name##*/}" in
+            '*' | '.[!.]*' | .kept-* | .sst | sst_in_progress | lost+found | *.pem | galera.cache | gvwstate.dat | grastate.dat) continue ;;
+            esac
+            if ! mv -n -- "$name" "$aside/" || [ -e "$name" ]; then
+                wsrep_log_error "$name could not be kept aside in $aside; nothing is deleted"
+                return 1
+            fi
+        done
+        wsrep_log_info "The data here was of $own up to $seqno, and the cluster's is of ${theirs:-an unknown history}:" \
+            "it may hold what nobody else has and is kept in $aside"
     }
     ;;
 esac

@@ -5,6 +5,7 @@ package gluster
 
 import (
 	"net/netip"
+	"time"
 
 	"multihead/internal/config"
 	"multihead/internal/service"
@@ -41,6 +42,7 @@ type head struct {
 	brick   bool // it has a brick; otherwise it only mounts
 	reached bool
 	why     string // why something is not known of it
+	dead    string // what proves that it is switched off; empty where nothing does
 
 	daemon   service.Answer // glusterd runs and answers
 	uuid     string         // in the pool; empty where it has none or it is not known
@@ -57,6 +59,12 @@ type head struct {
 	onRoot  bool           // the brick path lies on the root file system
 	isMount bool           // the brick path is itself a mount point
 	pending int            // entries waiting to be healed from its brick; -1 is unknown
+	stuck   time.Duration  // how long the set of those entries has not changed
+
+	past         map[string]past // of its units, where something does not serve
+	frozenDaemon int             // process number of a glusterd that a signal has stopped, 0 for none
+	frozenBrick  int             // of such a brick
+	frozenClient int             // of such a client of the mounted volume
 
 	mounted service.Answer
 	source  string         // what is mounted there

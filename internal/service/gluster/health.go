@@ -3,6 +3,7 @@ package gluster
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"multihead/internal/service"
 )
@@ -55,13 +56,36 @@ func (s *State) Health() service.Health {
 		worst(service.Down, fmt.Sprintf("%d of %d bricks: no quorum, reads and writes fail", online, total))
 	case splits > 0:
 		worst(service.Degraded, fmt.Sprintf("%d files in split-brain", splits))
+	case pending > 0 && s.healStuck():
+		worst(service.Degraded, fmt.Sprintf("%d entries wait to be healed, and none has been for %s though all bricks serve: gluster volume heal %s info names them",
+			pending, stuckFor, s.conf.VolumeName))
 	case pending > 0:
 		worst(service.Degraded, fmt.Sprintf("healing, %d entries to go", pending))
 	case v.Options[shdOption] == "off" && total > 1:
 		worst(service.Degraded, "the self-heal daemons are switched off: a brick was being added; run up to finish")
 	}
+	if v != nil && v.Options[quorumOption] == "none" && options(s.conf)[quorumOption] != "none" {
+		worst(service.Degraded, "the volume takes writes without a quorum, since too few heads were left; recovery takes that back when enough are here")
+	}
 	out.Summary = s.summary(v, online, total, pending)
 	return out
+}
+
+// stuckFor is how long nothing must have been healed for the heal to be stuck: what
+// could not be healed is tried again each minute (cluster.heal-timeout).
+const stuckFor = 5 * time.Minute
+
+// healStuck says whether a brick has entries to heal that stay, though every brick
+// is there.
+func (s *State) healStuck() bool {
+	stuck := false
+	for _, h := range s.bricks() {
+		if h.running != service.Yes || len(h.down) > 0 {
+			return false
+		}
+		stuck = stuck || h.pending > 0 && h.stuck >= stuckFor
+	}
+	return stuck
 }
 
 // rank orders the words by severity.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -53,6 +54,9 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 		}
 		g.Go(func() error {
 			observe(ctx, n.Reader, &s.heads[i], s.conf, i == first && !in.Brief)
+			if !in.Brief {
+				observePast(ctx, n.Reader, &s.heads[i], s.conf.MountPoint)
+			}
 			return nil
 		})
 	}
@@ -69,7 +73,7 @@ func mountsOnly(c *config.Cluster, n service.Node) bool {
 }
 
 func newHead(n service.Node, hasBrick bool) head {
-	h := head{name: n.Name(), addr: n.Spec.Address, brick: hasBrick, reached: n.Reached(), pending: -1, splits: -1}
+	h := head{name: n.Name(), addr: n.Spec.Address, brick: hasBrick, reached: n.Reached(), pending: -1, splits: -1, dead: n.Dead}
 	if !h.reached {
 		h.why = "not reached"
 		if n.Err != nil {
@@ -110,6 +114,15 @@ func observe(ctx context.Context, r host.Reader, h *head, conf config.GlusterFSC
 		h.dataID = volumeIDOf(ctx, r, conf.BrickPath)
 	}
 	h.why = why.String()
+}
+
+// observePast looks at what decides about starting what does not serve.
+func observePast(ctx context.Context, r host.Reader, h *head, mountPoint string) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	if err := h.lookPastOf(ctx, r, mountPoint); err != nil {
+		h.why = strings.TrimPrefix(h.why+"; "+err.Error(), "; ")
+	}
 }
 
 // askDaemon asks glusterd itself who its peers are. Nothing but an answer
@@ -231,6 +244,12 @@ func (h *head) lookAtBrick(ctx context.Context, r host.Reader, brickPath string)
 	default:
 		h.pending = pendingIn(waiting)
 	}
+	if h.pending > 0 {
+		// What is healed leaves the index, what is written joins it.
+		if index, err := r.Stat(ctx, path.Join(brickPath, indexPath)); err == nil {
+			h.stuck = time.Since(index.ModTime)
+		}
+	}
 	return nil
 }
 
@@ -270,7 +289,21 @@ func pendingIn(index []host.FileInfo) int {
 // askRunning looks for the process that serves the brick.
 func (h *head) askRunning(ctx context.Context, r host.Reader, conf config.GlusterFSConfig) (err error) {
 	h.running, err = brickRuns(ctx, r, h.addr.String(), conf)
+	var frozen *frozenBrick
+	if errors.As(err, &frozen) {
+		h.frozenBrick = frozen.pid
+	}
 	return err
+}
+
+// frozenBrick is a brick whose process is stopped or dying.
+type frozenBrick struct {
+	host, state string
+	pid         int
+}
+
+func (f *frozenBrick) Error() string {
+	return fmt.Sprintf("%s: the brick's process %d is stopped or dying (%s)", f.host, f.pid, f.state)
 }
 
 func brickRuns(ctx context.Context, r host.Reader, addr string, conf config.GlusterFSConfig) (service.Answer, error) {
@@ -288,7 +321,7 @@ func brickRuns(ctx context.Context, r host.Reader, addr string, conf config.Glus
 	}
 	proc := path.Join("/proc", strconv.Itoa(pid))
 	cmdline, err := r.ReadFile(ctx, proc+"/cmdline")
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !strings.Contains(string(cmdline), "glusterfsd") {
+	if ended(err) || err == nil && !strings.Contains(string(cmdline), "glusterfsd") {
 		return service.No, nil // gone, and its number may be another's by now
 	}
 	if err != nil {
@@ -300,11 +333,15 @@ func brickRuns(ctx context.Context, r host.Reader, addr string, conf config.Glus
 	}
 	for line := range strings.Lines(string(status)) {
 		if state, ok := strings.CutPrefix(line, "State:"); ok && strings.ContainsAny(strings.TrimSpace(state)[:1], "TtZX") {
-			return service.Unsure, fmt.Errorf("%s: the brick's process %d is stopped or dying (%s)", r.Name(), pid, strings.TrimSpace(state))
+			return service.Unsure, &frozenBrick{r.Name(), strings.TrimSpace(state), pid}
 		}
 	}
 	return service.Yes, nil
 }
+
+// ended says whether a process is there no more: its directory went, before or
+// while it was read.
+func ended(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
 
 // lookAtMounts reads the kernel's table of mounts, which never blocks, and
 // only then looks through the mount.

@@ -12,6 +12,37 @@ import (
 	"multihead/internal/plan"
 )
 
+const (
+	dropInPath = "/etc/systemd/system/" + unit + ".d/multihead.conf"
+	// The distributions' unit leaves a keepalived that was killed dead, and with
+	// it a head that cannot take the address over.
+	dropInText = `# Managed by multihead; changes are overwritten.
+[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+Restart=on-failure
+RestartSec=1
+`
+)
+
+// unitPart is a file that adds to the unit. systemd reads it at once where
+// keepalived runs: it is not restarted for it, and counts on it when it is killed.
+type unitPart struct{ plan.File }
+
+// Do writes it.
+func (u unitPart) Do(ctx context.Context, h host.Host) (plan.Action, error) {
+	undo, err := u.File.Do(ctx, h)
+	if err != nil {
+		return undo, err
+	}
+	out, err := h.Query(ctx, "systemctl", "show", unit, "--property=ActiveState")
+	if err == nil && strings.TrimSpace(out) == "ActiveState=active" {
+		_, err = h.Run(ctx, host.Command("systemctl", "daemon-reload"))
+	}
+	return undo, err
+}
+
 // checkedConf is a keepalived.conf that takes the place of the old one only
 // after keepalived itself has read it without complaint.
 type checkedConf struct{ plan.File }

@@ -121,6 +121,8 @@ func (s *State) configure(h head, conf []byte) []plan.Step {
 			Data: []byte("# Managed by multihead; changes are overwritten.\nd " + runDir + " 0755 root root -\n"),
 			Attr: host.Attr{Mode: 0o644, Owner: "root", Group: "root"}}},
 		{ID: "keepalived.run-dir", Host: h.name, Action: plan.Dir{Path: runDir, Attr: host.Attr{Mode: 0o755, Owner: "root", Group: "root"}}},
+		{ID: "keepalived.unit", Host: h.name, Action: unitPart{plan.File{
+			Path: dropInPath, Data: []byte(dropInText), Attr: host.Attr{Mode: 0o644, Owner: "root", Group: "root"}}}},
 		{ID: "keepalived.conf", Host: h.name, Action: checkedConf{plan.File{
 			Path: confPath, Data: conf, Attr: host.Attr{Mode: 0o644, Owner: "root", Group: "root"}}}},
 	}

@@ -25,8 +25,9 @@ const (
 	// that is gone.
 	preemptDelay = 30
 	// garpRefresh is the time between two announcements of the holder, in
-	// seconds: the bound on how long a foreign claim can last.
-	garpRefresh = 5
+	// seconds: the bound on how long a foreign claim can last. One broadcast
+	// of 42 bytes every other second is nothing.
+	garpRefresh = 2
 )
 
 const (

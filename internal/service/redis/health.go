@@ -14,7 +14,7 @@ import (
 func (s *State) Health() service.Health {
 	h := service.Health{Service: config.Redis, State: service.Up, Nodes: map[string]service.NodeHealth{}}
 	for _, hd := range s.heads {
-		h.Nodes[hd.name] = hd.health()
+		h.Nodes[hd.name] = hd.health(s.wanted.port)
 	}
 	if s.isCluster() {
 		s.clusterHealth(&h)
@@ -55,14 +55,20 @@ func (h head) wants(w wanted) []server {
 }
 
 // health is how the servers of one head are, by what they say themselves.
-func (h head) health() service.NodeHealth {
+func (h head) health(port int) service.NodeHealth {
 	nh := service.NodeHealth{State: service.Up, Facts: map[string]any{}}
 	if !h.reached {
 		nh.State, nh.Reason = service.Unknown, h.err
 		return nh
 	}
 	var roles, bad []string
+	if h.voter.hung {
+		nh.Hung = append(nh.Hung, sentinelUnit(sentinelPort(port)))
+	}
 	for k, sv := range h.servers {
+		if sv.hung {
+			nh.Hung = append(nh.Hung, sv.at.unit())
+		}
 		switch sv.answer {
 		case running:
 			roles = append(roles, sv.word())

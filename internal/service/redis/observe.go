@@ -51,7 +51,7 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 		g.Go(func() error {
 			ctx, cancel := context.WithTimeout(ctx, lookLimit)
 			defer cancel()
-			s.heads[i] = observeHead(ctx, n, s.wanted, password)
+			s.heads[i] = observeHead(ctx, n, s.wanted, password, in.Brief)
 			return nil
 		})
 	}
@@ -83,8 +83,8 @@ func whyNot(n service.Node) string {
 	return "it was not asked"
 }
 
-func observeHead(ctx context.Context, n service.Node, w wanted, password string) head {
-	h := head{name: n.Name(), addr: n.Spec.Address, reached: n.Reached()}
+func observeHead(ctx context.Context, n service.Node, w wanted, password string, brief bool) head {
+	h := head{name: n.Name(), addr: n.Spec.Address, reached: n.Reached(), dead: n.Dead}
 	// The servers of a cluster are looked at on any number of heads: a file
 	// that lost heads still has to see the cluster that is there.
 	asCluster := w
@@ -103,6 +103,9 @@ func observeHead(ctx context.Context, n service.Node, w wanted, password string)
 	for i := range h.servers {
 		g.Go(func() error {
 			h.servers[i] = observeServer(ctx, n.Reader, list[i], password)
+			if sv := &h.servers[i]; sv.answer == absent && sv.managed && !brief {
+				sv.startable = lookStartable(ctx, n.Reader, sv.at.unit())
+			}
 			return nil
 		})
 	}
@@ -170,13 +173,13 @@ func observeServer(ctx context.Context, r host.Reader, i instance, password stri
 		s.disk = lookDisk(ctx, r, i)
 		return s
 	default:
-		s.why = hung(err)
+		s.silent(ctx, r, err)
 		return s
 	}
 	defer c.close()
 	out, err := c.pipe(askLimit, []string{"INFO"}, []string{"CLUSTER", "INFO"}, []string{"CLUSTER", "NODES"}, []string{"CONFIG", "GET", "dir"})
 	if err != nil {
-		s.why = hung(err)
+		s.silent(ctx, r, err)
 		return s
 	}
 	s = s.read(out)
@@ -186,11 +189,20 @@ func observeServer(ctx context.Context, r host.Reader, i instance, password stri
 	return s
 }
 
+// silent takes in that it gave no answer.
+func (s *server) silent(ctx context.Context, r host.Reader, err error) {
+	if s.why = hung(err); s.why == timedOut && s.managed && frozen(ctx, r, s.at.unit()) {
+		s.why, s.hung = "it is stopped by a signal (SIGSTOP)", true
+	}
+}
+
+const timedOut = "it takes the connection and does not answer"
+
 // hung puts a connection's error into words.
 func hung(err error) string {
 	var ne net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &ne) && ne.Timeout() {
-		return "it takes the connection and does not answer"
+		return timedOut
 	}
 	return err.Error()
 }
@@ -342,19 +354,24 @@ func observeVoter(ctx context.Context, n service.Node, port int, password string
 		return v
 	}
 	at := net.JoinHostPort("127.0.0.1", strconv.Itoa(sentinelPort(port)))
-	c, err := connect(ctx, n.Reader, at, password)
-	if err != nil {
-		v.why = hung(err)
-		if refused(err) {
-			v.answer, v.why = absent, ""
+	silent := func(err error) voter {
+		if v.why = hung(err); v.why == timedOut {
+			v.hung = frozen(ctx, n.Reader, sentinelUnit(sentinelPort(port)))
 		}
 		return v
+	}
+	c, err := connect(ctx, n.Reader, at, password)
+	if err != nil {
+		if refused(err) {
+			v.answer = absent
+			return v
+		}
+		return silent(err)
 	}
 	defer c.close()
 	out, err := c.pipe(askLimit, []string{"SENTINEL", "MASTER", sentinelGroup}, []string{"SENTINEL", "REPLICAS", sentinelGroup})
 	if err != nil {
-		v.why = hung(err)
-		return v
+		return silent(err)
 	}
 	master, err := pairs(out[0])
 	if err != nil {

@@ -32,6 +32,7 @@ type head struct {
 	addr    netip.Addr
 	reached bool
 	err     string // why not
+	dead    string // what proves that it is switched off; empty where nothing does
 	servers []server
 	voter   voter
 	other   []int // ports of servers that multihead set up there and the file does not name
@@ -59,6 +60,7 @@ type server struct {
 	at      instance
 	answer  answer
 	why     string // for unknown
+	hung    bool   // a signal has stopped it
 	managed bool   // it has the state file that multihead makes
 	ours    bool   // it runs on that state file
 	version string
@@ -68,6 +70,8 @@ type server struct {
 	nodes   []clusterNode
 	dir     string // where it keeps its data now
 	disk    disk   // looked at only where it does not run
+
+	startable bool // it does not run, and no person stopped it
 }
 
 // disk is what a server that does not run left behind.
@@ -87,6 +91,7 @@ type voter struct {
 	reached  bool
 	answer   answer
 	why      string
+	hung     bool     // a signal has stopped it
 	master   string   // address it holds for the master
 	replicas []string // addresses it knows of
 }

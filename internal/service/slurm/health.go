@@ -81,8 +81,11 @@ func (s *State) headHealth(h head, active bool) service.NodeHealth {
 	case !h.reached:
 		n.State, n.Reason = service.Unknown, h.why
 	case !h.controller:
+	case h.hangs != "":
+		n.State, n.Reason, n.Hung = service.Down, h.hangs, []string{ctldUnit}
+		n.Role, n.Facts = "", nil
 	case h.listens == service.No:
-		n.State, n.Reason = service.Down, "slurmctld does not run ("+h.units[ctldUnit]+")"
+		n.State, n.Reason = service.Down, s.whyDown(h)
 		n.Role, n.Facts = "", nil
 	case h.listens == service.Unsure:
 		n.State, n.Reason = service.Unknown, "slurmctld runs and does not answer"
@@ -90,6 +93,24 @@ func (s *State) headHealth(h head, active bool) service.NodeHealth {
 		n.State, n.Reason = service.Degraded, "slurmdbd does not run ("+h.units[dbdUnit]+")"
 	}
 	return n
+}
+
+// whyDown says why slurmctld does not run, and what brings it back.
+func (s *State) whyDown(h head) string {
+	why := "slurmctld does not run (" + h.units[ctldUnit] + ")"
+	switch {
+	case running(h.units[ctldUnit]), h.units[ctldUnit] == "activating":
+		return "slurmctld starts"
+	case !h.ctldPast.startable(h.units[ctldUnit]):
+		return why
+	}
+	if h.ctldPast.ran == service.No {
+		why = "slurmctld has not run since the head booted"
+	}
+	if lacks := s.unready(h); lacks != "" {
+		return why + ": " + lacks
+	}
+	return why + "; the agents start it, and so does multihead recover"
 }
 
 // Survival is what is left of the controllers, and no more than the storage of

@@ -48,7 +48,12 @@ type head struct {
 	index      int  // of its SlurmctldHost line
 	conf       []byte
 	listens    service.Answer // slurmctld takes connections
-	dbd        service.Answer // slurmdbd does
+	hangs      string         // what shows that slurmctld runs and does nothing; empty where nothing does
+	dbd        service.Answer // slurmdbd takes connections
+	ctldPast   past           // where it does not run
+	dbdPast    past           // where it does not run
+	mounted    service.Answer // the volume is, where slurmctld does not run
+	marked     service.Answer // the marker is in the state directory, where slurmctld does not run
 	state      stateDir
 	oldState   stateDir // where the slurm.conf that is there has its state, if elsewhere
 }
@@ -102,7 +107,7 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 	var g errgroup.Group
 	for i := range s.heads {
 		if h := &s.heads[i]; h.reached {
-			g.Go(func() error { h.observe(ctx, in.Cluster); return nil })
+			g.Go(func() error { h.observe(ctx, in.Cluster, in.Brief); return nil })
 		}
 	}
 	for i := range s.nodes {
@@ -158,7 +163,7 @@ func (h *head) idle(ctx context.Context) bool {
 	return has[ctldUnit] && !has[dbdUnit]
 }
 
-func (h *head) observe(ctx context.Context, c *config.Cluster) {
+func (h *head) observe(ctx context.Context, c *config.Cluster, brief bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	units := []string{ctldUnit, dbdUnit}
@@ -185,6 +190,12 @@ func (h *head) observe(ctx context.Context, c *config.Cluster) {
 	h.listens = answers(ctx, h.reader, h.units[ctldUnit], ctldPort)
 	h.dbd = answers(ctx, h.reader, h.units[dbdUnit], c.Slurm.Accounting.StoragePort)
 	h.state = lookState(ctx, h.reader, c.Slurm.StateSaveLocation)
+	if h.controller {
+		h.alive(ctx, brief)
+		if !brief {
+			h.past(ctx, c)
+		}
+	}
 	if old := settings(conf)["statesavelocation"]; old != "" && path.Clean(old) != path.Clean(c.Slurm.StateSaveLocation) {
 		h.oldState = lookState(ctx, h.reader, old)
 	}

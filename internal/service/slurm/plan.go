@@ -190,6 +190,7 @@ func (s *State) prepareHead(h head, f files, first string) ([]plan.Step, error) 
 		return out, nil
 	}
 	mount, _ := shared(c)
+	add("ctld.remembered", plan.File{Path: keepPath, Data: []byte(keepDropIn), Attr: public})
 	add("ctld.unit", plan.File{Path: dropIn(ctldUnit), Data: ctldDropIn(mount, c.Slurm.StateSaveLocation, s.dbdPlace(h) >= 0), Attr: public})
 	if s.dbdPlace(h) >= 0 {
 		data, err := dbdConf(c, h.name)
@@ -235,7 +236,7 @@ func (s *State) prepareNode(n node) []plan.Step {
 // controllerSteps start slurmctld, or make one that runs read its files again;
 // one that starts reads them anyway.
 func (s *State) controllerSteps(h head, standby bool) []plan.Step {
-	out := []plan.Step{step(h.name, "ctld", plan.Running(ctldUnit, dropIn(ctldUnit)))}
+	out := []plan.Step{step(h.name, "ctld", plan.Started(ctldUnit, dropIn(ctldUnit)))}
 	if running(h.units[ctldUnit]) {
 		out = append(out, step(h.name, "ctld.load", load{confs: s.confs(), restart: standby}))
 	}
@@ -373,7 +374,9 @@ func (s *State) Stop(intent service.Intent) (plan.Phase, error) {
 // the jobs; Slurm 22.05 does not notice.
 func ctldDropIn(mount, state string, dbd bool) []byte {
 	var b strings.Builder
-	b.WriteString("# Managed by multihead; changes are overwritten.\n[Unit]\nAfter=slurmdbd.service\n")
+	// No order after slurmdbd: its start may be queued behind that of a database
+	// which waits for other heads.
+	b.WriteString("# Managed by multihead; changes are overwritten.\n[Unit]\n")
 	if mount != "" {
 		// Wants and PartOf instead of Requires: a start that fails because
 		// the volume is not there yet is tried again, mount and all, and an
@@ -393,7 +396,7 @@ func ctldDropIn(mount, state string, dbd bool) []byte {
 		// files; and slurmdbd does not answer before its database does.
 		b.WriteString("ExecStartPre=+-/bin/sh -c 'timeout 5 sacctmgr -nP show tres format=id >/dev/null 2>&1 || timeout 10 systemctl try-restart slurmdbd.service'\n")
 	}
-	b.WriteString("# At boot the volume may come after this daemon.\nRestart=on-failure\nRestartSec=2\n")
+	b.WriteString("Restart=on-failure\nRestartSec=1\n")
 	return []byte(b.String())
 }
 
@@ -406,7 +409,7 @@ StartLimitIntervalSec=0
 RuntimeDirectory=slurmdbd
 RuntimeDirectoryMode=0755
 Restart=on-failure
-RestartSec=2
+RestartSec=1
 `
 
 // nodeDropIn lets slurmd start without a slurm.conf, which Slurm 22.05's unit

@@ -1,0 +1,183 @@
+package gluster
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"multihead/internal/plan"
+	"multihead/internal/service"
+)
+
+// recovery is a phase in one line: its steps in order, without what they wait for.
+func recovery(ph plan.Phase) string {
+	var out []string
+	for _, st := range ph.Stages {
+		for _, s := range st.Steps {
+			if _, waits := s.Action.(plan.Await); !waits {
+				out = append(out, strings.TrimPrefix(s.ID, "glusterfs.")+"@"+s.Host)
+			}
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func TestRecover(t *testing.T) {
+	atBoot := func(h *head) {
+		h.running, h.mounted, h.answers = service.No, service.No, service.Unsure
+		h.past = map[string]past{"glusterd.service": {"active", service.Yes}, bricksUnit: {"active", service.Yes},
+			"mnt-gluster.mount": {"failed", service.No}, retryUnit: {"activating", service.No}}
+	}
+	off := func(proof string, heads ...int) func(*State) {
+		return func(s *State) {
+			for _, i := range heads {
+				away(&s.heads[i])
+				s.heads[i].dead = proof
+			}
+		}
+	}
+	on := func(i int, change func(*head)) func(*State) { return func(s *State) { change(&s.heads[i]) } }
+	loose := func(s *State) { s.heads[0].vol.Options[quorumOption] = "none" }
+	const proof = "fence_lab says off, twice"
+	for _, tt := range []struct {
+		name    string
+		heads   int
+		change  []func(*State)
+		intent  service.Intent
+		want    string
+		note    string
+		refused string
+	}{
+		{name: "everything serves", heads: 3},
+		{name: "a brick was killed", heads: 3, change: []func(*State){on(1, func(h *head) { h.running = service.No })}, want: "start-bricks@server1"},
+		{name: "a brick was killed, and its directory is not there", heads: 3, change: []func(*State){on(1, func(h *head) {
+			h.running, h.data, h.dataID = service.No, service.No, ""
+		})}, refused: "its disk is not mounted, or was replaced"},
+		{name: "a brick was killed, and the directory there is another volume's", heads: 3, change: []func(*State){on(1, func(h *head) {
+			h.running, h.dataID = service.No, "00000000-cd65-4007-b0fc-1c2b077731c8"
+		})}, refused: "belongs to another volume"},
+		{name: "a person stopped the bricks of a head", heads: 3, change: []func(*State){on(1, func(h *head) {
+			h.running, h.past = service.No, map[string]past{bricksUnit: {"inactive", service.Yes}}
+		})}, note: "a person stopped that of server2"},
+		{name: "a person stopped glusterd", heads: 3, change: []func(*State){on(1, func(h *head) {
+			h.daemon, h.running, h.past = service.No, service.No, map[string]past{"glusterd.service": {"inactive", service.Yes}}
+		})}},
+		{name: "glusterd failed for good", heads: 3, change: []func(*State){on(1, func(h *head) {
+			h.daemon, h.past = service.No, map[string]past{"glusterd.service": {"failed", service.Yes}}
+		})}, want: "daemon@server2"},
+		{name: "a head cannot be looked at, and glusterd reaches it", heads: 3, change: []func(*State){on(1, func(h *head) { h.running = service.No }), off("", 2)},
+			note: "server3 cannot be looked at"},
+		{name: "a brick was killed while a head is away", heads: 3, change: []func(*State){on(1, func(h *head) { h.running = service.No }), off("", 2),
+			on(0, func(h *head) { h.down = []string{"192.0.2.13"} })}, want: "start-bricks@server1"},
+		{name: "a volume that was stopped", heads: 3, change: []func(*State){on(1, func(h *head) { h.running, h.vol.Status = service.No, volStarted+1 })}},
+		{name: "a frozen brick", heads: 3, change: []func(*State){on(1, func(h *head) { h.running, h.frozenBrick = service.Unsure, 915 })},
+			want: "end-brick@server2 start-bricks@server1"},
+		{name: "a brick of which nothing is known", heads: 3, change: []func(*State){on(1, func(h *head) { h.running = service.Unsure })}},
+		{name: "the client of a mount has died", heads: 3, change: []func(*State){on(2, func(h *head) { h.answers = service.No })}, want: "remount@server3"},
+		{name: "a mount that was lost after it failed", heads: 3, change: []func(*State){on(2, func(h *head) {
+			h.mounted, h.past = service.No, map[string]past{"mnt-gluster.mount": {"failed", service.Yes}, retryUnit: {"inactive", service.Yes}}
+		})}, want: "mount@server3"},
+		{name: "a person unmounted it", heads: 3, change: []func(*State){on(2, func(h *head) {
+			h.mounted, h.past = service.No, map[string]past{"mnt-gluster.mount": {"inactive", service.Yes}, retryUnit: {"inactive", service.Yes}}
+		})}},
+
+		{name: "all lost their power, two of three are back: glusterd and the retries are at it", heads: 3, change: []func(*State){on(0, atBoot), on(1, atBoot), off("", 2),
+			on(0, func(h *head) { h.down = []string{"192.0.2.13"} })}, want: "start-bricks@server1"},
+		{name: "one of three is left, nothing is proven", heads: 3, change: []func(*State){off("", 1, 2)}},
+		{name: "the same, waited for long enough", heads: 3, change: []func(*State){off("", 1, 2)}, intent: service.Intent{Without: true},
+			refused: "nothing proves that server2, server3 does not serve"},
+		{name: "one of the two silent is proven to be off", heads: 3, change: []func(*State){off(proof, 1), off("", 2)}, intent: service.Intent{Without: true},
+			refused: "nothing proves that server3 does not serve"},
+		{name: "both are proven to be off", heads: 3, change: []func(*State){off(proof, 1, 2)}, want: "quorum@server1", note: "server2: " + proof},
+		{name: "both are proven to be off, and its own brick does not run yet", heads: 3, change: []func(*State){on(0, atBoot), off(proof, 1, 2)},
+			want: "quorum@server1 start-bricks@server1"},
+		{name: "nothing is proven, a person typed the cluster's name", heads: 3, change: []func(*State){off("", 1, 2)}, intent: service.Intent{Confirmed: true},
+			want: "quorum@server1", note: "may be alive"},
+		{name: "two of four are left, the first among them: a quorum by GlusterFS's rule", heads: 4, change: []func(*State){off(proof, 2, 3)}},
+		{name: "two of four are left, the first not among them", heads: 4, change: []func(*State){off(proof, 0, 1)}, want: "quorum@server3"},
+		{name: "a brick on a host that the file does not name keeps the quorum", heads: 2, change: []func(*State){func(s *State) {
+			s.heads[0].vol.Bricks = append(s.heads[0].vol.Bricks, brickAt("192.0.2.31", "/data/arbiter"))
+		}, off(proof, 0)}, want: ""},
+		{name: "a brick on a host that the file does not name is never proven dead", heads: 4, change: []func(*State){func(s *State) {
+			s.heads[0].vol.Bricks = append(s.heads[0].vol.Bricks, brickAt("192.0.2.31", "/data/arbiter"))
+		}, off(proof, 1, 2, 3)}, intent: service.Intent{Without: true}, refused: "192.0.2.31"},
+		{name: "it goes on without a quorum already", heads: 3, change: []func(*State){loose, off(proof, 1, 2)}},
+		{name: "the heads are back", heads: 3, change: []func(*State){loose}, want: "quorum@server1"},
+		{name: "enough of them are back", heads: 3, change: []func(*State){loose, off("", 2)}, want: "quorum@server1"},
+		{name: "they are back, their bricks are not", heads: 3, change: []func(*State){loose, on(1, atBoot), on(2, atBoot)}, want: "start-bricks@server1"},
+		{name: "one brick, one copy", heads: 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := live(cluster(tt.heads), tt.heads)
+			for _, change := range tt.change {
+				change(s)
+			}
+			ph, err := s.Recover(tt.intent)
+			if tt.refused != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.refused) {
+					t.Fatalf("want a refusal with %q, got %v", tt.refused, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := recovery(ph); got != tt.want {
+				t.Errorf("does %q, want %q", got, tt.want)
+			}
+			if !strings.Contains(fmt.Sprint(ph.Notes), tt.note) {
+				t.Errorf("notes %q lack %q", ph.Notes, tt.note)
+			}
+		})
+	}
+}
+
+func TestWhatWasLoosenedIsReported(t *testing.T) {
+	s := live(cluster(3), 3)
+	s.heads[0].vol.Options[quorumOption] = "none"
+	if h := s.Health(); h.State != service.Degraded || !strings.Contains(h.Reason, "without a quorum") {
+		t.Errorf("%s: %s", h.State, h.Reason)
+	}
+}
+
+func TestAStuckHealIsTold(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*head)
+		want   string
+	}{
+		{"entries that come and go", func(h *head) { h.pending, h.stuck = 3, stuckFor/2 }, "healing, 3 entries to go"},
+		{"entries that stay", func(h *head) { h.pending, h.stuck = 3, 2*stuckFor }, "none has been for"},
+		{"entries that stay for a brick that is away", func(h *head) { h.pending, h.stuck, h.down = 3, 2*stuckFor, []string{"192.0.2.12"} }, "healing, 3 entries to go"},
+	} {
+		s := live(cluster(3), 3)
+		tt.change(&s.heads[0])
+		if h := s.Health(); h.State != service.Degraded || !strings.Contains(h.Reason, tt.want) {
+			t.Errorf("%s: %s: %s", tt.name, h.State, h.Reason)
+		}
+	}
+}
+
+func TestWhatSystemdRemembers(t *testing.T) {
+	all := parsePast("Id=glusterd.service\nActiveState=failed\nActiveEnterTimestampMonotonic=5\n\n" +
+		"Id=mnt-gluster.mount\nActiveState=inactive\nActiveEnterTimestampMonotonic=0\n\n" +
+		"Id=multihead-bricks.service\nActiveState=inactive\nActiveEnterTimestampMonotonic=7\n")
+	for unit, want := range map[string][2]bool{
+		"glusterd.service": {true, false}, "mnt-gluster.mount": {true, false}, bricksUnit: {false, true}, "unheard.service": {false, false},
+	} {
+		if p := all[unit]; p.startable() != want[0] || p.byHand() != want[1] {
+			t.Errorf("%s: %+v", unit, p)
+		}
+	}
+}
+
+func TestAStoppedProcess(t *testing.T) {
+	for stat, want := range map[string]bool{
+		"915 (glusterfsd) S 1 915 915 0": false, "915 (glusterfsd) T 1 915 915 0": true,
+		"61 (glusterd) T 1": true, "915 (python3) T 1": false, "": false, "915 (glusterd)": false,
+	} {
+		if got := isFrozen(stat); got != want {
+			t.Errorf("%q: %v", stat, got)
+		}
+	}
+}

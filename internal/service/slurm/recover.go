@@ -1,0 +1,243 @@
+package slurm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"multihead/internal/config"
+	"multihead/internal/host"
+	"multihead/internal/plan"
+	"multihead/internal/service"
+)
+
+var _ service.Recoverer = (*State)(nil)
+
+// past is what systemd remembers of a unit since its host booted.
+type past struct {
+	ran    service.Answer // it has been active since then
+	failed bool           // it does not run because it failed
+}
+
+// lookPast asks for it. systemd forgets units that do not run and that nothing
+// refers to; see keepDropIn.
+func lookPast(ctx context.Context, r host.Reader, unit string) (past, error) {
+	out, err := r.Query(ctx, "systemctl", "show", "--property=ActiveState,ActiveEnterTimestampMonotonic", unit)
+	if err != nil {
+		return past{}, err
+	}
+	return parsePast(out), nil
+}
+
+func parsePast(out string) past {
+	var p past
+	for line := range strings.Lines(out) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch {
+		case key == "ActiveState":
+			p.failed = value == "failed"
+		case key != "ActiveEnterTimestampMonotonic" || value == "":
+		case value == "0":
+			p.ran = service.No
+		default:
+			p.ran = service.Yes
+		}
+	}
+	return p
+}
+
+// startable says whether a unit in this state may be started without a person: it
+// has not run since the host booted, or it failed. One that ran and was stopped
+// in order was stopped by somebody; one that is starting is systemd's to start.
+func (p past) startable(state string) bool {
+	return state == "failed" || state == "inactive" && (p.ran == service.No || p.failed)
+}
+
+// Recover starts slurmctld where it has not run since the head booted, or has
+// failed: systemd does not start it at boot, for nothing but this sees that the
+// volume is the volume and the state on it the cluster's.
+//
+// Where nobody serves, the first of them in the order of the file begins: as the
+// primary it serves at once, while a backup first waits for signs of life, and
+// would have to hand over again when the primary comes. The others start once
+// it is in charge.
+func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
+	var ph plan.Phase
+	var fit []head
+	serves := false
+	dbd := plan.Stage{Name: "accounting"}
+	for _, h := range s.heads {
+		if !h.controller || !h.reached {
+			continue
+		}
+		serves = serves || h.listens == service.Yes
+		if !intent.Includes(h.name) {
+			continue
+		}
+		if s.dbdPlace(h) >= 0 && h.dbdPast.startable(h.units[dbdUnit]) {
+			// Not waited for: its start may be queued behind its database's.
+			dbd.Steps = append(dbd.Steps, step(h.name, "dbd.recover", launch(dbdUnit, "--no-block")))
+		}
+		if !h.ctldPast.startable(h.units[ctldUnit]) {
+			continue
+		}
+		if err := h.fits(clusterName(s.cluster)); err != nil {
+			return ph, err
+		}
+		if why := s.unready(h); why != "" {
+			ph.Notes = append(ph.Notes, fmt.Sprintf("slurmctld on %s is not started: %s", h.name, why))
+			continue
+		}
+		fit = append(fit, h)
+	}
+	if len(dbd.Steps) > 0 {
+		ph.Stages = append(ph.Stages, dbd)
+	}
+	if !serves && len(fit) > 0 {
+		first := fit[0]
+		ph.Stages = append(ph.Stages, plan.Stage{Name: "first controller", Steps: []plan.Step{
+			step(first.name, "ctld.recover", launch(ctldUnit)),
+			step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)),
+		}})
+		fit = fit[1:]
+	}
+	others := plan.Stage{Name: "other controllers"}
+	for _, h := range fit {
+		others.Steps = append(others.Steps,
+			step(h.name, "ctld.recover", launch(ctldUnit)),
+			step(h.name, "ctld.serves", awaitPort("slurmctld on "+h.name+" takes connections", ctldPort)))
+	}
+	if len(others.Steps) > 0 {
+		ph.Stages = append(ph.Stages, others)
+	}
+	return ph, nil
+}
+
+// unready says what slurmctld's state still lacks on a head; empty is nothing. It
+// takes a name that can be read for the state: of a file that is not healed yet,
+// or whose copies differ, GlusterFS gives an error or nothing, and asking it for
+// all that it has to heal takes seconds.
+func (s *State) unready(h head) string {
+	mount, isShared := shared(s.cluster)
+	if !isShared && len(s.cluster.SlurmControllers()) > 1 {
+		return s.cluster.Slurm.StateSaveLocation + " is not on storage that all controllers see"
+	}
+	switch {
+	case isShared && h.mounted != service.Yes:
+		return mount + " is not mounted"
+	case h.state.data == service.Unsure:
+		return h.state.why
+	case h.state.data == service.No:
+		return "there is no state of a cluster in " + h.state.path
+	case h.marked != service.Yes:
+		return path.Join(h.state.path, marker) + " is not there"
+	}
+	return ""
+}
+
+// launch starts a unit. What failed later does not stop it again: a stop in order
+// would count as a person's.
+func launch(unit string, options ...string) plan.Action {
+	return plan.Func{
+		What: "start " + unit, Kind: plan.Change,
+		Satisfied: func(ctx context.Context, r host.Reader) (bool, error) {
+			states, err := host.UnitStates(ctx, r, unit)
+			return err == nil && running(states[unit]), err
+		},
+		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+			if _, err := h.Run(ctx, host.Command("systemctl", "reset-failed", unit)); err != nil && !exited(err) {
+				return nil, err // a unit that is not loaded has nothing to reset, and says so
+			}
+			_, err := h.Run(ctx, host.Command(append(append([]string{"systemctl", "start"}, options...), unit)...))
+			if exited(err) {
+				out, _ := h.Query(ctx, "journalctl", "--unit="+unit, "--lines=5", "--no-pager", "--output=cat")
+				return nil, fmt.Errorf("%w\n  its journal ends with: %s", err, strings.TrimSpace(out))
+			}
+			return nil, err
+		},
+	}
+}
+
+func exited(err error) bool { return errors.As(err, new(*host.ExitError)) }
+
+// awaitTakesCharge waits until the head's controller serves and has written a
+// heartbeat of its own.
+func (s *State) awaitTakesCharge(h head) plan.Await {
+	listens := s.awaitInCharge(h)
+	alone := len(s.cluster.SlurmControllers()) < 2
+	return plan.Await{
+		What: "slurmctld on " + h.name + " is in charge", Timeout: 90 * time.Second,
+		Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
+			ok, state, err := listens.Until(ctx, r)
+			if !ok || err != nil || alone {
+				return ok, state, err
+			}
+			data, err := r.ReadFile(ctx, path.Join(h.state.path, "heartbeat"))
+			if err != nil {
+				return false, "", err
+			}
+			b, err := parseHeartbeat(data)
+			if err != nil {
+				return false, "", err
+			}
+			fresh := h.state.beat == nil || b.at.After(h.state.beat.at)
+			return fresh && b.index == h.place(), "it has not taken over yet", nil
+		},
+	}
+}
+
+// past looks at what decides whether a daemon that does not run may be started.
+func (h *head) past(ctx context.Context, c *config.Cluster) {
+	var err error
+	if !running(h.units[ctldUnit]) {
+		mount, _ := shared(c)
+		if h.ctldPast, err = lookPast(ctx, h.reader, ctldUnit); err == nil {
+			err = h.lookReady(ctx, mount)
+		}
+	}
+	if err == nil && h.stores && !running(h.units[dbdUnit]) {
+		h.dbdPast, err = lookPast(ctx, h.reader, dbdUnit)
+	}
+	if err != nil && h.state.why == "" {
+		h.state.why = err.Error()
+	}
+}
+
+// lookReady looks at what slurmctld needs before it may start.
+func (h *head) lookReady(ctx context.Context, mount string) error {
+	if mount != "" {
+		is, err := mounted(ctx, h.reader, mount)
+		if err != nil {
+			return err
+		}
+		if h.mounted = service.No; is {
+			h.mounted = service.Yes
+		}
+	}
+	_, err := h.reader.Stat(ctx, path.Join(h.state.path, marker))
+	switch {
+	case err == nil:
+		h.marked = service.Yes
+	case errors.Is(err, fs.ErrNotExist):
+		h.marked = service.No
+	default:
+		return err
+	}
+	return nil
+}
+
+// keepDropIn makes systemd remember that slurmctld ran. It forgets a unit that has
+// stopped and that nothing refers to, as one that is not started at boot; then
+// one that a person stopped would look like one that has not run yet. An order
+// refers to it, and has nothing else to say.
+const keepDropIn = `# Managed by multihead; changes are overwritten.
+# An order, no start: it has systemd remember that slurmctld ran since the boot.
+[Unit]
+After=slurmctld.service
+`
+
+const keepPath = dropInDir + "multi-user.target.d/multihead-slurmctld.conf"
