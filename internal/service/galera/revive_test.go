@@ -107,7 +107,7 @@ func TestADaemonThatTakesConnectionsAndSaysNothingHangs(t *testing.T) {
 				})
 				tt.make(m)
 				n := head("s1")
-				n.look(t.Context(), m, config.Secret{})
+				n.look(t.Context(), m, config.Secret{}, false)
 				if n.hung != tt.hung || n.stands != unasked {
 					t.Errorf("%+v", n)
 				}
