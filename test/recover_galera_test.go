@@ -81,7 +81,7 @@ mariadb -e "INSERT INTO kept.t VALUES (1000001), (1000002)"`)
 	})
 	t.Run("the last one that runs has no quorum: it is given back, and the others return", func(t *testing.T) {
 		h := h.in(t)
-		for _, head := range []string{s2, s3} {
+		for _, head := range []string{s2, s3} { // both at once, for one after the other takes no quorum
 			h.sh(head, "systemctl kill --signal=SIGSTOP mariadb")
 		}
 		for _, head := range []string{s2, s3} {
