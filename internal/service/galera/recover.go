@@ -315,7 +315,7 @@ func (r *recovery) rejoin() (plan.Phase, error) {
 		case !(n.closed() || n.stands == off && !n.parked()):
 			// It is on its way, or a person stopped it.
 		case !belongs && n.disk.data == service.Yes:
-			r.note("%s holds data of another cluster (%s) and is left as it is.", n.name, n.disk.state.uuid)
+			r.note("%s holds data of another cluster (%s) and is left as it is.", n.name, cmp.Or(n.disk.state.uuid, "its own"))
 		case !belongs:
 			// It never was a member: that is for up.
 		case n.disk.state.uuid == cluster && furthest >= 0 && n.disk.state.seqno > furthest:
