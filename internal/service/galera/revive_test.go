@@ -62,7 +62,7 @@ func TestAPositionIsWrittenDownAsAnOrderlyStopWould(t *testing.T) {
 			m := packaged(machine(tt.active)).Dir("/var/lib/mysql/portal").
 				File("/var/lib/mysql/grastate.dat", tt.before, host.Attr{Mode: 0o660, Owner: "mysql", Group: "mysql"}).
 				File("/var/lib/mysql/gvwstate.dat", seen(who(1, 1), 5, who(1, 1), who(2, 1)))
-			m.OnRun("galera_recovery", func(host.Cmd) (string, error) { return "--wsrep_start_position=" + tt.finds + "\n", nil })
+			m.OnRun("systemd-run", func(host.Cmd) (string, error) { return "--wsrep_start_position=" + tt.finds + "\n", nil })
 			_, err := position{at: debian}.Do(t.Context(), m)
 			if (err == nil) != (tt.wrong == "") || err != nil && !strings.Contains(err.Error(), tt.wrong) {
 				t.Fatalf("error %v, want one with %q", err, tt.wrong)
