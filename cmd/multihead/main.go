@@ -92,6 +92,7 @@ func newRoot(a *app) *cobra.Command {
 		newConfigCmd(a),
 		newLabCmd(a, root),
 		newDoctorCmd(a),
+		newFenceCmd(a),
 		newAgentCmd(a),
 		newRPCCmd(),
 		newDocsCmd(root),
