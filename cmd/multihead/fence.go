@@ -34,7 +34,9 @@ beforehand whether the devices answer, and for a person who wants a head off.`,
 }
 
 func newFenceStatusCmd(a *app) *cobra.Command {
-	r := reach{lookOnly: true}
+	// Not for looking only: a fence agent that is asked is the same program that
+	// switches off, and such a connection refuses it.
+	var r reach
 	cmd := &cobra.Command{
 		Use:   "status [HEAD...]",
 		Short: "Ask every device, from every head, whether its head has power",
