@@ -90,11 +90,13 @@ func newRoot(a *app) *cobra.Command {
 		newRecoverCmd(a),
 		newInitCmd(a),
 		newConfigCmd(a),
+		newDrillCmd(a),
 		newLabCmd(a, root),
 		newDoctorCmd(a),
 		newFenceCmd(a),
 		newAgentCmd(a),
 		newRPCCmd(),
+		newDrillWorkerCmd(),
 		newDocsCmd(root),
 	)
 	root.InitDefaultCompletionCmd()
