@@ -139,6 +139,11 @@ func (s *State) quorumSteps(cli *head, v *volume, q quorumCall) []plan.Step {
 		},
 		// Nothing takes it back: what fails after it needs it all the more.
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+			if q.loosen {
+				if err := s.forgetDead(ctx, h); err != nil {
+					return nil, err
+				}
+			}
 			_, err := change(ctx, h, append([]string{"volume", "set", s.conf.VolumeName}, pairs(differing(want, nil), want)...)...)
 			return nil, err
 		},

@@ -57,7 +57,7 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 	ph.Notes = append(ph.Notes, notes...)
 	add("bricks", bricks...)
 	if q.serves {
-		add("mount", s.remount(intent)...)
+		add("mount", s.remount(intent, q.loosen || v.Options[quorumOption] == "none")...)
 	}
 	return ph, nil
 }
@@ -183,8 +183,9 @@ func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (steps 
 }
 
 // remount mounts the volume where it is to be mounted and is not, or where the
-// client behind the mount has died.
-func (s *State) remount(intent service.Intent) []plan.Step {
+// client behind the mount has died, or where it has not heard that the volume goes
+// on without a quorum.
+func (s *State) remount(intent service.Intent, loose bool) []plan.Step {
 	var out []plan.Step
 	unit := mountUnit(s.conf.MountPoint)
 	for i := range s.heads {
@@ -196,6 +197,8 @@ func (s *State) remount(intent service.Intent) []plan.Step {
 		again, wait := steps[0], steps[2]
 		switch {
 		case h.mounted == service.Yes && h.answers != service.No:
+		case h.mounted == service.Yes && loose:
+			out = append(out, plan.Step{ID: "glusterfs.remount", Host: h.name, Action: s.mountAnew()}, wait)
 		case h.mounted == service.Yes:
 			// Done where the client lives: it waits for a quorum, and goes on by itself.
 			out = append(out, again, wait)
