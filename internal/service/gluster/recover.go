@@ -154,26 +154,29 @@ func (s *State) ownerOf(b brick) *head {
 // there: so nothing is started where a head could have an empty one.
 func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (steps []plan.Step, notes []string, err error) {
 	var waits []plan.Step
+	held := ""
 	for i := range s.heads {
 		h := &s.heads[i]
 		if !h.brick || !v.has(s.own(h)) || h.running == service.Yes {
 			continue
 		}
+		away := slices.Contains(cli.down, h.addr.String()) || slices.Contains(cli.down, h.name)
 		switch {
-		case !h.reached && h.dead == "" && !slices.Contains(cli.down, h.addr.String()) && !slices.Contains(cli.down, h.name):
-			return nil, []string{"No brick is started by force: " + h.name + " cannot be looked at, and glusterd reaches it."}, nil
-		case !h.reached:
-		case h.daemon != service.Yes:
+		case !h.reached && h.dead == "" && !intent.Confirmed && !away:
+			held = h.name + " cannot be looked at, and glusterd reaches it"
+		case !h.reached, h.daemon != service.Yes:
 		case h.past[bricksUnit].byHand():
-			return nil, []string{"No brick is started by force: a person stopped that of " + h.name + " (" + bricksUnit + ")."}, nil
-		case h.running == service.Unsure && h.frozenBrick == 0:
-		case !intent.Includes(h.name):
+			held = "a person stopped that of " + h.name + " (" + bricksUnit + ")"
+		case h.running == service.Unsure && h.frozenBrick == 0, !intent.Includes(h.name):
 		default:
 			waits = append(waits, plan.Step{ID: "glusterfs.brick-serves", Host: h.name, Action: s.awaitBrick(h)})
 		}
 	}
-	if len(waits) == 0 {
+	switch {
+	case len(waits) == 0:
 		return nil, nil, nil
+	case held != "":
+		return nil, []string{"No brick is started by force: " + held + "."}, nil
 	}
 	if err := s.emptied(v); err != nil {
 		return nil, nil, err

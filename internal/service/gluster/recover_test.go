@@ -56,7 +56,7 @@ func TestRecover(t *testing.T) {
 		{name: "a brick was killed, and the directory there is another volume's", heads: 3, change: []func(*State){on(1, func(h *head) {
 			h.running, h.dataID = service.No, "00000000-cd65-4007-b0fc-1c2b077731c8"
 		})}, refused: "belongs to another volume"},
-		{name: "a person stopped the bricks of a head", heads: 3, change: []func(*State){on(1, func(h *head) {
+		{name: "a person stopped the bricks of a head, and those of another were killed", heads: 3, change: []func(*State){on(2, func(h *head) { h.running = service.No }), on(1, func(h *head) {
 			h.running, h.past = service.No, map[string]past{bricksUnit: {state: "inactive", ran: service.Yes}}
 		})}, note: "a person stopped that of server2"},
 		{name: "a person stopped glusterd", heads: 3, change: []func(*State){on(1, func(h *head) {
