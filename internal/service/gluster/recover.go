@@ -62,7 +62,7 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 	add("bricks", bricks...)
 	if q.serves {
 		loose := q.loosen || v.Options[quorumOption] == "none"
-		add("mount", s.remount(intent, loose)...)
+		add("mount", s.remount(intent, loose, q.restore)...)
 	}
 	return ph, nil
 }
@@ -209,8 +209,9 @@ func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (steps 
 
 // remount mounts the volume where it is to be mounted and is not, where the client
 // behind the mount has died, and, of a volume that goes on without a quorum, where
-// the client does not hear of it.
-func (s *State) remount(intent service.Intent, loose bool) []plan.Step {
+// the client does not hear of it. After a change of the quorum clients fail for a
+// moment, which is waited for.
+func (s *State) remount(intent service.Intent, loose, restored bool) []plan.Step {
 	var out []plan.Step
 	unit := mountUnit(s.conf.MountPoint)
 	for i := range s.heads {
@@ -221,6 +222,8 @@ func (s *State) remount(intent service.Intent, loose bool) []plan.Step {
 		steps := mountSteps(h.name, s.conf.MountPoint)
 		again, wait := steps[0], steps[2]
 		switch {
+		case h.mounted == service.Yes && restored:
+			out = append(out, wait)
 		case h.mounted == service.Yes && h.answers != service.No:
 		case h.mounted == service.Yes && loose:
 			out = append(out, plan.Step{ID: "glusterfs.remount", Host: h.name, Action: mountAnew(unit, wait.Action)}, wait)
