@@ -90,10 +90,12 @@ func newRoot(a *app) *cobra.Command {
 		newRecoverCmd(a),
 		newInitCmd(a),
 		newConfigCmd(a),
+		newDrillCmd(a),
 		newLabCmd(a, root),
 		newDoctorCmd(a),
 		newAgentCmd(a),
 		newRPCCmd(),
+		newDrillWorkerCmd(),
 		newDocsCmd(root),
 	)
 	root.InitDefaultCompletionCmd()

@@ -1,0 +1,115 @@
+package drill
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"multihead/internal/drill/work"
+)
+
+// record is what all workers have reported so far.
+type record struct {
+	mu  sync.Mutex
+	ops []work.Op
+}
+
+func (r *record) add(op work.Op) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ops = append(r.ops, op)
+}
+
+// all is a copy, in the order of ends.
+func (r *record) all() []work.Op {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.ops)
+}
+
+// worker is one worker that runs somewhere.
+type worker struct {
+	where string
+	what  []string // workloads
+	conn  io.ReadWriteCloser
+	done  chan struct{} // the worker has said goodbye, or its host is gone
+	mu    sync.Mutex
+	err   error
+}
+
+// startWorker tells a worker what to do and begins to record what it does.
+func (r *run) startWorker(ctx context.Context, where string, spec work.Spec, what ...string) error {
+	conn, ahead, err := r.env.Worker(ctx, where)
+	if err != nil {
+		return fmt.Errorf("start the workloads on %s: %w", orHere(where), err)
+	}
+	w := &worker{where: where, what: what, conn: conn, done: make(chan struct{})}
+	r.parts = append(r.parts, w)
+	spec.Run, spec.Limit = r.id, runLimit
+	line, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("start the workloads on %s: %w", orHere(where), err)
+	}
+	go r.read(w, ahead)
+	return nil
+}
+
+func orHere(name string) string {
+	if name == "" {
+		return "this machine"
+	}
+	return name
+}
+
+// read records every operation until the worker's last line, with its times by
+// our clock.
+func (r *run) read(w *worker, ahead time.Duration) {
+	defer close(w.done)
+	lines := bufio.NewScanner(w.conn)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var op work.Op
+		if json.Unmarshal(lines.Bytes(), &op) != nil {
+			continue
+		}
+		op.Due, op.Begin, op.End = op.Due.Add(-ahead), op.Begin.Add(-ahead), op.End.Add(-ahead)
+		switch op.Workload {
+		case work.End:
+			if op.Err != "" {
+				w.fail(fmt.Errorf("the workloads on %s: %s", orHere(w.where), op.Err))
+			}
+			return
+		case work.Note:
+			r.env.Say(op.Value + ": " + op.Err)
+		default:
+			r.record.add(op)
+		}
+	}
+}
+
+func (w *worker) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = err
+}
+
+// stop lets the worker finish and waits until it has.
+func (w *worker) stop(ctx context.Context) {
+	_, _ = io.WriteString(w.conn, work.Stop+"\n") // where it is gone, done is closed
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+	case <-time.After(45 * time.Second):
+	}
+}
+
+// close ends the connection; a worker that still runs ends with it.
+func (w *worker) close() { _ = w.conn.Close() }
