@@ -79,8 +79,7 @@ func (h *Host) start(ctx context.Context) (<-chan error, error) {
 	return off, nil
 }
 
-// ready waits until the host has finished booting and answers on SSH. A host
-// whose boot left failed units is ready; the units are told as an event.
+// ready waits until the host answers on SSH.
 func (h *Host) ready(ctx context.Context, off <-chan error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootTimeout, fmt.Errorf("not up after %s", bootTimeout))
 	defer cancel()
@@ -97,10 +96,11 @@ func (h *Host) ready(ctx context.Context, off <-chan error) error {
 	if err = errors.Join(err, died); err != nil {
 		return fmt.Errorf("%s: %w; the end of %s:%s", h.Name, err, h.ConsolePath(), fileTail(h.ConsolePath(), 8))
 	}
-	return h.booted(ctx)
+	return nil
 }
 
-// booted waits until systemd has started what it was to start.
+// booted waits until systemd has started what it was to start. A host whose boot
+// left failed units is up; the units are told as an event.
 func (h *Host) booted(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootTimeout, fmt.Errorf("not up after %s", bootTimeout))
 	defer cancel()

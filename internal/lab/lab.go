@@ -110,7 +110,7 @@ func (l *Lab) up(ctx context.Context) error {
 	if err := l.ensureFenceDevice(ctx); err != nil {
 		return err
 	}
-	return l.each(nil, func(h *Host) error { return h.powerOn(ctx) })
+	return l.each(nil, func(h *Host) error { return h.bootUp(ctx) })
 }
 
 func (l *Lab) setHosts() {

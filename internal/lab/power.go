@@ -141,6 +141,20 @@ func (h *Host) ipLink(ctx context.Context, verb string, args ...string) error {
 	})
 }
 
+// bootUp boots the host and waits until all that it is to start has started. It
+// may have been booted only just now, by a tool that was killed.
+func (h *Host) bootUp(ctx context.Context) error {
+	if err := h.powerOn(ctx); err != nil {
+		return err
+	}
+	if state, err := h.State(); err != nil || state != Running {
+		return err
+	}
+	return h.booted(ctx)
+}
+
+// powerOn boots the host and waits until it answers on SSH. Daemons that wait for
+// other hosts may take longer.
 func (h *Host) powerOn(ctx context.Context) error {
 	state, err := h.State()
 	if err != nil {
@@ -149,8 +163,8 @@ func (h *Host) powerOn(ctx context.Context) error {
 	switch state {
 	case Frozen:
 		return nil
-	case Running: // perhaps only just started, by a tool that was killed
-		return h.booted(ctx)
+	case Running:
+		return nil
 	}
 	began := time.Now()
 	say(h.lab.progress, h.Name, "booting")

@@ -95,7 +95,7 @@ func (l *Lab) Reset(ctx context.Context, snapshot string, hosts ...string) error
 		if err := l.each(hosts, func(h *Host) error { return h.putBack(ctx, snapshot) }); err != nil {
 			return err
 		}
-		return l.each(hosts, func(h *Host) error { return h.powerOn(ctx) })
+		return l.each(hosts, func(h *Host) error { return h.bootUp(ctx) })
 	})
 }
 

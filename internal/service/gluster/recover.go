@@ -49,15 +49,20 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 		return ph, err
 	}
 	ph.Notes = append(ph.Notes, q.notes...)
-	add("quorum", s.quorumSteps(cli, v, q)...)
+	quorum := s.quorumSteps(cli, v, q)
 	bricks, notes, err := s.startBricks(cli, v, intent)
 	if err != nil {
 		return ph, err
 	}
 	ph.Notes = append(ph.Notes, notes...)
+	if len(quorum)+len(bricks) > 0 {
+		add("silent peers", s.letGo(cli, intent)...)
+	}
+	add("quorum", quorum...)
 	add("bricks", bricks...)
 	if q.serves {
-		add("mount", s.remount(intent, q.loosen || v.Options[quorumOption] == "none")...)
+		loose := q.loosen || v.Options[quorumOption] == "none"
+		add("mount", s.remount(intent, loose, q.restore)...)
 	}
 	return ph, nil
 }
@@ -149,31 +154,51 @@ func (s *State) ownerOf(b brick) *head {
 	return nil
 }
 
+// letGo has glusterd see that peers are gone which lost their power without a word.
+// Until it does, which takes minutes, every command waits for them, for two minutes
+// each. Started anew it reaches nobody who is not there; bricks and clients go on
+// meanwhile.
+func (s *State) letGo(cli *head, intent service.Intent) []plan.Step {
+	var gone []string
+	for _, h := range s.bricks() {
+		if !h.reached && (h.dead != "" || intent.Confirmed) && !slices.Contains(cli.down, h.addr.String()) && !slices.Contains(cli.down, h.name) {
+			gone = append(gone, h.addr.String(), h.name)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	return []plan.Step{{ID: "glusterfs.let-go", Host: cli.name, Action: restartDaemon(gone)}}
+}
+
 // startBricks has glusterd start the bricks that do not run. It does so by force,
 // for every head that it reaches, and force makes a brick of whatever directory is
 // there: so nothing is started where a head could have an empty one.
 func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (steps []plan.Step, notes []string, err error) {
 	var waits []plan.Step
+	held := ""
 	for i := range s.heads {
 		h := &s.heads[i]
 		if !h.brick || !v.has(s.own(h)) || h.running == service.Yes {
 			continue
 		}
+		away := slices.Contains(cli.down, h.addr.String()) || slices.Contains(cli.down, h.name)
 		switch {
-		case !h.reached && h.dead == "" && !slices.Contains(cli.down, h.addr.String()) && !slices.Contains(cli.down, h.name):
-			return nil, []string{"No brick is started by force: " + h.name + " cannot be looked at, and glusterd reaches it."}, nil
-		case !h.reached:
-		case h.daemon != service.Yes:
+		case !h.reached && h.dead == "" && !intent.Confirmed && !away:
+			held = h.name + " cannot be looked at, and glusterd reaches it"
+		case !h.reached, h.daemon != service.Yes:
 		case h.past[bricksUnit].byHand():
-			return nil, []string{"No brick is started by force: a person stopped that of " + h.name + " (" + bricksUnit + ")."}, nil
-		case h.running == service.Unsure && h.frozenBrick == 0:
-		case !intent.Includes(h.name):
+			held = "a person stopped that of " + h.name + " (" + bricksUnit + ")"
+		case h.running == service.Unsure && h.frozenBrick == 0, !intent.Includes(h.name):
 		default:
 			waits = append(waits, plan.Step{ID: "glusterfs.brick-serves", Host: h.name, Action: s.awaitBrick(h)})
 		}
 	}
-	if len(waits) == 0 {
+	switch {
+	case len(waits) == 0:
 		return nil, nil, nil
+	case held != "":
+		return nil, []string{"No brick is started by force: " + held + "."}, nil
 	}
 	if err := s.emptied(v); err != nil {
 		return nil, nil, err
@@ -182,10 +207,11 @@ func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (steps 
 	return append([]plan.Step{start}, waits...), nil, nil
 }
 
-// remount mounts the volume where it is to be mounted and is not, or where the
-// client behind the mount has died, or where it has not heard that the volume goes
-// on without a quorum.
-func (s *State) remount(intent service.Intent, loose bool) []plan.Step {
+// remount mounts the volume where it is to be mounted and is not, where the client
+// behind the mount has died, and, of a volume that goes on without a quorum, where
+// the client does not hear of it. After a change of the quorum clients fail for a
+// moment, which is waited for.
+func (s *State) remount(intent service.Intent, loose, restored bool) []plan.Step {
 	var out []plan.Step
 	unit := mountUnit(s.conf.MountPoint)
 	for i := range s.heads {
@@ -196,9 +222,11 @@ func (s *State) remount(intent service.Intent, loose bool) []plan.Step {
 		steps := mountSteps(h.name, s.conf.MountPoint)
 		again, wait := steps[0], steps[2]
 		switch {
+		case h.mounted == service.Yes && restored:
+			out = append(out, wait)
 		case h.mounted == service.Yes && h.answers != service.No:
 		case h.mounted == service.Yes && loose:
-			out = append(out, plan.Step{ID: "glusterfs.remount", Host: h.name, Action: s.mountAnew()}, wait)
+			out = append(out, plan.Step{ID: "glusterfs.remount", Host: h.name, Action: mountAnew(s.conf.MountPoint, wait.Action)}, wait)
 		case h.mounted == service.Yes:
 			// Done where the client lives: it waits for a quorum, and goes on by itself.
 			out = append(out, again, wait)

@@ -56,7 +56,7 @@ func TestRecover(t *testing.T) {
 		{name: "a brick was killed, and the directory there is another volume's", heads: 3, change: []func(*State){on(1, func(h *head) {
 			h.running, h.dataID = service.No, "00000000-cd65-4007-b0fc-1c2b077731c8"
 		})}, refused: "belongs to another volume"},
-		{name: "a person stopped the bricks of a head", heads: 3, change: []func(*State){on(1, func(h *head) {
+		{name: "a person stopped the bricks of a head, and those of another were killed", heads: 3, change: []func(*State){on(2, func(h *head) { h.running = service.No }), on(1, func(h *head) {
 			h.running, h.past = service.No, map[string]past{bricksUnit: {state: "inactive", ran: service.Yes}}
 		})}, note: "a person stopped that of server2"},
 		{name: "a person stopped glusterd", heads: 3, change: []func(*State){on(1, func(h *head) {
@@ -88,13 +88,15 @@ func TestRecover(t *testing.T) {
 			refused: "nothing proves that server2, server3 does not serve"},
 		{name: "one of the two silent is proven to be off", heads: 3, change: []func(*State){off(proof, 1), off("", 2)}, intent: service.Intent{Without: true},
 			refused: "nothing proves that server3 does not serve"},
-		{name: "both are proven to be off", heads: 3, change: []func(*State){off(proof, 1, 2)}, want: "quorum@server1", note: "server2: " + proof},
+		{name: "both are proven to be off", heads: 3, change: []func(*State){off(proof, 1, 2)}, want: "let-go@server1 quorum@server1", note: "server2: " + proof},
 		{name: "both are proven to be off, and its own brick does not run yet", heads: 3, change: []func(*State){on(0, atBoot), off(proof, 1, 2)},
-			want: "quorum@server1 start-bricks@server1"},
+			want: "let-go@server1 quorum@server1 start-bricks@server1"},
+		{name: "both are proven to be off, and glusterd has noticed", heads: 3, change: []func(*State){on(0, func(h *head) { h.down = []string{"192.0.2.12", "192.0.2.13"} }), off(proof, 1, 2)},
+			want: "quorum@server1"},
 		{name: "nothing is proven, a person typed the cluster's name", heads: 3, change: []func(*State){off("", 1, 2)}, intent: service.Intent{Confirmed: true},
-			want: "quorum@server1", note: "may be alive"},
+			want: "let-go@server1 quorum@server1", note: "may be alive"},
 		{name: "two of four are left, the first among them: a quorum by GlusterFS's rule", heads: 4, change: []func(*State){off(proof, 2, 3)}},
-		{name: "two of four are left, the first not among them", heads: 4, change: []func(*State){off(proof, 0, 1)}, want: "quorum@server3"},
+		{name: "two of four are left, the first not among them", heads: 4, change: []func(*State){off(proof, 0, 1)}, want: "let-go@server3 quorum@server3"},
 		{name: "a brick on a host that the file does not name keeps the quorum", heads: 2, change: []func(*State){func(s *State) {
 			s.heads[0].vol.Bricks = append(s.heads[0].vol.Bricks, brickAt("192.0.2.31", "/data/arbiter"))
 		}, off(proof, 0)}, want: ""},
@@ -102,6 +104,8 @@ func TestRecover(t *testing.T) {
 			s.heads[0].vol.Bricks = append(s.heads[0].vol.Bricks, brickAt("192.0.2.31", "/data/arbiter"))
 		}, off(proof, 1, 2, 3)}, intent: service.Intent{Without: true}, refused: "192.0.2.31"},
 		{name: "it goes on without a quorum already", heads: 3, change: []func(*State){loose, off(proof, 1, 2)}},
+		{name: "it goes on without a quorum, and the client has not heard", heads: 3, change: []func(*State){loose, off(proof, 1, 2), on(0, func(h *head) { h.answers = service.No })},
+			want: "remount@server1"},
 		{name: "the heads are back", heads: 3, change: []func(*State){loose}, want: "quorum@server1"},
 		{name: "enough of them are back", heads: 3, change: []func(*State){loose, off("", 2)}, want: "quorum@server1"},
 		{name: "they are back, their bricks are not", heads: 3, change: []func(*State){loose, on(1, atBoot), on(2, atBoot)}, want: "start-bricks@server1"},

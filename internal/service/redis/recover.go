@@ -108,7 +108,7 @@ func (s *State) takeovers(intent service.Intent) ([]successor, error) {
 	best := map[string]server{} // master's address → its best copy here
 	for _, sv := range list {
 		master := sv.masterAddr()
-		if master == "" || sv.linkUp() || s.alive(list, master) {
+		if master == "" || s.alive(list, master) || sv.linkUp() && !sv.misses(master) {
 			continue
 		}
 		if had, ok := best[master]; !ok || sv.info.number("slave_repl_offset") > had.info.number("slave_repl_offset") {
@@ -141,6 +141,13 @@ func (s *State) takeovers(intent service.Intent) ([]successor, error) {
 			strings.Join(unproven, ", "), strings.Join(silent, ", "))
 	}
 	return nil, nil
+}
+
+// misses says whether a server has heard nothing of a node for the cluster's
+// timeout. The connection to a master that lost its power looks well for a minute.
+func (s server) misses(addr string) bool {
+	n, ok := byAddress(s.nodes, addr)
+	return ok && (n.failed() || n.is("fail?"))
 }
 
 // alive says whether a server of that address is among those that run here.

@@ -91,6 +91,14 @@ func TestRecoverOfACluster(t *testing.T) {
 		{"the same, waited for long enough", three(func(s *State) { gone(s, "", 1, 3) }), service.Intent{Without: true}, "", "nothing proves that server1, server3 does not serve"},
 		{"two are silent, one of them is proven to be off", three(func(s *State) { gone(s, "", 1, 3); s.heads[0].dead = proof }), service.Intent{Without: true}, "", "nothing proves that server3"},
 		{"two are silent, a person typed the cluster's name", three(func(s *State) { gone(s, "", 1, 3) }), service.Intent{Confirmed: true}, "server2:6380.takeover", ""},
+		{"the copy has not noticed by its connection, but by the silence", three(func(s *State) {
+			s.off(1)
+			s.off(3)
+			s.heads[0].dead, s.heads[2].dead = proof, proof
+			nodes := s.heads[1].servers[1].nodes
+			i := slices.IndexFunc(nodes, func(n clusterNode) bool { return n.ID == nodeID(1, 0) })
+			nodes[i].Flags = []string{"master", "fail?"}
+		}), service.Intent{}, "server2:6380.takeover", ""},
 		{"the copy has its master still", three(func(s *State) { s.off(1); s.off(3); s.heads[0].dead, s.heads[2].dead = proof, proof }), service.Intent{}, "", ""},
 		{"the master's server is down on a head that is here", three(func(s *State) {
 			s.behind(s.heads[0].servers[0].at.addr(), "100")

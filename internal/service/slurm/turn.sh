@@ -17,7 +17,7 @@ standby() { # some other controller runs
 	return 1
 }
 
-for _ in $(seq 60); do
+for _ in $(seq 140); do # a backup serves meanwhile; systemd gives up at 90 s
 	set -- $(od -An -tu8 --endian=big "$beat" 2>/dev/null)
 	[ ! -e "$yield" ] || exit 0
 	if [ -z "$2" ]; then # none, or just being replaced
