@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh [options] BIN [up|discover|heads|all]: measure multihead against what
+# run.sh [options] BIN [up|discover|verdict|heads|all]: measure multihead against what
 # a person would do by hand, both in the same run on the same machine.
 #
 #   up        `multihead up` and serial-up.sh, each on a lab made for it:
@@ -8,9 +8,12 @@
 #             this is the working cluster that it should be.
 #   discover  `multihead discover` and serial-discover.sh in pairs on one
 #             healthy cluster, then with a head whose power was cut.
+#   verdict   what one verdict on a head's health costs in CPU time: the agent's,
+#             and that of check_all_services.sh, five client calls.
 #   heads     `multihead discover` of 200 simulated heads.
 #
-# Options: --runs N (up, 3), --pairs N (discover, 10), --json FILE,
+# Options: --runs N (up, 3), --pairs N (discover, 10), --seconds N
+#          (verdict, each of its three windows, 60), --json FILE,
 #          --form serial|multihead (who forms the cluster for discover),
 #          --serial OPTIONS (of serial-up.sh, such as --quick-sst).
 #
@@ -26,10 +29,10 @@ usage() {
     sed -n '2,/^# shellcheck/{/^# shellcheck/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
-runs=3 pairs=10 json='' form=multihead serial=''
+runs=3 pairs=10 seconds=60 json='' form=multihead serial=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --runs | --pairs | --json | --form | --serial)
+    --runs | --pairs | --seconds | --json | --form | --serial)
         [ $# -gt 1 ] || usage
         printf -v "${1#--}" '%s' "$2"
         shift
@@ -42,7 +45,7 @@ done
 case $# in 1 | 2) ;; *) usage ;; esac
 bin=$(realpath "$1")
 what=${2:-all}
-case $what in up | discover | heads | all) ;; *) usage ;; esac
+case $what in up | discover | verdict | heads | all) ;; *) usage ;; esac
 case $form in serial | multihead) ;; *) usage ;; esac
 for tool in jq ssh nsenter; do
     command -v "$tool" >/dev/null || {
@@ -201,6 +204,27 @@ bench_discover() {
     discover_once discover-one-off serial 3 degraded
 }
 
+# ------------------------------------------------------------------- verdict
+
+bench_verdict() {
+    fresh
+    note "verdict: forming the cluster"
+    if ! form_by multihead; then
+        tail -n 20 "$work/up" "$work/up.err" >&2
+        bad=1
+        return 0
+    fi
+    # On a head that neither holds the address nor is Slurm's primary: the script
+    # would have the same to do there.
+    "$bin" lab exec --name "$lab" server3 -- bash -c 'cat >/run/verdict.sh' <"$here/verdict.sh"
+    if ! "$bin" lab exec --name "$lab" server3 -- bash /run/verdict.sh "$seconds" \
+        <"$here/check_all_services.sh" >"$work/verdict"; then
+        bad=1
+    fi
+    jq -c . "$work/verdict" >&2
+    if [ "$(jq '.script.failed' "$work/verdict")" != 0 ]; then bad=1; fi
+}
+
 # --------------------------------------------------------------------- heads
 
 bench_heads() {
@@ -213,7 +237,7 @@ bench_heads() {
 # -------------------------------------------------------------------- report
 
 report() {
-    jq -n --slurpfile samples "$work/samples" --slurpfile heads "$work/heads" \
+    jq -n --slurpfile samples "$work/samples" --slurpfile heads "$work/heads" --slurpfile verdict "$work/verdict" \
         --rawfile steps "$work/allsteps" --arg cores "$(nproc)" --arg version "$("$bin" --version 2>/dev/null | head -n 1)" '
         def median: sort | if length == 0 then null elif length % 2 == 1 then .[length / 2 | floor]
             else (.[length / 2 - 1] + .[length / 2]) / 2 end;
@@ -234,6 +258,7 @@ report() {
          discover: (bench("discover") + {serial_one_connection: side("discover"; "mux")} |
             . + {ratio_one_connection: ratio(.multihead; .serial_one_connection)}),
          discover_one_off: (bench("discover-one-off") + {limit_s: 5}),
+         verdict: $verdict[0],
          heads: $heads[0]}' >"$work/result"
     if [ -n "$json" ]; then cp "$work/result" "$json"; fi
     echo
@@ -246,6 +271,7 @@ report() {
         (.discover | line("multihead discover"; .multihead; .serial; "serial loop"; .ratio)),
         (.discover | line("multihead discover"; .multihead; .serial_one_connection; "the loop over one connection per head"; .ratio_one_connection)),
         (.discover_one_off | line("multihead discover, one head off (limit \(.limit_s) s)"; .multihead; .serial; "serial loop"; .ratio)),
+        (.verdict | select(. != null) | "a verdict on health: agent \(.agent.process_ms) ms of CPU, script \(.script.client_ms) ms, ratio 1/\(.ratio); with what the daemons used for it \(.agent.process_ms + .agent.daemons_ms) and \(.script.client_ms + .script.daemons_ms) ms, 1/\(.ratio_with_daemons)   (\(.agent.verdicts) and \(.script.verdicts) verdicts)"),
         (.heads | select(. != null) | "multihead discover of \(.heads) simulated heads \(.median_s) s, peak memory \(.max_rss_mb) MB   (median and largest of \(.runs) runs)")
         ' "$work/result"
     echo
@@ -255,8 +281,10 @@ report() {
 : >"$work/samples"
 : >"$work/allsteps"
 : >"$work/heads"
+: >"$work/verdict"
 case $what in up | all) bench_up ;; esac
 case $what in discover | all) bench_discover ;; esac
+case $what in verdict | all) bench_verdict ;; esac
 case $what in heads | all) bench_heads ;; esac
 report
 exit "$bad"

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"multihead/internal/lab"
 )
 
@@ -197,10 +199,20 @@ func (h *hosts) staysAt(head string, during time.Duration) {
 	}
 }
 
-// each runs a script on several hosts.
+// each runs a script on several hosts at once: what is the same everywhere has to
+// become so in one moment.
 func (h *hosts) each(names []string, script string) {
 	h.t.Helper()
+	var g errgroup.Group
 	for _, n := range names {
-		h.sh(n, script)
+		g.Go(func() error {
+			if out, err := h.trySh(n, script); err != nil {
+				return fmt.Errorf("%s: %s: %w: %s", n, script, err, out)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		h.t.Fatal(err)
 	}
 }

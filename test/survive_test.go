@@ -33,6 +33,12 @@ func TestAllHeadsLosePowerAndNobodyTouchesAKey(t *testing.T) {
 		out, err := h.trySh("server1", "squeue -h -o %T -j "+running)
 		return err == nil && out == "RUNNING", out
 	})
+	// Slurm writes its state every few seconds; what it has not written when the
+	// power goes, it does not know.
+	h.eventually("the job's start is on disk", time.Minute, func() (bool, string) {
+		out, err := h.trySh("server1", `test "$(stat -c %Y /mnt/gluster/slurm/state/job_state)" -gt "$(date -d "$(squeue -h -o %S -j `+running+`)" +%s)" && echo yes`)
+		return err == nil && out == "yes", out
+	})
 	heads := h.names(lab.Head)
 	orders := [][]string{nil, {heads[2], heads[0], heads[1]}}
 	if os.Getenv("MULTIHEAD_ORDERS") == "all" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -43,7 +44,7 @@ func newLabCmd(a *app, root *cobra.Command) *cobra.Command {
 	cmd.AddCommand(c.up(), c.down(), c.list(), c.status(), c.exec(), c.shell(),
 		c.powerOff(), c.powerOn(), c.freeze(), c.thaw(),
 		c.partition(), c.loss(), c.heal(), c.disk(),
-		c.snapshot(), c.reset(), c.forward(), c.file(), c.image(), c.setup())
+		c.snapshot(), c.reset(), c.forward(), c.file(), c.image(), c.setup(), c.fence(), c.fenceDevice())
 	addLabFlag(a, root)
 	return cmd
 }
@@ -52,6 +53,7 @@ func (c *labCmd) up() *cobra.Command {
 	var spec lab.Spec
 	var data, system, login string
 	var variants []string
+	var fencing bool
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Make the hosts and wait until they answer; complete a lab that is there",
@@ -67,6 +69,11 @@ func (c *labCmd) up() *cobra.Command {
 			}
 			if spec.System, err = lab.ParseSize(system); err != nil {
 				return usageError(fmt.Errorf("--system: %w", err))
+			}
+			if fencing {
+				if spec.FenceTool, err = os.Executable(); err != nil {
+					return err
+				}
 			}
 			spec.Logins = map[string]lab.Login{}
 			for _, v := range variants {
@@ -88,6 +95,7 @@ func (c *labCmd) up() *cobra.Command {
 	f.StringVar(&data, "data", "4G", "`size` of each host's /data")
 	f.StringVar(&system, "system", "8G", "`size` of each host's system disk")
 	f.StringVar(&login, "login", "root", "SSH `login` of the hosts: root, ops (sudo asks nothing), admin (sudo asks) or password (admin, no key)")
+	f.BoolVar(&fencing, "fencing", false, "a power device that can switch hosts off, and the fence agent that asks it")
 	f.StringArrayVar(&variants, "host-login", nil, "another login for one host, as `HOST=LOGIN`")
 	return cmd
 }

@@ -58,6 +58,7 @@ type Agent struct {
 	started time.Time
 	again   map[string]chan chan struct{} // service → who wants it looked at now
 	count   counters
+	eyes    *keeping // this machine, as looks see it
 }
 
 // New makes an agent. A name that is neither a head nor a witness of the file

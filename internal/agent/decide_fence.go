@@ -45,6 +45,7 @@ type fenceScene struct {
 	Witnesses []string
 	Silent    map[string]silentPeer
 	Hears     map[string][]string // whom each peer that is heard hears
+	Lapsed    []string            // heard again, and silent for a time since the majority was lost
 	// LostFor is the time since a majority was last heard; negative where there
 	// never was one since this agent began.
 	LostFor time.Duration
@@ -77,6 +78,9 @@ func decideFence(s fenceScene) fenceOrder {
 		p, silent := s.Silent[n]
 		if !silent {
 			side++
+			if slices.Contains(s.Lapsed, n) {
+				maybe = append(maybe, n) // it may have served with the others
+			}
 			continue
 		}
 		if slices.Contains(s.Heads, n) {
@@ -98,6 +102,9 @@ func decideFence(s fenceScene) fenceOrder {
 			return fenceOrder{Wait: s.NoService + " is broken on every head that is heard"}
 		}
 		return s.kill(suspects, 0)
+	}
+	if s.LostFor < 0 && s.Silent[suspects[0]].For < silentFor {
+		return fenceOrder{Wait: "this agent has just started"}
 	}
 	if s.LostFor < 0 {
 		return fenceOrder{Alarm: "this head has not been in touch with a majority since its agent began: others may have served without it, and hold newer data"}
@@ -132,10 +139,10 @@ func (s fenceScene) others(maybe []string) string {
 		case p.Says != "":
 			said = append(said, n+": "+p.Says)
 		default:
-			said = append(said, n)
+			said = append(said, n+": was silent for a time")
 		}
 	}
-	return fmt.Sprintf("%d silent ones may be alive and serve without this head (%s): nobody is fenced", len(maybe), strings.Join(said, "; "))
+	return fmt.Sprintf("%d others may be alive, or have served without this head (%s): nobody is fenced", len(maybe), strings.Join(said, "; "))
 }
 
 // place is where in the file the first head of this side stands.

@@ -63,14 +63,16 @@ func TestWhoIsFencedByWhom(t *testing.T) {
 				s.Silent["s4"] = quiet(60, "on")
 			}},
 		{name: "one against three: they have the majority", self: "s1", heads: four,
-			silent: silent{"s2": quiet(99, "on"), "s3": quiet(99, "on"), "s4": quiet(99, "on")}, alarm: "3 silent ones may be alive"},
+			silent: silent{"s2": quiet(99, "on"), "s3": quiet(99, "on"), "s4": quiet(99, "on")}, alarm: "3 others may be alive"},
 		{name: "three are silent and no device answers", self: "s1", heads: four,
 			silent: silent{"s2": quiet(99, "nothing"), "s3": quiet(99, "nothing"), "s4": quiet(99, "nothing")}, alarm: "s2: fence_x says nothing"},
 		{name: "three are silent, one is off for certain: the others are no majority", self: "s1", heads: four,
 			silent: silent{"s2": quiet(12, "off"), "s3": quiet(12, "on"), "s4": quiet(12, "on")}, kill: "s2 s3 s4"},
 		{name: "three are silent, one has no device", self: "s1", heads: four,
 			silent: silent{"s2": quiet(12, "off"), "s3": quiet(12, "off"), "s4": quiet(12, "none")}, alarm: "s4 has no fence device"},
-		{name: "this head has just booted and hears nobody", self: "s1", heads: four, change: func(s *fenceScene) { s.LostFor = -1 },
+		{name: "this agent has just started", self: "s1", heads: four, change: func(s *fenceScene) { s.LostFor = -1 },
+			silent: silent{"s2": quiet(1, "unasked"), "s3": quiet(1, "unasked"), "s4": quiet(1, "unasked")}, wait: "just started"},
+		{name: "this head has booted long ago and hears nobody", self: "s1", heads: four, change: func(s *fenceScene) { s.LostFor = -1 },
 			silent: silent{"s2": quiet(99, "off"), "s3": quiet(99, "off"), "s4": quiet(99, "off")}, alarm: "newer data"},
 
 		{name: "two against two: the side with the first head goes first", self: "s1", heads: four,
@@ -90,6 +92,9 @@ func TestWhoIsFencedByWhom(t *testing.T) {
 		{name: "two against two: somebody still hears them", self: "s1", heads: four,
 			silent: silent{"s3": quiet(99, "on"), "s4": quiet(99, "on")}, change: func(s *fenceScene) { s.Hears["s2"] = []string{"s1", "s4"} }, alarm: "s2 still hears s4"},
 
+		{name: "three fell silent, and one of them is back: the other two may only be slower to boot", self: "s4", heads: four,
+			silent: silent{"s2": quiet(99, "on"), "s3": quiet(99, "on")}, change: func(s *fenceScene) { s.Lapsed = []string{"s1"} }, alarm: "s1: was silent"},
+
 		{name: "one of two, and the world answers", self: "s1", heads: four[:2], silent: silent{"s2": quiet(10, "on")}, kill: "s2"},
 		{name: "the other of two waits", self: "s2", heads: four[:2], silent: silent{"s1": quiet(19, "on")}, wait: "20s"},
 		{name: "one of two, and nothing answers: it is cut off itself", self: "s1", heads: four[:2], silent: silent{"s2": quiet(99, "on")},
@@ -100,7 +105,7 @@ func TestWhoIsFencedByWhom(t *testing.T) {
 		{name: "a witness fences nobody", self: "w1", heads: four, wit: []string{"w1"},
 			silent: silent{"s1": quiet(99, "off"), "s2": quiet(99, "off"), "s3": quiet(99, "off"), "s4": quiet(99, "off")}},
 		{name: "one of three, the others lost power", self: "s3", heads: four[:3], silent: silent{"s1": quiet(9, "off"), "s2": quiet(9, "off")}, kill: "s1 s2"},
-		{name: "one of three, the others are on", self: "s3", heads: four[:3], silent: silent{"s1": quiet(99, "on"), "s2": quiet(99, "on")}, alarm: "2 silent ones"},
+		{name: "one of three, the others are on", self: "s3", heads: four[:3], silent: silent{"s1": quiet(99, "on"), "s2": quiet(99, "on")}, alarm: "2 others"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

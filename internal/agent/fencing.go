@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +14,8 @@ import (
 
 	"multihead/internal/config"
 	"multihead/internal/fence"
+	"multihead/internal/host"
+	"multihead/internal/service/agentd"
 )
 
 const (
@@ -39,10 +42,12 @@ type fencing struct {
 	proofs map[string]fence.Proof // made here; they last until the head is heard again
 	on     map[string]bool        // of those, the ones whose device says on by now
 	broken map[string]time.Time   // service → since when no head of this side offers it
+	lapsed map[string]bool        // peers that were silent, and not off, while there was no majority
 
 	outside      bool // the newest answer, and when it was asked for
 	outsideAsked time.Time
 
+	saved  string   // what proofsFile has
 	round  []string // who is being switched off
 	cancel context.CancelFunc
 	failed int               // rounds, one after another
@@ -60,7 +65,7 @@ type look struct {
 }
 
 func newFencing(now time.Time) fencing {
-	return fencing{began: now, looks: map[string]*look{}, proofs: map[string]fence.Proof{}, on: map[string]bool{}, broken: map[string]time.Time{}}
+	return fencing{began: now, looks: map[string]*look{}, proofs: map[string]fence.Proof{}, on: map[string]bool{}, broken: map[string]time.Time{}, lapsed: map[string]bool{}}
 }
 
 // hears are the peers that are heard. The caller holds the mutex.
@@ -118,6 +123,50 @@ func (a *Agent) back(now time.Time) map[string]bool {
 		}
 	}
 	return out
+}
+
+// proofsFile keeps the proofs over a restart of the agent, not of the head: it lies
+// where nothing outlives that.
+const proofsFile = agentd.RunDir + "/proofs.json"
+
+// saveProofs writes the proofs down where they have changed.
+func (a *Agent) saveProofs(ctx context.Context) {
+	a.mu.Lock()
+	data, err := json.Marshal(a.fencing.proofs)
+	same := string(data) == a.fencing.saved
+	a.mu.Unlock()
+	if err != nil || same {
+		return
+	}
+	if err := a.Local.WriteFile(ctx, proofsFile, data, host.Attr{Mode: 0o600}); err != nil {
+		a.Log.Error("proofs are not kept over a restart", "error", err)
+		return
+	}
+	a.mu.Lock()
+	a.fencing.saved = string(data)
+	a.mu.Unlock()
+}
+
+// loadProofs reads what the agent before this one proved. Each counts once its
+// device has confirmed it.
+func (a *Agent) loadProofs(ctx context.Context) {
+	proofs := map[string]fence.Proof{}
+	data, err := a.Local.ReadFile(ctx, proofsFile)
+	if err == nil {
+		err = json.Unmarshal(data, &proofs)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.fencing.saved = "{}"
+	if err != nil {
+		return // there are none, or they are not to be relied on
+	}
+	for name, p := range proofs {
+		if slices.Contains(a.electorate.Heads, name) && name != a.Name {
+			a.fencing.proofs[name], a.fencing.on[name] = p, true
+		}
+	}
+	a.fencing.saved = string(data)
 }
 
 // provenDead are the heads that are proven to have no power now, and by what.
@@ -180,6 +229,7 @@ func (a *Agent) scene(now time.Time) fenceScene {
 	s.LostFor = lostFor(ages, quorum)
 	if voters-len(s.Silent) >= quorum {
 		clear(a.fencing.looks)
+		clear(a.fencing.lapsed)
 	}
 	for name, p := range s.Silent {
 		l := a.fencing.looks[name]
@@ -190,7 +240,17 @@ func (a *Agent) scene(now time.Time) fenceScene {
 			p.Says = l.says
 		}
 		s.Silent[name] = p
+		// Where it has not been asked yet, it may turn out to be off.
+		if p.Looked && !p.Off {
+			a.fencing.lapsed[name] = true
+		}
 	}
+	for name := range a.fencing.lapsed {
+		if _, heard := s.Hears[name]; heard {
+			s.Lapsed = append(s.Lapsed, name)
+		}
+	}
+	slices.Sort(s.Lapsed)
 	s.NoService, s.NoServiceFor = a.noService(s, now)
 	return s
 }
@@ -227,6 +287,7 @@ func (a *Agent) fenceHeads(ctx context.Context) {
 	}
 	var work sync.WaitGroup
 	defer work.Wait()
+	a.loadProofs(ctx)
 	tick := time.NewTicker(fenceEvery)
 	defer tick.Stop()
 	var checked time.Time
@@ -245,6 +306,7 @@ func (a *Agent) fenceHeads(ctx context.Context) {
 			a.fencing.outsideAsked = now
 		}
 		a.mu.Unlock()
+		a.saveProofs(ctx)
 		a.say(was, order)
 		for _, name := range look {
 			work.Go(func() { a.lookAt(ctx, name) })

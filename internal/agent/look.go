@@ -36,6 +36,7 @@ var errOthers = errors.New("its own agent looks at it")
 // watchServices starts one loop for each service that runs here, so that one
 // that hangs holds up no other.
 func (a *Agent) watchServices(ctx context.Context, g *errgroup.Group) {
+	a.eyes = newKeeping(a.Local)
 	a.again = map[string]chan chan struct{}{}
 	for _, s := range a.Services {
 		if s.Name() == config.Keepalived || !a.Cluster.Runs(a.Name, s.Name()) {
@@ -146,7 +147,7 @@ func (a *Agent) look(ctx context.Context, s service.Service) string {
 			failed[h.Hostname] = errOthers
 		}
 		delete(failed, a.Name)
-		return map[string]host.Host{a.Name: a.Local}, failed, nil
+		return map[string]host.Host{a.Name: a.eyes}, failed, nil
 	})
 	if err != nil {
 		return err.Error()

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -54,33 +54,62 @@ func (l *Local) change(ctx context.Context, what string, f func() error) error {
 // ReadFile implements Reader. It follows symbolic links and refuses what is
 // not a regular file: a pipe would block.
 func (l *Local) ReadFile(ctx context.Context, path string) ([]byte, error) {
-	return inTime(ctx, l.name, "read "+path, func() ([]byte, error) {
-		f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	return inTime(ctx, l.name, "read "+path, func() ([]byte, error) { return readFile(path) })
+}
+
+// readFile reads a file with five calls to the kernel. os.File would make it
+// eight, for it tries to be told when a file is ready, which no regular file
+// can; an agent reads some thirty files a second.
+func readFile(path string) ([]byte, error) {
+	fail := func(err error) error { return &fs.PathError{Op: "read", Path: path, Err: err} }
+	fd, err := uninterrupted(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fail(err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fail(errors.New("not a regular file"))
+	}
+	// One byte more than there is: the read that finds the end needs room. What
+	// the kernel makes up has no size.
+	data := make([]byte, 0, max(min(int(st.Size), MaxFile)+1, 1024))
+	for {
+		n, err := uninterrupted(func() (int, error) { return unix.Read(fd, data[len(data):cap(data)]) })
 		if err != nil {
-			return nil, err
+			return nil, fail(err)
 		}
-		defer func() { _ = f.Close() }()
-		fi, err := f.Stat()
-		if err != nil {
-			return nil, err
+		if n == 0 {
+			return data, nil
 		}
-		if !fi.Mode().IsRegular() {
-			return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
+		if data = data[:len(data)+n]; len(data) > MaxFile {
+			return nil, fail(fmt.Errorf("larger than %d bytes", MaxFile))
 		}
-		data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
-		if err != nil {
-			return nil, err
+		if len(data) == cap(data) {
+			data = slices.Grow(data, len(data))
 		}
-		if len(data) > MaxFile {
-			return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("larger than %d bytes", MaxFile)}
+	}
+}
+
+// uninterrupted repeats a call to the kernel that a signal cut short.
+func uninterrupted(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
 		}
-		return data, nil
-	})
+	}
 }
 
 // Stat implements Reader.
 func (l *Local) Stat(ctx context.Context, path string) (FileInfo, error) {
-	return inTime(ctx, l.name, "stat "+path, func() (FileInfo, error) { return stat(ctx, path, &l.names) })
+	return inTime(ctx, l.name, "stat "+path, func() (FileInfo, error) {
+		l.names.fresh()
+		return stat(ctx, path, &l.names)
+	})
 }
 
 // ReadDir implements Reader.
@@ -90,6 +119,7 @@ func (l *Local) ReadDir(ctx context.Context, path string) ([]FileInfo, error) {
 		if err != nil {
 			return nil, err
 		}
+		l.names.fresh()
 		infos := make([]FileInfo, 0, len(entries))
 		for _, e := range entries {
 			fi, err := stat(ctx, filepath.Join(path, e.Name()), &l.names)

@@ -47,6 +47,16 @@ func stampOf(list string) listStamp {
 	return listStamp{int64(st.Ino), st.Size, st.Ctim.Nano()}
 }
 
+// fresh forgets what was read from lists that have changed since.
+func (n *names) fresh() {
+	lists := [2]listStamp{stampOf("/etc/passwd"), stampOf("/etc/group")}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.known == nil || n.lists != lists {
+		n.lists, n.known = lists, map[string]knownName{}
+	}
+}
+
 func (n *names) user(ctx context.Context, uid uint32) string {
 	return n.lookup(ctx, "passwd", uid, func(id string) (string, error) {
 		u, err := user.LookupId(id)
@@ -69,11 +79,8 @@ func (n *names) group(ctx context.Context, gid uint32) string {
 
 func (n *names) lookup(ctx context.Context, db string, id uint32, local func(string) (string, error)) string {
 	num := strconv.FormatUint(uint64(id), 10)
-	lists := [2]listStamp{stampOf("/etc/passwd"), stampOf("/etc/group")} // before they are read
 	n.mu.Lock()
-	if n.known == nil || n.lists != lists {
-		n.lists, n.known = lists, map[string]knownName{}
-	}
+	lists := n.lists
 	have, ok := n.known[db+num]
 	n.mu.Unlock()
 	if ok && (have.until.IsZero() || time.Now().Before(have.until)) {
@@ -88,7 +95,7 @@ func (n *names) lookup(ctx context.Context, db string, id uint32, local func(str
 		}
 	}
 	n.mu.Lock()
-	if n.lists == lists {
+	if n.lists == lists && n.known != nil {
 		n.known[db+num] = found
 	}
 	n.mu.Unlock()

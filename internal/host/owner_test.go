@@ -12,6 +12,7 @@ func TestANumbersNameIsReadAgainOnlyWhenTheListsChange(t *testing.T) {
 	read := 0
 	local := func(string) (string, error) { read++; return "somebody", nil }
 	for range 3 {
+		n.fresh()
 		if got := n.lookup(t.Context(), "passwd", 123456, local); got != "somebody" {
 			t.Fatal(got)
 		}
@@ -20,6 +21,7 @@ func TestANumbersNameIsReadAgainOnlyWhenTheListsChange(t *testing.T) {
 		t.Errorf("read %d times", read)
 	}
 	n.lists[0].changed-- // as if /etc/passwd had been written since
+	n.fresh()
 	n.lookup(t.Context(), "passwd", 123456, local)
 	if read != 2 {
 		t.Errorf("the lists changed, and it was read %d times", read)
@@ -33,6 +35,7 @@ func TestANumberWithoutANameIsAskedAgainLater(t *testing.T) {
 	read := 0
 	local := func(string) (string, error) { read++; return "", errors.New("unknown") }
 	const key = "passwd4000123456"
+	n.fresh()
 	for range 2 {
 		if got := n.lookup(t.Context(), "passwd", 4000123456, local); got != "4000123456" {
 			t.Fatal(got)

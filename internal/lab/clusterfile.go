@@ -54,6 +54,9 @@ type clusterHost struct {
 type clusterData struct {
 	Name, Subnet, VIP, Bits, Key string
 	Password, Offline            bool
+	FenceAgent                   string // empty without fencing
+	FenceIP                      string
+	FencePort                    int
 	Heads, Compute, Witness      []clusterHost
 	ComputeNames                 string
 	Secrets                      map[string]string
@@ -65,6 +68,9 @@ func (l *Lab) clusterData(o ClusterOptions, secrets map[string]string) clusterDa
 	d := clusterData{
 		Name: l.Spec.Name, Subnet: Subnet, VIP: VIP, Bits: bits, Key: l.KeyPath(),
 		Offline: strings.HasPrefix(l.Spec.Image, "bare"),
+	}
+	if l.Spec.FenceTool != "" {
+		d.FenceAgent, d.FenceIP, d.FencePort = fenceAgent, Outside, FencePort
 	}
 	var names []string
 	for _, p := range l.Spec.hosts() {
@@ -87,7 +93,7 @@ func (l *Lab) clusterData(o ClusterOptions, secrets map[string]string) clusterDa
 	d.ComputeNames = strings.Join(names, ",")
 	d.Secrets = secrets
 	for _, n := range sortedKeys(secrets) {
-		if n != "SSH_PASSWORD" || d.Password {
+		if (n != "SSH_PASSWORD" || d.Password) && (n != fenceSecret || d.FenceAgent != "") {
 			d.SecretNames = append(d.SecretNames, n)
 		}
 	}

@@ -37,6 +37,11 @@ func (h *Host) install(ctx context.Context) error {
 			return err
 		}
 	}
+	if h.lab.Spec.FenceTool != "" {
+		if err := writeFile(root+"/usr/sbin/"+fenceAgent, fenceScript, 0o755); err != nil {
+			return err
+		}
+	}
 	if err := h.installMungeKey(root); err != nil {
 		return err
 	}

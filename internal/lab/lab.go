@@ -107,6 +107,9 @@ func (l *Lab) up(ctx context.Context) error {
 	if err := l.ensureClusterFile(); err != nil {
 		return err
 	}
+	if err := l.ensureFenceDevice(ctx); err != nil {
+		return err
+	}
 	return l.each(nil, func(h *Host) error { return h.powerOn(ctx) })
 }
 

@@ -63,10 +63,13 @@ func (l *Lab) ensureNetwork(ctx context.Context) error {
 	return l.applyFaults(ctx, faults)
 }
 
+// bridgeBatch makes the bridge. It has an address of its own on the wire: else it
+// takes the lowest one of its ports, another one when that host goes, and the
+// hosts that are left talk to the machine's end in vain for seconds.
 func bridgeBatch() string {
 	_, bits, _ := strings.Cut(Subnet, "/")
 	return "link set lo up\n" +
-		"link add " + bridge + " type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n" +
+		"link add " + bridge + " address 02:00:c0:00:02:01 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n" +
 		"addr add " + Outside + "/" + bits + " dev " + bridge + "\n" +
 		"link set " + bridge + " up\n"
 }

@@ -20,8 +20,11 @@ import (
 // every lab. VRRP takes eight characters at most.
 var secretNames = []string{
 	"DB_AUTH_PASSWORD", "DB_ROOT_PASSWORD", "DB_SLURM_PASSWORD", "DB_SST_PASSWORD",
-	"REDIS_PASSWORD", "SSH_PASSWORD", "VRRP_PASSWORD",
+	"REDIS_PASSWORD", "SSH_PASSWORD", "VRRP_PASSWORD", fenceSecret,
 }
+
+// fenceSecret is the password of the lab's power device.
+const fenceSecret = "FENCE_PASSWORD"
 
 func newSecrets() map[string]string {
 	m := map[string]string{}

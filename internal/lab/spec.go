@@ -63,6 +63,9 @@ type Spec struct {
 	System  int64            `json:"system"`           // bytes of each system disk; default 8 GiB, sparse
 	Login   Login            `json:"login"`            // of every host; default root
 	Logins  map[string]Login `json:"logins,omitempty"` // of single hosts, over Login
+	// FenceTool is the multihead that serves the lab's power device ("lab
+	// fence-device"). Empty: a lab without fencing.
+	FenceTool string `json:"fence_tool,omitempty"`
 }
 
 // Defaults of a Spec.
@@ -227,11 +230,17 @@ func (s Spec) grow(old Spec) (Spec, error) {
 			errs = append(errs, fmt.Errorf("the lab %q has %d %s hosts, not %d", old.Name, old.count(p.kind), p.kind, s.count(p.kind)))
 		}
 	}
+	if s.FenceTool != "" && old.FenceTool == "" {
+		errs = append(errs, fmt.Errorf("the lab %q was made without fencing", old.Name))
+	}
 	if len(errs) > 0 {
 		return s, fmt.Errorf("%w (to make it anew: multihead lab down --name %s)", errors.Join(errs...), old.Name)
 	}
 	out := s
 	out.Login, out.Data, out.System = old.Login, old.Data, old.System
+	if out.FenceTool == "" {
+		out.FenceTool = old.FenceTool
+	}
 	out.Logins = map[string]Login{}
 	for _, h := range s.hosts() {
 		if h.Login != out.Login {

@@ -41,6 +41,9 @@ func (s *State) Health() service.Health {
 		}
 	}
 	h.Summary = fmt.Sprintf("%d/%d agents, %d/%d heads fit for the virtual address", answer, len(s.seats), fit, heads)
+	if said := s.fencing(); said != "" {
+		h.Summary += "; " + said
+	}
 	return h
 }
 
@@ -71,10 +74,15 @@ func (s *State) healthOf(t seat) service.NodeHealth {
 		n.Role = "settling" // it is well, and in a moment that counts
 	case t.head && !r.Fit:
 		n.State, n.Role, n.Reason = service.Degraded, "unfit", "not fit for the virtual address: "+r.Why
-	case len(r.Alarms) > 0:
-		n.State, n.Reason = service.Degraded, "needs a person: "+strings.Join(r.Alarms, "; ")
-	case len(deaf) > 0:
+	case len(r.Alarms) == 0 && len(deaf) > 0:
 		n.State, n.Reason = service.Degraded, "does not hear "+strings.Join(deaf, ", ")
+	}
+	if len(r.Alarms) > 0 {
+		why := "needs a person: " + strings.Join(r.Alarms, "; ")
+		if n.Reason != "" {
+			why = n.Reason + "; " + why
+		}
+		n.State, n.Reason = service.Degraded, why
 	}
 	return n
 }

@@ -60,6 +60,8 @@ type seat struct {
 	runs    service.Answer
 	report  *Report
 	silence string // why the agent did not answer
+
+	fencePackages []string // of the fence agents that it needs and does not have
 }
 
 // State is what was found of the agents.
@@ -95,7 +97,11 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 	var g errgroup.Group
 	for i, n := range nodes {
 		if n.Reached() {
-			g.Go(func() error { s.seats[i].look(ctx, n.Reader); return nil })
+			g.Go(func() error {
+				s.seats[i].look(ctx, n.Reader)
+				s.seats[i].lookForFenceAgents(ctx, n.Reader, in.Cluster)
+				return nil
+			})
 		}
 	}
 	_ = g.Wait() // what a host does not answer is part of what was found

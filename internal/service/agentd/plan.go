@@ -44,6 +44,9 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		add("certificate", plan.File{Path: PairFile, Data: own, Attr: secret, Secret: true})
 		add("config", plan.File{Path: ConfigFile, Data: s.file, Attr: secret, Secret: true})
 		add("unit", plan.File{Path: unitFile, Data: fmt.Appendf(nil, unitText, t.name), Attr: public})
+		if len(t.fencePackages) > 0 {
+			add("fence-agents", plan.Packages{Names: t.fencePackages})
+		}
 		start.Steps = append(start.Steps,
 			plan.Step{ID: "agent.start", Host: t.name, Action: plan.Running(unit, unitFile, ConfigFile, PairFile, CAFile, binary)},
 			plan.Step{ID: "agent.answers", Host: t.name, Action: answers()})

@@ -44,7 +44,7 @@ func (b begin) String() string {
 		return "start the cluster from the data that is there"
 	case returning:
 		if b.anew != "" {
-			return "start the cluster again from this node, whose data goes furthest, under a new identity: a head that is missing and may hold more is sent a whole copy when it comes back, and what it had is kept aside"
+			return "start the cluster again from this node, whose data goes furthest, under a new identity"
 		}
 		return "start the cluster again from this node, whose data goes furthest"
 	}

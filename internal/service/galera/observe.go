@@ -224,24 +224,22 @@ func receives(ctx context.Context, r host.Reader, dir string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// keptPrefix begins the name of what a joining head had of another history. It
-// lies in the data directory, for that is the only place where moving costs
-// nothing and which the daemon may write to; the daemon takes no directory that
-// begins with a dot for a database. The script of state transfers makes it.
-const keptPrefix = ".kept-"
+// keptDir has what a joining head had of another history. It lies in the data
+// directory, for that is the only place where moving costs nothing and which the
+// daemon may write to; the settings tell the daemon that it is no database. The
+// script of state transfers makes it.
+const keptDir = ".kept"
 
 // keptAside lists what was kept. It is for people; where it cannot be looked at,
 // there is nothing to say.
 func keptAside(ctx context.Context, r host.Reader, dir string) []string {
-	entries, err := r.ReadDir(ctx, dir)
+	entries, err := r.ReadDir(ctx, path.Join(dir, keptDir))
 	if err != nil {
 		return nil
 	}
 	var out []string
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name, keptPrefix) {
-			out = append(out, path.Join(dir, e.Name))
-		}
+		out = append(out, path.Join(dir, keptDir, e.Name))
 	}
 	return out
 }

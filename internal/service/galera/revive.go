@@ -28,7 +28,7 @@ type position struct {
 }
 
 func (p position) String() string {
-	return "stop mariadbd, which serves nobody, find out how far its data goes and write that down"
+	return "stop mariadbd, which serves nobody, and find out how far its data goes"
 }
 
 // Done says whether the daemon does not run and its position is on disk.
@@ -79,7 +79,9 @@ func (p position) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 	case d.state.seqno >= 0:
 		return nil, nil // it had not begun to write
 	}
-	out, err := h.Run(ctx, host.Command("galera_recovery"))
+	// In a unit of its own: it is mariadbd itself, which takes as much memory as
+	// its settings give it, and whoever asks here may be allowed little.
+	out, err := h.Run(ctx, host.Command("systemd-run", "--quiet", "--wait", "--pipe", "--collect", "galera_recovery"))
 	if err != nil {
 		return nil, explain(ctx, h, err)
 	}

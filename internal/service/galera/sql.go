@@ -118,7 +118,7 @@ const (
 
 // readStatus asks a server what it is. It uses SHOW alone, which a node
 // without quorum answers as well.
-func readStatus(ctx context.Context, db *sql.DB) (status, error) {
+func readStatus(ctx context.Context, db asker) (status, error) {
 	v, err := pairs(ctx, db, variablesQuery)
 	if err != nil {
 		return status{}, err
@@ -152,7 +152,7 @@ func readStatus(ctx context.Context, db *sql.DB) (status, error) {
 }
 
 // pairs reads an answer of names and values.
-func pairs(ctx context.Context, db *sql.DB, query string) (map[string]string, error) {
+func pairs(ctx context.Context, db asker, query string) (map[string]string, error) {
 	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
@@ -170,7 +170,7 @@ func pairs(ctx context.Context, db *sql.DB, query string) (map[string]string, er
 }
 
 // readOwn counts what users have put into a server that is part of no cluster.
-func readOwn(ctx context.Context, db *sql.DB, s *status) error {
+func readOwn(ctx context.Context, db asker, s *status) error {
 	const schemas = `SELECT COUNT(*) FROM information_schema.SCHEMATA s WHERE s.SCHEMA_NAME NOT IN
  ('mysql', 'information_schema', 'performance_schema', 'sys') AND (s.SCHEMA_NAME <> 'test' OR EXISTS
  (SELECT 1 FROM information_schema.TABLES t WHERE t.TABLE_SCHEMA = 'test'))`
@@ -189,19 +189,39 @@ func readOwn(ctx context.Context, db *sql.DB, s *status) error {
 	return nil
 }
 
-// ask connects, asks and ends the session.
+// ask connects and asks, or goes on with the session of the look before.
 func ask(ctx context.Context, r host.Reader, l layout, root config.Secret) (status, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
+	if k := again(r); k != nil {
+		s, err := readStatus(ctx, k.conn)
+		if err == nil && s.galera {
+			k.keep(r)
+			return s, nil
+		}
+		_ = k.Close()
+		if ctx.Err() != nil {
+			return status{}, err
+		}
+	}
 	db, err := connect(ctx, r, l, root)
 	if err != nil {
 		return status{}, err
 	}
-	defer db.Close()
-	s, err := readStatus(ctx, db)
-	if err == nil && !s.galera {
-		err = readOwn(ctx, db, &s)
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return status{}, errors.Join(err, db.Close())
 	}
+	k := session{db, conn, time.Now()}
+	s, err := readStatus(ctx, conn)
+	if err == nil && s.galera {
+		k.keep(r)
+		return s, nil
+	}
+	if err == nil {
+		err = readOwn(ctx, conn, &s)
+	}
+	_ = k.Close()
 	return s, err
 }
 

@@ -14,7 +14,7 @@
 # 2. The joiner's script deletes what is in the data directory before it takes the
 # copy. Here it first looks whose that is: data of another history than the
 # cluster's may be the only copy of something, and is moved into a directory
-# beside it. The histories are told apart by what InnoDB itself says, which
+# of its own there (.kept). The histories are told apart by what InnoDB itself says, which
 # mariadbd was started with.
 
 case "${0##*/}" in
@@ -57,7 +57,7 @@ wsrep_sst_mariabackup)
         local words=() word
         for word in "$@"; do
             # What was kept stays, now and in every later transfer.
-            [ "$word" != "${cpat:-}" ] || word="$word\\|.*/\\.kept-[^/]*"
+            [ "$word" != "${cpat:-}" ] || word="$word\\|.*/\\.kept$"
             words+=("$word")
         done
         command find "${words[@]}"
@@ -94,12 +94,13 @@ wsrep_sst_mariabackup)
                 return 1
             fi
         done
-        aside=$DATA/.kept-$own-$seqno
+        [ "$seqno" -ge 0 ] || seqno=unknown
+        aside=$DATA/.kept/$own-$seqno
         while [ -e "$aside" ]; do aside=$aside+; done
-        mkdir "$aside" || return 1
+        mkdir -p "$aside" || return 1
         for name in "$DATA"/* "$DATA"/.[!.]*; do
             case "${name##*/}" in
-            '*' | '.[!.]*' | .kept-* | .sst | sst_in_progress | lost+found | *.pem | galera.cache | gvwstate.dat | grastate.dat) continue ;;
+            '*' | '.[!.]*' | .kept | .sst | sst_in_progress | lost+found | *.pem | galera.cache | gvwstate.dat | grastate.dat) continue ;;
             esac
             if ! mv -n -- "$name" "$aside/" || [ -e "$name" ]; then
                 wsrep_log_error "$name could not be kept aside in $aside; nothing is deleted"

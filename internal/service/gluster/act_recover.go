@@ -16,14 +16,15 @@ import (
 
 // past is what systemd says of a unit, and remembers of it since the host booted.
 type past struct {
-	state string         // ActiveState
-	ran   service.Answer // it has been active since the boot
+	state  string         // ActiveState
+	ran    service.Answer // it has been active since the boot
+	queued bool           // systemd is to start it, and waits for something else
 }
 
 // startable says whether a unit may be started without a person: it has not run
 // since the boot, or it failed.
 func (p past) startable() bool {
-	return p.state == "failed" || p.state == "inactive" && p.ran == service.No
+	return !p.queued && (p.state == "failed" || p.state == "inactive" && p.ran == service.No)
 }
 
 // byHand says whether a person stopped it: it ran, and was stopped in order.
@@ -31,7 +32,7 @@ func (p past) byHand() bool { return p.state == "inactive" && p.ran == service.Y
 
 // lookPast asks systemd, once for all units.
 func lookPast(ctx context.Context, r host.Reader, units ...string) (map[string]past, error) {
-	out, err := r.Query(ctx, append([]string{"systemctl", "show", "--property=Id,ActiveState,ActiveEnterTimestampMonotonic"}, units...)...)
+	out, err := r.Query(ctx, append([]string{"systemctl", "show", "--property=Id,ActiveState,ActiveEnterTimestampMonotonic,Job"}, units...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +51,8 @@ func parsePast(out string) map[string]past {
 				id = value
 			case key == "ActiveState":
 				p.state = value
+			case key == "Job":
+				p.queued = value != "" && value != "0"
 			case key == "ActiveEnterTimestampMonotonic" && value == "0":
 				p.ran = service.No
 			case key == "ActiveEnterTimestampMonotonic" && value != "":

@@ -25,8 +25,8 @@ func recovery(ph plan.Phase) string {
 func TestRecover(t *testing.T) {
 	atBoot := func(h *head) {
 		h.running, h.mounted, h.answers = service.No, service.No, service.Unsure
-		h.past = map[string]past{"glusterd.service": {"active", service.Yes}, bricksUnit: {"active", service.Yes},
-			"mnt-gluster.mount": {"failed", service.No}, retryUnit: {"activating", service.No}}
+		h.past = map[string]past{"glusterd.service": {state: "active", ran: service.Yes}, bricksUnit: {state: "active", ran: service.Yes},
+			"mnt-gluster.mount": {state: "failed", ran: service.No}, retryUnit: {state: "activating", ran: service.No}}
 	}
 	off := func(proof string, heads ...int) func(*State) {
 		return func(s *State) {
@@ -57,13 +57,13 @@ func TestRecover(t *testing.T) {
 			h.running, h.dataID = service.No, "00000000-cd65-4007-b0fc-1c2b077731c8"
 		})}, refused: "belongs to another volume"},
 		{name: "a person stopped the bricks of a head", heads: 3, change: []func(*State){on(1, func(h *head) {
-			h.running, h.past = service.No, map[string]past{bricksUnit: {"inactive", service.Yes}}
+			h.running, h.past = service.No, map[string]past{bricksUnit: {state: "inactive", ran: service.Yes}}
 		})}, note: "a person stopped that of server2"},
 		{name: "a person stopped glusterd", heads: 3, change: []func(*State){on(1, func(h *head) {
-			h.daemon, h.running, h.past = service.No, service.No, map[string]past{"glusterd.service": {"inactive", service.Yes}}
+			h.daemon, h.running, h.past = service.No, service.No, map[string]past{"glusterd.service": {state: "inactive", ran: service.Yes}}
 		})}},
 		{name: "glusterd failed for good", heads: 3, change: []func(*State){on(1, func(h *head) {
-			h.daemon, h.past = service.No, map[string]past{"glusterd.service": {"failed", service.Yes}}
+			h.daemon, h.past = service.No, map[string]past{"glusterd.service": {state: "failed", ran: service.Yes}}
 		})}, want: "daemon@server2"},
 		{name: "a head cannot be looked at, and glusterd reaches it", heads: 3, change: []func(*State){on(1, func(h *head) { h.running = service.No }), off("", 2)},
 			note: "server3 cannot be looked at"},
@@ -75,10 +75,10 @@ func TestRecover(t *testing.T) {
 		{name: "a brick of which nothing is known", heads: 3, change: []func(*State){on(1, func(h *head) { h.running = service.Unsure })}},
 		{name: "the client of a mount has died", heads: 3, change: []func(*State){on(2, func(h *head) { h.answers = service.No })}, want: "remount@server3"},
 		{name: "a mount that was lost after it failed", heads: 3, change: []func(*State){on(2, func(h *head) {
-			h.mounted, h.past = service.No, map[string]past{"mnt-gluster.mount": {"failed", service.Yes}, retryUnit: {"inactive", service.Yes}}
+			h.mounted, h.past = service.No, map[string]past{"mnt-gluster.mount": {state: "failed", ran: service.Yes}, retryUnit: {state: "inactive", ran: service.Yes}}
 		})}, want: "mount@server3"},
 		{name: "a person unmounted it", heads: 3, change: []func(*State){on(2, func(h *head) {
-			h.mounted, h.past = service.No, map[string]past{"mnt-gluster.mount": {"inactive", service.Yes}, retryUnit: {"inactive", service.Yes}}
+			h.mounted, h.past = service.No, map[string]past{"mnt-gluster.mount": {state: "inactive", ran: service.Yes}, retryUnit: {state: "inactive", ran: service.Yes}}
 		})}},
 
 		{name: "all lost their power, two of three are back: glusterd and the retries are at it", heads: 3, change: []func(*State){on(0, atBoot), on(1, atBoot), off("", 2),
@@ -161,9 +161,10 @@ func TestAStuckHealIsTold(t *testing.T) {
 func TestWhatSystemdRemembers(t *testing.T) {
 	all := parsePast("Id=glusterd.service\nActiveState=failed\nActiveEnterTimestampMonotonic=5\n\n" +
 		"Id=mnt-gluster.mount\nActiveState=inactive\nActiveEnterTimestampMonotonic=0\n\n" +
+		"Id=multihead-mount.service\nActiveState=inactive\nActiveEnterTimestampMonotonic=0\nJob=74\n\n" +
 		"Id=multihead-bricks.service\nActiveState=inactive\nActiveEnterTimestampMonotonic=7\n")
 	for unit, want := range map[string][2]bool{
-		"glusterd.service": {true, false}, "mnt-gluster.mount": {true, false}, bricksUnit: {false, true}, "unheard.service": {false, false},
+		"glusterd.service": {true, false}, "mnt-gluster.mount": {true, false}, bricksUnit: {false, true}, retryUnit: {false, false}, "unheard.service": {false, false},
 	} {
 		if p := all[unit]; p.startable() != want[0] || p.byHand() != want[1] {
 			t.Errorf("%s: %+v", unit, p)

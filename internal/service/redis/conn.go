@@ -35,7 +35,7 @@ func connect(ctx context.Context, r host.Reader, addr, password string) (*conn, 
 		return nil, err
 	}
 	c := &conn{addr: addr, c: nc, r: bufio.NewReader(nc)}
-	c.stop = context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+	c.bind(ctx)
 	if password == "" {
 		return c, nil
 	}

@@ -165,7 +165,7 @@ func observeServer(ctx context.Context, r host.Reader, i instance, password stri
 		s.why = err.Error()
 		return s
 	}
-	c, err := reach(ctx, r, i, password)
+	out, err := askServer(ctx, r, i, password)
 	switch {
 	case err == nil:
 	case refused(err):
@@ -173,12 +173,6 @@ func observeServer(ctx context.Context, r host.Reader, i instance, password stri
 		s.disk = lookDisk(ctx, r, i)
 		return s
 	default:
-		s.silent(ctx, r, err)
-		return s
-	}
-	defer c.close()
-	out, err := c.pipe(askLimit, []string{"INFO"}, []string{"CLUSTER", "INFO"}, []string{"CLUSTER", "NODES"}, []string{"CONFIG", "GET", "dir"})
-	if err != nil {
 		s.silent(ctx, r, err)
 		return s
 	}

@@ -308,12 +308,15 @@ func launch(unit string) plan.Action {
 // lookStartable says whether a unit that does not run may be started without a
 // person: it has not run since the boot, or it failed.
 func lookStartable(ctx context.Context, r host.Reader, unit string) bool {
-	out, err := r.Query(ctx, "systemctl", "show", "--property=ActiveState,ActiveEnterTimestampMonotonic", unit)
+	out, err := r.Query(ctx, "systemctl", "show", "--property=ActiveState,ActiveEnterTimestampMonotonic,Job", unit)
 	return err == nil && startable(out)
 }
 
 func startable(out string) bool {
 	lines := strings.Fields(out)
+	if slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "Job=") && l != "Job=0" && l != "Job=" }) {
+		return false // systemd is to start it, and waits for something else
+	}
 	return slices.Contains(lines, "ActiveState=failed") ||
 		slices.Contains(lines, "ActiveState=inactive") && slices.Contains(lines, "ActiveEnterTimestampMonotonic=0")
 }

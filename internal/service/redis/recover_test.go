@@ -206,10 +206,11 @@ func TestAServerThatASignalStoppedIsReportedToBeKilled(t *testing.T) {
 
 func TestWhatNoPersonStopped(t *testing.T) {
 	for out, want := range map[string]bool{
-		"ActiveState=failed\nActiveEnterTimestampMonotonic=77\n":    true,
-		"ActiveState=inactive\nActiveEnterTimestampMonotonic=0\n":   true,
-		"ActiveState=inactive\nActiveEnterTimestampMonotonic=77\n":  false,
-		"ActiveState=activating\nActiveEnterTimestampMonotonic=0\n": false,
+		"ActiveState=failed\nActiveEnterTimestampMonotonic=77\n":          true,
+		"ActiveState=inactive\nActiveEnterTimestampMonotonic=0\n":         true,
+		"ActiveState=inactive\nActiveEnterTimestampMonotonic=77\n":        false,
+		"Job=81\nActiveState=inactive\nActiveEnterTimestampMonotonic=0\n": false,
+		"ActiveState=activating\nActiveEnterTimestampMonotonic=0\n":       false,
 	} {
 		if got := startable(out); got != want {
 			t.Errorf("%q: %v", out, got)

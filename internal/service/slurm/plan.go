@@ -190,8 +190,11 @@ func (s *State) prepareHead(h head, f files, first string) ([]plan.Step, error) 
 		return out, nil
 	}
 	mount, _ := shared(c)
+	if s.isFirst(h) {
+		add("ctld.turn", plan.File{Path: turnPath, Data: turnScript, Attr: host.Attr{Mode: 0o755}})
+	}
 	add("ctld.remembered", plan.File{Path: keepPath, Data: []byte(keepDropIn), Attr: public})
-	add("ctld.unit", plan.File{Path: dropIn(ctldUnit), Data: ctldDropIn(mount, c.Slurm.StateSaveLocation, s.dbdPlace(h) >= 0), Attr: public})
+	add("ctld.unit", plan.File{Path: dropIn(ctldUnit), Data: ctldDropIn(mount, c.Slurm.StateSaveLocation, s.dbdPlace(h) >= 0, s.isFirst(h)), Attr: public})
 	if s.dbdPlace(h) >= 0 {
 		data, err := dbdConf(c, h.name)
 		if err != nil {
@@ -369,10 +372,13 @@ func (s *State) Stop(intent service.Intent) (plan.Phase, error) {
 	return ph, nil
 }
 
+// isFirst says whether a head's slurmctld takes charge from the others as it starts.
+func (s *State) isFirst(h head) bool { return h.index == 0 }
+
 // ctldDropIn guards slurmctld's start. Where the volume is not mounted its
 // place is an empty directory, and slurmctld would begin anew in there, without
 // the jobs; Slurm 22.05 does not notice.
-func ctldDropIn(mount, state string, dbd bool) []byte {
+func ctldDropIn(mount, state string, dbd, first bool) []byte {
 	var b strings.Builder
 	// No order after slurmdbd: its start may be queued behind that of a database
 	// which waits for other heads.
@@ -395,6 +401,9 @@ func ctldDropIn(mount, state string, dbd bool) []byte {
 		// start and takeover. With no slurmdbd at all it goes by its state
 		// files; and slurmdbd does not answer before its database does.
 		b.WriteString("ExecStartPre=+-/bin/sh -c 'timeout 5 sacctmgr -nP show tres format=id >/dev/null 2>&1 || timeout 10 systemctl try-restart slurmdbd.service'\n")
+	}
+	if first {
+		fmt.Fprintf(&b, "ExecStartPre=-%s %s\n", turnPath, state)
 	}
 	b.WriteString("Restart=on-failure\nRestartSec=1\n")
 	return []byte(b.String())

@@ -21,12 +21,13 @@ var _ service.Recoverer = (*State)(nil)
 type past struct {
 	ran    service.Answer // it has been active since then
 	failed bool           // it does not run because it failed
+	queued bool           // systemd is to start it, and waits for something else
 }
 
 // lookPast asks for it. systemd forgets units that do not run and that nothing
 // refers to; see keepDropIn.
 func lookPast(ctx context.Context, r host.Reader, unit string) (past, error) {
-	out, err := r.Query(ctx, "systemctl", "show", "--property=ActiveState,ActiveEnterTimestampMonotonic", unit)
+	out, err := r.Query(ctx, "systemctl", "show", "--property=ActiveState,ActiveEnterTimestampMonotonic,Job", unit)
 	if err != nil {
 		return past{}, err
 	}
@@ -40,6 +41,8 @@ func parsePast(out string) past {
 		switch {
 		case key == "ActiveState":
 			p.failed = value == "failed"
+		case key == "Job":
+			p.queued = value != "" && value != "0"
 		case key != "ActiveEnterTimestampMonotonic" || value == "":
 		case value == "0":
 			p.ran = service.No
@@ -54,7 +57,7 @@ func parsePast(out string) past {
 // has not run since the host booted, or it failed. One that ran and was stopped
 // in order was stopped by somebody; one that is starting is systemd's to start.
 func (p past) startable(state string) bool {
-	return state == "failed" || state == "inactive" && (p.ran == service.No || p.failed)
+	return !p.queued && (state == "failed" || state == "inactive" && (p.ran == service.No || p.failed))
 }
 
 // Recover starts slurmctld where it has not run since the head booted, or has
@@ -104,6 +107,18 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 			step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)),
 		}})
 		fit = fit[1:]
+	}
+	if in := s.inWay(); in != nil && intent.Includes(in.name) {
+		hand := plan.Stage{Name: "hand over", Steps: []plan.Step{{ID: "slurm.ctld.give-way", Host: in.name, Action: s.giveWay(*in),
+			Effect: "sbatch and squeue wait for some seconds"}}}
+		switch first := s.heads[0]; {
+		case len(fit) > 0 && fit[0].index == 0:
+			hand.Steps = append(hand.Steps, step(first.name, "ctld.recover", s.afterwards(*in)), step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)))
+			ph.Stages, fit = append(ph.Stages, hand), fit[1:]
+		case s.waits(first):
+			hand.Steps = append(hand.Steps, step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)))
+			ph.Stages = append(ph.Stages, hand)
+		}
 	}
 	others := plan.Stage{Name: "other controllers"}
 	for _, h := range fit {

@@ -20,6 +20,7 @@ func TestWhatSystemdRemembersOfAUnit(t *testing.T) {
 		{"it failed after it ran", "ActiveState=failed\nActiveEnterTimestampMonotonic=24769566184\n", true},
 		{"its start was refused by its guards", "ActiveState=failed\nActiveEnterTimestampMonotonic=0\n", true},
 		{"systemd is starting it again", "ActiveState=activating\nActiveEnterTimestampMonotonic=0\n", false},
+		{"its start is queued behind another unit's", "ActiveState=inactive\nActiveEnterTimestampMonotonic=0\nJob=81\n", false},
 		{"systemd did not say", "ActiveState=inactive\n", false},
 	} {
 		_, state, _ := strings.Cut(tt.out, "=")
@@ -87,6 +88,12 @@ func TestRecover(t *testing.T) {
 		{"all heads lost their power", []func(*State){all}, service.Intent{}, "ctld@server2 > ctld@server1,ctld@server3", "", ""},
 		{"all but the first are back", []func(*State){all, lost("server2")}, service.Intent{}, "ctld@server1 > ctld@server3", "", ""},
 		{"one came back, the others serve", []func(*State){live("server1", 1), live("server2", 1), onHead("server3", booted)}, service.Intent{}, "ctld@server3", "", ""},
+		{"the first came back, a backup is in charge: in order, not by force", []func(*State){live("server1", 1), live("server3", 1), onHead("server2", booted), onHead("server2", func(h *head) {
+			h.state.beat = &heartbeat{time.Unix(1000, 0), 1}
+		})}, service.Intent{}, "ctld@server2", "", ""},
+		{"the first starts already and waits for its turn", []func(*State){live("server1", 1), live("server3", 1), onHead("server2", func(h *head) {
+			h.units[ctldUnit], h.units[dbdUnit], h.conf = "active", "active", []byte(threeHosts)
+		})}, service.Intent{}, "", "", ""},
 		{"nothing is wrong", []func(*State){live("server1", 1), live("server2", 1), live("server3", 1)}, service.Intent{}, "", "", ""},
 		{"a person stopped one", []func(*State){all, onHead("server1", func(h *head) { h.ctldPast.ran = service.Yes })}, service.Intent{}, "ctld@server2 > ctld@server3", "", ""},
 		{"a person stopped all", []func(*State){all, func(s *State) {
@@ -139,6 +146,39 @@ func TestRecover(t *testing.T) {
 				t.Errorf("notes %q lack %q", ph.Notes, tt.note)
 			}
 		})
+	}
+}
+
+// The one that is in the way gives way at the same time as the first one starts:
+// each of the two waits for the other by itself.
+func TestABackupInChargeGivesWayInOrder(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*head)
+		want   string
+	}{
+		{"it has not run since the boot", booted, "server1:slurm.ctld.give-way server2:slurm.ctld.recover server2:slurm.ctld.in-charge"},
+		{"it waits for its turn", func(h *head) { h.units[ctldUnit], h.conf = "activating", []byte(threeHosts) }, "server1:slurm.ctld.give-way server2:slurm.ctld.in-charge"},
+		{"a person stopped it", func(h *head) { booted(h); h.ctldPast.ran = service.Yes }, ""},
+		{"the volume is not mounted there", func(h *head) { booted(h); h.mounted = service.No }, ""},
+	} {
+		s := stateOf(site(t), live("server1", 1), live("server3", 1), onHead("server2", tt.change),
+			onHead("server2", func(h *head) { h.state.beat = &heartbeat{time.Unix(1000, 0), 1} }))
+		ph, err := s.Recover(service.Intent{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, st := range ph.Stages {
+			if st.Name == "hand over" {
+				for _, step := range st.Steps {
+					got = append(got, step.Host+":"+step.ID)
+				}
+			}
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%s: %v, want %s", tt.name, got, tt.want)
+		}
 	}
 }
 
