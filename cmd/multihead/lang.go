@@ -145,5 +145,15 @@ func koreanTexts() map[string]string {
 		"The result shows what else is needed:":                                                                  "결과를 보니 더 필요한 것이 있습니다:",
 		"nothing that up can change, and the cluster is %s":                                                      "up이 바꿀 것은 없지만 클러스터가 %s 상태입니다",
 		"nothing was changed: there is no terminal to ask on; say --yes to go on without asking":                 "아무것도 바뀌지 않았습니다: 물어볼 터미널이 없습니다. 묻지 않고 계속하려면 --yes 를 쓰십시오",
+		"Break the cluster on purpose, measure what clients see, and check that nothing was lost":                "클러스터를 일부러 고장 내고, 클라이언트가 겪는 것을 재고, 잃은 것이 없는지 확인합니다",
+		"List what can be broken, and what should come of it":                                                    "무엇을 고장 낼 수 있고 어떻게 되어야 하는지 보여 줍니다",
+		"Run drills: by name, or by number for all of that number":                                               "훈련을 실행합니다: 이름으로, 또는 번호로 그 번호 전부를",
+		"the cluster did not hold":                                                                               "클러스터가 견디지 못했습니다",
+		"held":                                                                                                   "견딤",
+		"BROKE":                                                                                                  "실패",
+		"nothing was changed: this breaks the cluster on purpose; say --confirm %s":                              "아무것도 바뀌지 않았습니다: 클러스터를 일부러 고장 내는 명령입니다. --confirm %s 를 쓰십시오",
+		"This breaks the cluster on purpose. Type its name (%s) to go on: ":                                      "클러스터를 일부러 고장 냅니다. 계속하려면 클러스터 이름(%s)을 입력하십시오: ",
+		"Well again by itself: p50 %s, worst %s after the fault was undone. Runs: %d.\n":                         "고장을 없앤 뒤 스스로 정상이 되기까지: p50 %s, 최악 %s. 실행 %d회.\n",
+		"The volume was written to on %s; compute nodes do not mount it.\n":                                      "볼륨에는 %s 에서 썼습니다. 계산 노드는 볼륨을 마운트하지 않습니다.\n",
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"multihead/internal/config"
 	"multihead/internal/drill/check"
 	"multihead/internal/drill/work"
+	"multihead/internal/host"
 )
 
 // invariants reads what is there and lets the checks compare it. What cannot be
@@ -95,7 +96,7 @@ func (r *run) checkRedis(ctx context.Context, ops []work.Op) []check.Verdict {
 	if err != nil {
 		return []check.Verdict{unread("redis keys", err)}
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	values, err := r.redisValues(ctx, client, check.Of(ops, work.Redis, ""))
 	if err != nil {
 		return []check.Verdict{unread("redis keys", err)}
@@ -171,7 +172,7 @@ func (r *run) cleanRedis(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	for chunk := range slices.Chunk(ops, 500) {
 		pipe := client.Pipeline()
 		for _, op := range chunk {
@@ -250,7 +251,7 @@ func (r *run) checkJobs(ctx context.Context, ops []work.Op) []check.Verdict {
 			v = unread("jobs", err)
 		}
 		if v.OK || time.Now().After(deadline) || sleep(ctx, time.Second) != nil {
-			return []check.Verdict{v, r.checkNodes(ctx)}
+			return []check.Verdict{v, r.checkNodes(ctx), r.checkControllers(ctx)}
 		}
 	}
 }
@@ -383,3 +384,54 @@ func (r *run) longJob(ctx context.Context) error {
 // stateSaved is how long slurmctld may take to write down what changed (5 s),
 // and a bit.
 const stateSaved = 7 * time.Second
+
+// checkControllers asks every slurmctld by itself whether it is the one that
+// acts: a backup refuses to be asked.
+func (r *run) checkControllers(ctx context.Context) check.Verdict {
+	answers := map[string]string{}
+	for _, c := range r.env.File.SlurmControllers() {
+		said, err := r.askController(ctx, c)
+		if err != nil {
+			said = err.Error()
+		}
+		answers[c.Hostname] = said
+	}
+	return check.Controllers(answers)
+}
+
+// askController asks the slurmctld of one head alone, by a copy of slurm.conf
+// that names no other. It returns "" where that answers as the active one, and
+// else what it says.
+func (r *run) askController(ctx context.Context, c config.Controller) (string, error) {
+	h, ok := r.env.Host(c.Hostname)
+	if !ok {
+		return "", errors.New("not reached")
+	}
+	conf, err := h.ReadFile(ctx, "/etc/slurm/slurm.conf")
+	if err != nil {
+		return "", err
+	}
+	var alone strings.Builder
+	for line := range strings.Lines(string(conf)) {
+		if !strings.HasPrefix(strings.TrimSpace(line), "SlurmctldHost") {
+			alone.WriteString(line)
+		}
+	}
+	fmt.Fprintf(&alone, "\nSlurmctldHost=%s(%s)\n", c.Hostname, c.Address)
+	file := "/run/multihead-drill-" + r.id + ".conf"
+	if err := h.WriteFile(ctx, file, []byte(alone.String()), host.Attr{Mode: 0o600}); err != nil {
+		return "", err
+	}
+	defer func() { _ = h.Remove(context.WithoutCancel(ctx), file) }()
+	ask, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	_, err = h.Ask(ask, host.Cmd{Argv: []string{"scontrol", "show", "config"}, Env: []string{"SLURM_CONF=" + file}})
+	if err == nil {
+		return "", nil
+	}
+	var exit *host.ExitError
+	if errors.As(err, &exit) {
+		return exit.Stdout + exit.Stderr, nil
+	}
+	return "", err
+}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,7 +32,7 @@ func (r *run) setUp(ctx context.Context) error {
 		spec.VIP.Heads[h.Hostname] = h.Address.String()
 	}
 	if len(c.HeadsWith(config.MariaDB)) > 0 {
-		from, err := r.clientAddress()
+		from, err := r.clientAddress(ctx)
 		if err != nil {
 			return err
 		}
@@ -56,23 +57,21 @@ func (r *run) setUp(ctx context.Context) error {
 }
 
 // clientAddress is where the database sees the workloads come from.
-func (r *run) clientAddress() (string, error) {
+func (r *run) clientAddress(ctx context.Context) (string, error) {
 	for _, n := range r.env.File.AllComputes() {
 		if n.Hostname == r.env.Client && n.Address.IsValid() {
 			return n.Address.String(), nil
 		}
 	}
 	// The address that this machine has towards the heads.
-	for _, h := range r.env.File.Nodes.Controllers {
-		conn, err := (&net.Dialer{}).Dial("udp", net.JoinHostPort(h.Address.String(), "9")) // sends nothing
-		if err != nil {
-			return "", err
-		}
-		defer conn.Close()
-		host, _, err := net.SplitHostPort(conn.LocalAddr().String())
-		return host, err
+	first := r.env.File.Nodes.Controllers[0].Address.String()                          // no heads, no database
+	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", net.JoinHostPort(first, "9")) // sends nothing
+	if err != nil {
+		return "", err
 	}
-	return "", errors.New("the cluster file has no heads")
+	defer conn.Close()
+	host, _, err := net.SplitHostPort(conn.LocalAddr().String())
+	return host, err
 }
 
 // redisSpec is how Redis is reached, nil where there is none or only one server.
@@ -105,10 +104,32 @@ func (r *run) startVolume(ctx context.Context) error {
 	if err := h.Mkdir(ctx, r.volumeDir(), host.Attr{Mode: 0o700}); err != nil {
 		return fmt.Errorf("make %s: %w", r.volumeDir(), err)
 	}
+	if err := sweep(ctx, h, r.volumeDir()); err != nil {
+		return fmt.Errorf("remove what an earlier drill left: %w", err)
+	}
 	file := r.id + "-" + name
 	r.volume = append(r.volume, file)
 	r.res.VolumeOn = name
 	return r.startWorker(ctx, name, work.Spec{Volume: &work.VolumeSpec{Dir: r.volumeDir(), File: file}}, work.Volume)
+}
+
+// runFile is a name that startVolume gives.
+var runFile = regexp.MustCompile(`^[0-9]{14}-[A-Za-z0-9.-]+$`)
+
+// sweep removes the files of drills that were killed.
+func sweep(ctx context.Context, h host.Host, dir string) error {
+	list, err := h.ReadDir(ctx, dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range list {
+		if f.Mode.IsRegular() && runFile.MatchString(f.Name) {
+			if err := h.Remove(ctx, path.Join(dir, f.Name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // cleanUp removes what the run made, and nothing else.

@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -205,7 +206,7 @@ func TestLongestGap(t *testing.T) {
 		t.Errorf("%+v", g)
 	}
 	// The part that is worst off counts, whatever the others do.
-	both := append(ops, ok(1, "y"), ok(7.9, "y"))
+	both := slices.Concat(ops, []work.Op{ok(1, "y"), ok(7.9, "y")})
 	if g := check.LongestGap(both, work.SQL, at(0), at(8)); g.Part != "y" || g.Length != 6900*time.Millisecond {
 		t.Errorf("%+v", g)
 	}
@@ -223,4 +224,12 @@ func TestLongestGap(t *testing.T) {
 	if g := check.LongestGap(append(reads, ok(1, "x"), ok(8, "x")), work.SQL, at(0), at(8)); g.Length != 7*time.Second {
 		t.Errorf("%+v", g)
 	}
+}
+
+func TestControllers(t *testing.T) {
+	const standby = "slurm_load_ctl_conf error: Slurm backup controller in standby mode"
+	judge(t, check.Controllers(map[string]string{"a": "", "b": standby, "c": standby}), true, "a, 2 stand by")
+	judge(t, check.Controllers(map[string]string{"a": "", "b": "", "c": standby}), false, "2 act (a, b)")
+	judge(t, check.Controllers(map[string]string{"a": standby, "b": standby}), false, "0 act")
+	judge(t, check.Controllers(map[string]string{"a": "", "b": "Socket timed out"}), false, "b said neither: Socket timed out")
 }

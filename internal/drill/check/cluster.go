@@ -107,3 +107,25 @@ func Heal(summary string) Verdict {
 	}
 	return verdict("volume healed", wrong, fmt.Sprintf("%d bricks, nothing to heal, no split-brain", bricks))
 }
+
+// Controllers checks that one slurmctld acts and all others stand by. answers is
+// what each of them, asked by itself, said: nothing where it answered as the
+// active one.
+func Controllers(answers map[string]string) Verdict {
+	var active, wrong []string
+	standby := 0
+	for _, name := range slices.Sorted(maps.Keys(answers)) {
+		switch said := answers[name]; {
+		case said == "":
+			active = append(active, name)
+		case strings.Contains(said, "standby"):
+			standby++
+		default:
+			wrong = append(wrong, name+" said neither: "+strings.TrimSpace(said))
+		}
+	}
+	if len(active) != 1 {
+		wrong = append(wrong, fmt.Sprintf("%d act (%s)", len(active), strings.Join(active, ", ")))
+	}
+	return verdict("one active slurmctld", wrong, fmt.Sprintf("%s, %d stand by", strings.Join(active, ", "), standby))
+}

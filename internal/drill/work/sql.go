@@ -60,7 +60,7 @@ func (s *SQLSpec) session(ctx context.Context, do func(ctx context.Context, c *s
 	if err != nil {
 		return outcome{result: Failed, err: err}
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	begun := false
 	value, err := do(ctx, c, &begun)
 	if err == nil {
