@@ -125,10 +125,13 @@ func TestTheAddressFollowsHealth(t *testing.T) {
 
 // agentReport is what an agent says on its socket.
 type agentReport struct {
-	Fit   bool              `json:"fit"`
-	Why   string            `json:"why"`
-	Bad   map[string]string `json:"bad"`
-	Peers map[string]struct {
+	Fit  bool              `json:"fit"`
+	Why  string            `json:"why"`
+	Bad  map[string]string `json:"bad"`
+	Dead map[string]string `json:"dead"`
+
+	Alarms []string `json:"alarms"`
+	Peers  map[string]struct {
 		Heard bool `json:"heard"`
 	} `json:"peers"`
 }

@@ -93,6 +93,7 @@ func newRoot(a *app) *cobra.Command {
 		newDrillCmd(a),
 		newLabCmd(a, root),
 		newDoctorCmd(a),
+		newFenceCmd(a),
 		newAgentCmd(a),
 		newRPCCmd(),
 		newDrillWorkerCmd(),
