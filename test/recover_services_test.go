@@ -78,7 +78,7 @@ func TestServicesComeBackByThemselves(t *testing.T) {
 	t.Run("a person stops slurmctld on a head: it stays stopped", func(t *testing.T) {
 		h := h.in(t)
 		h.sh("server3", "systemctl stop slurmctld")
-		if r := h.run("recover", "--yes"); !strings.Contains(r.stdout, "Nothing to recover") {
+		if r := h.run("recover", "--yes", "--service", "slurm"); strings.Contains(r.stdout, "start slurmctld") {
 			t.Errorf("recover: %s", r)
 		}
 		if out, _ := h.trySh("server3", "systemctl is-active slurmctld"); out != "inactive" {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,61 +85,6 @@ func launch(unit string) plan.Action {
 	}
 }
 
-// restartDaemon starts glusterd anew where it takes hosts for connected that are
-// gone.
-func restartDaemon(hosts []string) plan.Action {
-	letGo := func(ctx context.Context, r host.Reader) (bool, string, error) {
-		peers, err := friends(ctx, r)
-		for _, p := range peers {
-			if p.connected && slices.Contains(hosts, p.host) {
-				return false, "it takes " + p.host + " for connected", nil
-			}
-		}
-		return err == nil, "", err
-	}
-	return plan.Func{
-		What: "start glusterd anew, which waits for peers that are gone; bricks go on", Kind: plan.Restart,
-		Satisfied: func(ctx context.Context, r host.Reader) (bool, error) {
-			ok, _, err := letGo(ctx, r)
-			return ok, err
-		},
-		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			// Killed: asked to end it would wait as well. What it changes is on
-			// disk before it says so.
-			if _, err := h.Run(ctx, host.Command("systemctl", "kill", "--kill-whom=main", "--signal=SIGKILL", "glusterd.service")); err != nil {
-				return nil, err
-			}
-			if _, err := h.Run(ctx, host.Command("systemctl", "restart", "glusterd.service")); err != nil {
-				return nil, err
-			}
-			return plan.Await{What: "glusterd answers", Until: letGo}.Do(ctx, h)
-		},
-	}
-}
-
-// mountAnew mounts a volume anew that serves and whose client does not: it may be
-// waiting for a configuration from a host that is gone, for minutes.
-func mountAnew(dir string, serves plan.Action) plan.Action {
-	return plan.Func{
-		What: "mount the volume anew where its client does not hear that it serves", Kind: plan.Restart,
-		Satisfied: serves.Done,
-		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			soon, cancel := context.WithTimeout(ctx, 3*time.Second)
-			_, err := serves.Do(soon, h)
-			cancel()
-			if err == nil {
-				return nil, nil
-			}
-			// Lazily: what is open in it would keep it, and cannot be written any more.
-			if _, err := h.Run(ctx, host.Command("umount", "--lazy", dir)); err != nil {
-				return nil, err
-			}
-			_, err = h.Run(ctx, host.Command("systemctl", "restart", mountUnit(dir)))
-			return nil, err
-		},
-	}
-}
-
 // forceStart starts the bricks of a started volume that do not run. The others,
 // and a volume that was stopped meanwhile, are left alone.
 func (s *State) forceStart() plan.Action {
@@ -195,6 +139,11 @@ func (s *State) quorumSteps(cli *head, v *volume, q quorumCall) []plan.Step {
 		},
 		// Nothing takes it back: what fails after it needs it all the more.
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+			if q.loosen {
+				if err := s.forgetDead(ctx, h); err != nil {
+					return nil, err
+				}
+			}
 			_, err := change(ctx, h, append([]string{"volume", "set", s.conf.VolumeName}, pairs(differing(want, nil), want)...)...)
 			return nil, err
 		},

@@ -55,9 +55,6 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 		return ph, err
 	}
 	ph.Notes = append(ph.Notes, notes...)
-	if len(quorum)+len(bricks) > 0 {
-		add("silent peers", s.letGo(cli, intent)...)
-	}
 	add("quorum", quorum...)
 	add("bricks", bricks...)
 	if q.serves {
@@ -154,23 +151,6 @@ func (s *State) ownerOf(b brick) *head {
 	return nil
 }
 
-// letGo has glusterd see that peers are gone which lost their power without a word.
-// Until it does, which takes minutes, every command waits for them, for two minutes
-// each. Started anew it reaches nobody who is not there; bricks and clients go on
-// meanwhile.
-func (s *State) letGo(cli *head, intent service.Intent) []plan.Step {
-	var gone []string
-	for _, h := range s.bricks() {
-		if !h.reached && (h.dead != "" || intent.Confirmed) && !slices.Contains(cli.down, h.addr.String()) && !slices.Contains(cli.down, h.name) {
-			gone = append(gone, h.addr.String(), h.name)
-		}
-	}
-	if len(gone) == 0 {
-		return nil
-	}
-	return []plan.Step{{ID: "glusterfs.let-go", Host: cli.name, Action: restartDaemon(gone)}}
-}
-
 // startBricks has glusterd start the bricks that do not run. It does so by force,
 // for every head that it reaches, and force makes a brick of whatever directory is
 // there: so nothing is started where a head could have an empty one.
@@ -226,7 +206,7 @@ func (s *State) remount(intent service.Intent, loose, restored bool) []plan.Step
 			out = append(out, wait)
 		case h.mounted == service.Yes && h.answers != service.No:
 		case h.mounted == service.Yes && loose:
-			out = append(out, plan.Step{ID: "glusterfs.remount", Host: h.name, Action: mountAnew(s.conf.MountPoint, wait.Action)}, wait)
+			out = append(out, plan.Step{ID: "glusterfs.remount", Host: h.name, Action: s.mountAnew()}, wait)
 		case h.mounted == service.Yes:
 			// Done where the client lives: it waits for a quorum, and goes on by itself.
 			out = append(out, again, wait)
