@@ -17,7 +17,7 @@ const settleFor = 10 * time.Second
 // Health implements service.State.
 func (s *State) Health() service.Health {
 	h := service.Health{Service: Name, State: service.Up, Nodes: map[string]service.NodeHealth{}}
-	answer, fit, heads := 0, 0, 0
+	answer, fit, heads, leader := 0, 0, 0, ""
 	for _, t := range s.seats {
 		n := s.healthOf(t)
 		if t.head {
@@ -28,6 +28,9 @@ func (s *State) Health() service.Health {
 			answer++
 			if t.head && t.report.Fit {
 				fit++
+			}
+			if t.report.Leads {
+				leader = t.name
 			}
 		}
 		if n.State != service.Up && h.State == service.Up {
@@ -41,6 +44,9 @@ func (s *State) Health() service.Health {
 		}
 	}
 	h.Summary = fmt.Sprintf("%d/%d agents, %d/%d heads fit for the virtual address", answer, len(s.seats), fit, heads)
+	if leader != "" {
+		h.Summary += "; " + leader + " acts for the cluster"
+	}
 	if said := s.fencing(); said != "" {
 		h.Summary += "; " + said
 	}

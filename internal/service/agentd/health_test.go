@@ -60,6 +60,8 @@ func TestHowTheAgentsAre(t *testing.T) {
 			service.Degraded, service.Unknown, "", "s1: the agent does not answer: timed out", ""},
 		{"the witness has none", func(s []seat) { dead(&s[3]) },
 			service.Degraded, service.Up, "fit", "w1: the agent does not run", "3/4 agents, 3/3 heads"},
+		{"one leads", func(s []seat) { s[1].report.Leads = true },
+			service.Up, service.Up, "fit", "", "3/3 heads fit for the virtual address; s2 acts for the cluster"},
 		{"the one that leads needs a person", func(s []seat) { s[0].report.Alarms = []string{"recover mariadb: server2 may know more"} },
 			service.Degraded, service.Degraded, "fit", "s1: needs a person: recover mariadb", ""},
 		{"all agents are stopped", func(s []seat) {

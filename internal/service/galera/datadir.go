@@ -56,6 +56,10 @@ func lookDisk(ctx context.Context, r host.Reader, dir string) disk {
 		switch {
 		case e.Name == "sst_in_progress" || e.Name == ".sst":
 			d.partial = true
+		case strings.Contains(e.Name, "_galera_info") && d.hasState && d.state.uuid == "":
+			// The copy is there, and the daemon was killed before it had written
+			// down what it is of.
+			d.partial = true
 		case e.IsDir() && e.Name == "test":
 			if empty, err := emptySchema(ctx, r, path.Join(dir, e.Name)); err != nil {
 				return disk{why: err.Error()}

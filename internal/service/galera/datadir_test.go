@@ -51,6 +51,13 @@ func TestLookDisk(t *testing.T) {
 			m.Dir("/var/lib/mysql/.sst", "/var/lib/mysql/slurm_acct_db").File("/var/lib/mysql/sst_in_progress", "").
 				File("/var/lib/mysql/grastate.dat", state(noUUID, "-1", "0"))
 		}, service.No, "cut off"},
+		{"killed after a state transfer, before it was written down", func(m *hosttest.Machine) {
+			packaged(m).Dir("/var/lib/mysql/slurm_acct_db").File("/var/lib/mysql/mariadb_backup_galera_info_SST", "x").
+				File("/var/lib/mysql/grastate.dat", state(noUUID, "-1", "0"))
+		}, service.No, "cut off"},
+		{"a server of its own that was once restored from a backup", func(m *hosttest.Machine) {
+			packaged(m).Dir("/var/lib/mysql/slurm_acct_db").File("/var/lib/mysql/xtrabackup_galera_info", "x")
+		}, service.Yes, "databases slurm_acct_db"},
 		{"grastate.dat is torn", func(m *hosttest.Machine) {
 			packaged(m).File("/var/lib/mysql/grastate.dat", "uuid: 9af")
 		}, service.Unsure, "uuid"},

@@ -162,6 +162,11 @@ func TestDecide(t *testing.T) {
 		{name: "one head with data, another not known", nodes: []node{alone("s1", 1), lost("s2")}, refused: "what s2 holds is not known"},
 		{name: "told to bootstrap beside a live one", nodes: []node{live("s1", uuidA), blank("s2")}, intent: formed, refused: "would make a second cluster"},
 		{name: "told to join and nobody lives", nodes: []node{blank("s1"), blank("s2")}, intent: service.Intent{Mode: service.Join}, refused: "no head is part of a live cluster"},
+		{name: "one missed that the cluster began anew", nodes: []node{live("s1", successor(uuidA, 20, "")), stopped("s2", uuidA, 25, false)}, want: service.Joins, joiners: "s2"},
+		{name: "one missed that the cluster began anew, and nobody knows how far it goes", nodes: []node{live("s1", successor(uuidA, 20, "")), stopped("s2", uuidA, -1, false)},
+			want: service.Joins, joiners: "s2"},
+		{name: "one missed that the cluster began anew, and all were stopped since", nodes: []node{stopped("s1", successor(uuidA, 20, ""), 22, true), stopped("s2", uuidA, 25, false)},
+			want: service.Resume, first: "s1", joiners: "s2"},
 		{name: "it goes by another name", nodes: []node{func() node { n := live("s1", uuidA); n.status.clusterName = "old"; return n }(), blank("s2")}, refused: `is called "old"`},
 		{name: "a server that left a cluster and went on alone", nodes: []node{live("s1", uuidA), func() node {
 			n := alone("s2", 0)

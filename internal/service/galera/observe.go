@@ -108,7 +108,7 @@ func observe(ctx context.Context, h service.Node, conf config.MariaDBConfig, bri
 		n.why = err.Error()
 		return n
 	}
-	n.look(ctx, h.Reader, conf.RootPassword)
+	n.look(ctx, h.Reader, conf.RootPassword, brief)
 	if !brief {
 		n.kept = keptAside(ctx, h.Reader, n.at.dataDir)
 	}
@@ -130,7 +130,7 @@ func layoutOf(ctx context.Context, r host.Reader) (layout, error) {
 // look asks the daemon, and where it is just starting, waits a moment for it.
 // While it looks for its own position it listens for an instant as well, and
 // hangs up: what counts then is what systemd says.
-func (n *node) look(ctx context.Context, r host.Reader, root config.Secret) {
+func (n *node) look(ctx context.Context, r host.Reader, root config.Secret, brief bool) {
 	settled := time.Now().Add(settleLimit)
 	for {
 		s, err := ask(ctx, r, n.at, root)
@@ -149,7 +149,9 @@ func (n *node) look(ctx context.Context, r host.Reader, root config.Secret) {
 		case active == "inactive", active == "failed":
 			n.stands, n.why = off, ""
 			n.disk = lookDisk(ctx, r, n.at.dataDir)
-			n.unit = lookJob(ctx, r)
+			if !brief {
+				n.unit = lookJob(ctx, r)
+			}
 			return
 		case active == "active" && silent(ctx, err):
 			n.stands, n.why = unasked, "mariadbd takes connections and does not answer"

@@ -29,7 +29,7 @@ func (r *recovery) mayBegin() *service.Refusal {
 	refuse := func(format string, args ...any) *service.Refusal {
 		return &service.Refusal{Service: "mariadb",
 			Reason: fmt.Sprintf("nobody serves, and %s cannot be looked at: ", strings.Join(silent, ", ")) + fmt.Sprintf(format, args...),
-			Remedy: "Bring the missing heads back; then it goes on by itself. Where they are gone for good: multihead recover, with the cluster's name typed; commits that only they had are lost then."}
+			Remedy: "Bring the missing heads back; then it goes on by itself. Where they are gone for good: multihead recover --accept-data-loss with the cluster's name; commits that only they had are missing then."}
 	}
 	if !r.intent.Without {
 		return refuse("they may hold the last commits, and are waited for")

@@ -150,7 +150,7 @@ func (r *recovery) revive() (plan.Phase, error) {
 	anew := r.anew()
 	switch {
 	case anew && r.s.conf.Galera.SSTMethod != "mariabackup" && !r.intent.Confirmed:
-		return r.refuse("Bring it back, or write sst_method: mariabackup under database.mariadb.galera and run up. multihead recover goes on where the cluster's name is typed.",
+		return r.refuse("Bring it back, or write sst_method: mariabackup under database.mariadb.galera and run up. multihead recover --accept-data-loss with the cluster's name goes on all the same.",
 			"%s may hold commits that nobody else has, and with sst_method %s they would be overwritten when it comes back", r.names(r.missing), r.s.conf.Galera.SSTMethod)
 	case first.adrift() && !anew && r.together(first):
 		r.resurrect(first)
@@ -315,7 +315,7 @@ func (r *recovery) rejoin() (plan.Phase, error) {
 		case !(n.closed() || n.stands == off && !n.parked()):
 			// It is on its way, or a person stopped it.
 		case !belongs && n.disk.data == service.Yes:
-			r.note("%s holds data of another cluster (%s) and is left as it is.", n.name, n.disk.state.uuid)
+			r.note("%s holds data of another cluster (%s) and is left as it is.", n.name, cmp.Or(n.disk.state.uuid, "its own"))
 		case !belongs:
 			// It never was a member: that is for up.
 		case n.disk.state.uuid == cluster && furthest >= 0 && n.disk.state.seqno > furthest:

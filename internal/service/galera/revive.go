@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
+
 	"multihead/internal/config"
 	"multihead/internal/host"
 	"multihead/internal/plan"
@@ -119,6 +121,9 @@ func parseRecovered(out string) (uuid string, seqno int64, err error) {
 	return m[1], seqno, nil
 }
 
+// readOnlyVariable is the server's number for a variable that cannot be set.
+const readOnlyVariable = 1238
+
 // giveQuorum makes a node that runs without quorum the beginning of a component
 // that has it.
 func (s *State) giveQuorum(n node) plan.Action {
@@ -143,7 +148,13 @@ func (s *State) giveQuorum(n node) plan.Action {
 			case st.component != n.status.component || st.cluster != n.status.cluster || st.committed < n.status.committed:
 				return nil, fmt.Errorf("%s: mariadbd is not as it was looked at (%s, %s); run again", h.Name(), st.component, st.cluster)
 			}
+			// From MariaDB 11 on each option of the library is a variable of its own,
+			// and the one with all of them cannot be set.
 			_, err = db.ExecContext(ctx, "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'")
+			var refused *mysql.MySQLError
+			if errors.As(err, &refused) && refused.Number == readOnlyVariable {
+				_, err = db.ExecContext(ctx, "SET GLOBAL wsrep_provider_pc_bootstrap=ON")
+			}
 			return nil, err
 		},
 	}
