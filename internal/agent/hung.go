@@ -9,10 +9,11 @@ import (
 )
 
 const (
-	// hungFor is how long a daemon has to hang before it is killed: longer
-	// than anybody stops one to look at it with a debugger in passing, shorter
-	// than clients wait.
-	hungFor = 8 * time.Second
+	// hungFor is how long a daemon has to hang before it is killed: longer than
+	// one that is busy or swapped out keeps silent, and shorter than another
+	// slurmctld takes to step in (10 s and more), which would have to give way
+	// again.
+	hungFor = 5 * time.Second
 	// hungPause is the pause between two kills of one unit; killing more often
 	// would not mend what the first did not.
 	hungPause = time.Minute

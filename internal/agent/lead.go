@@ -57,7 +57,7 @@ const (
 	longestPause = 10 * time.Minute
 	// calmFor is how long nothing has to be tried before the count begins
 	// anew.
-	calmFor = 15 * time.Minute
+	calmFor = 2 * time.Minute
 )
 
 func (t *throttle) ready(now time.Time) bool { return !now.Before(t.next) }
@@ -74,7 +74,7 @@ func (t *throttle) tried(now time.Time) {
 
 // fresh begins anew: what is wrong is something else now.
 func (t *throttle) fresh(now time.Time) {
-	if t.tries <= 2 {
+	if t.tries <= 4 {
 		t.next = now
 	}
 }

@@ -180,13 +180,13 @@ func TestWhatHangsIsKilledOnceItHasHungForLong(t *testing.T) {
 		t.Error("at once:", k)
 	}
 	h.see("mariadb", nil, now.Add(time.Second)) // another service's look says nothing of these
-	if k := look(5*time.Second, "r1"); k != nil {
+	if k := look(3*time.Second, "r1"); k != nil {
 		t.Error("too early:", k)
 	}
 	if k := look(hungFor, "r1", "r2"); len(k) != 1 || k[0] != "r1" {
 		t.Error("r2 had woken up in between:", k)
 	}
-	if k := look(hungFor+5*time.Second, "r1"); k != nil {
+	if k := look(hungFor+3*time.Second, "r1"); k != nil {
 		t.Error("again at once:", k)
 	}
 	if k := look(hungFor+hungPause, "r1"); len(k) != 1 {

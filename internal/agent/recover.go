@@ -30,6 +30,9 @@ const (
 	// lookAnyway is the pause between two looks where nothing seems wrong:
 	// some things are seen by nobody who looks at one head alone.
 	lookAnyway = 5 * time.Minute
+	// lookSoon is the same after something changed: a head that came back left
+	// masters of Redis where they went while it was away.
+	lookSoon = 20 * time.Second
 	// recoverLimit bounds one look with all that follows from it.
 	recoverLimit = 15 * time.Minute
 	// rounds bounds how often it goes on with what the round before uncovered.
@@ -75,6 +78,9 @@ func (a *Agent) watchCluster(ctx context.Context) {
 		did, err := a.bringBack(ctx, intent, strings.Join(wrong, "; "))
 		if did || err != nil || len(wrong) > 0 {
 			l.pace.tried(time.Now())
+		}
+		if did {
+			l.soon(time.Now())
 		}
 		if err != nil {
 			a.Log.Warn("recovery", "error", err)
@@ -133,6 +139,9 @@ func (l *ledger) due(wrong, missing []string, now time.Time) bool {
 		where = append(where, key)
 	}
 	if seen := strings.Join(where, ",") + "|" + l.who; seen != l.seen {
+		if l.seen != "" {
+			l.soon(now)
+		}
 		l.seen, l.since = seen, now
 		l.pace.fresh(now)
 	}
@@ -144,6 +153,9 @@ func (l *ledger) due(wrong, missing []string, now time.Time) bool {
 	}
 	return now.Sub(l.looked) >= lookAnyway
 }
+
+// soon has everything looked at before long.
+func (l *ledger) soon(now time.Time) { l.looked = now.Add(lookSoon - lookAnyway) }
 
 // bringBack looks at all services and does what makes them serve again, round by
 // round. It says whether it did anything.
