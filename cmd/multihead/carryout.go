@@ -94,6 +94,7 @@ func (a *app) lock(ctx context.Context, run *upRun) error {
 	name, from := whoami()
 	ctxLock, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
+	run.sess.view.Few = run.aim == aimRecover && run.intent.Confirmed
 	err := run.sess.view.Lock(ctxLock, host.Owner{User: name, From: from, PID: os.Getpid(), Tool: version, Purpose: commandLine()})
 	if err := a.locked(err); err != nil {
 		return err

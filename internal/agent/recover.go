@@ -2,18 +2,11 @@ package agent
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"multihead/internal/cluster"
-	"multihead/internal/host"
-	"multihead/internal/plan"
 	"multihead/internal/service"
 )
 
@@ -33,10 +26,6 @@ const (
 	// lookSoon is the same after something changed: a head that came back left
 	// masters of Redis where they went while it was away.
 	lookSoon = 20 * time.Second
-	// recoverLimit bounds one look with all that follows from it.
-	recoverLimit = 15 * time.Minute
-	// rounds bounds how often it goes on with what the round before uncovered.
-	rounds = 6
 )
 
 // ledger is what recovery knows from one moment to the next.
@@ -98,7 +87,7 @@ func (a *Agent) led(yes bool) {
 		a.Log.Info("acts for the cluster", "leads", yes)
 	}
 	if was && !yes {
-		a.clearRefusals(nil)
+		a.clearRefusals()
 	}
 }
 
@@ -156,124 +145,3 @@ func (l *ledger) due(wrong, missing []string, now time.Time) bool {
 
 // soon has everything looked at before long.
 func (l *ledger) soon(now time.Time) { l.looked = now.Add(lookSoon - lookAnyway) }
-
-// bringBack looks at all services and does what makes them serve again, round by
-// round. It says whether it did anything.
-func (a *Agent) bringBack(ctx context.Context, intent service.Intent, cause string) (did bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, recoverLimit)
-	defer cancel()
-	v, err := cluster.Reach(ctx, a.Cluster, a.Cluster.AllHosts(), a.reach)
-	if err != nil {
-		return false, err
-	}
-	defer v.Close()
-	v.Proven(a.provenDead())
-	v.Input.Stamp = time.Now().UTC().Format("20060102T150405Z")
-	var held *host.LockedError
-	short, stop := context.WithTimeout(ctx, 3*time.Second)
-	err = v.Idle(short)
-	stop()
-	if errors.As(err, &held) {
-		return false, nil // a person is at work; what they leave is seen after
-	} else if err != nil {
-		return false, err
-	}
-	locked := false
-	for range rounds {
-		prop, err := a.proposeRecovery(ctx, v, intent)
-		if err != nil || prop.Empty() {
-			return did, err
-		}
-		if !locked {
-			if err := v.Lock(ctx, host.Owner{User: "agent", From: a.Name, PID: os.Getpid(), Tool: a.Version, Purpose: "recover"}); err != nil {
-				if errors.As(err, &held) {
-					return did, nil
-				}
-				return did, err
-			}
-			locked = true
-			// Somebody may have been at work between the look and the lock.
-			if prop, err = a.proposeRecovery(ctx, v, intent); err != nil || prop.Empty() {
-				return did, err
-			}
-		}
-		did = true
-		if err := a.carryOut(ctx, v, prop, cause); err != nil {
-			a.event("recovery-failed", a.Name, "", err.Error(), cause)
-			return did, err
-		}
-	}
-	return did, nil
-}
-
-// proposeRecovery looks, and says what is needed. What a service refuses is an
-// alarm, and keeps no other service from coming back.
-func (a *Agent) proposeRecovery(ctx context.Context, v *cluster.View, intent service.Intent) (plan.Proposal, error) {
-	if err := v.Observe(ctx, a.Services); err != nil {
-		return plan.Proposal{}, err
-	}
-	p, err := v.RecoverPlan(intent, nil)
-	refused, others := service.Split(err)
-	if len(others) > 0 {
-		return plan.Proposal{}, errors.Join(others...)
-	}
-	why := map[string]string{}
-	for _, r := range refused {
-		why[r.Service] = r.Reason + " — " + r.Remedy
-	}
-	a.clearRefusals(why)
-	return plan.Propose(ctx, p, v.Readers())
-}
-
-// clearRefusals raises the alarms of what is refused, and ends those of what is
-// not any more.
-func (a *Agent) clearRefusals(refused map[string]string) {
-	a.mu.Lock()
-	var over []string
-	for key := range a.alarms {
-		if s, ok := strings.CutPrefix(key, refusalKey); ok && refused[s] == "" {
-			over = append(over, key)
-		}
-	}
-	a.mu.Unlock()
-	for _, key := range over {
-		a.alarm(key, "")
-	}
-	for s, why := range refused {
-		a.alarm(refusalKey+s, why)
-	}
-}
-
-const refusalKey = "recover "
-
-// journalDir is where runs are recorded, beside those of the tool on this host.
-const journalDir = "/var/lib/multihead"
-
-// carryOut does what is needed, recorded step by step.
-func (a *Agent) carryOut(ctx context.Context, v *cluster.View, prop plan.Proposal, cause string) error {
-	begin := time.Now()
-	name := strings.ReplaceAll(a.Cluster.Info.ClusterName, "/", "_")
-	journal, err := plan.NewJournal(filepath.Join(journalDir, name, "runs"), plan.RunInfo{ID: begin.Format("20060102_150405.000"),
-		Cluster: a.Cluster.Info.ClusterName, Command: "agent: recover", User: "agent", From: a.Name, Begin: begin, Steps: len(prop.Previews)})
-	if err != nil {
-		return fmt.Errorf("nothing was changed: %w", err)
-	}
-	engine := plan.NewEngine(v.Hosts, func(ev plan.Event) {
-		if ev.Type == plan.StepState {
-			return
-		}
-		if jerr := journal.Record(ev); jerr != nil {
-			a.Log.Error("journal", "error", jerr)
-		}
-		switch ev.Type {
-		case plan.StepStart:
-			a.event("recovery", ev.Host, ev.Phase, ev.Text, cause)
-		case plan.StepFailed, plan.UndoFailed:
-			a.event("recovery-failed", ev.Host, ev.Phase, ev.Text, ev.Error)
-		case plan.PhaseDone:
-			a.Log.Info("recovered", "service", ev.Phase)
-		}
-	})
-	_, err = engine.Apply(ctx, prop)
-	return errors.Join(err, journal.Close(err))
-}

@@ -16,8 +16,9 @@ import (
 // work at a time. Two runs go for the heads in the same order, so they cannot
 // each hold a part; and more than half of the heads of the file have to be
 // held, so that two runs that reach different heads cannot both go on. Heads that
-// are proven off (View.Proven) do not count: no run is at work there. A lock whose
-// tool was cut off is awaited for as long as ctx lasts.
+// are proven off (View.Proven) do not count: no run is at work there. Nor do any
+// that are silent where a person says so (View.Few). A lock whose tool was cut off
+// is awaited for as long as ctx lasts.
 //
 // The locks end with the connections: a tool that was killed leaves none.
 func (v *View) Lock(ctx context.Context, owner host.Owner) error {
@@ -32,7 +33,7 @@ func (v *View) Lock(ctx context.Context, owner host.Owner) error {
 			total++
 		}
 	}
-	if 2*len(names) <= total {
+	if len(names) == 0 || 2*len(names) <= total && !v.Few {
 		return fmt.Errorf("only %d of %d heads were reached: more than half are needed to lock the cluster, so that no other run can be at work; bring heads back, or take those that are gone for good out of the file",
 			len(names), total)
 	}

@@ -30,6 +30,7 @@ type View struct {
 	Hosts    map[string]host.Host // those that were reached
 	Errs     map[string]error     // why the others were not
 	Dead     map[string]string    // of those, the ones proven to be switched off, and by what
+	Few      bool                 // a person goes on with fewer than half of the heads, and has typed the cluster's name
 	Local    string               // the head that the tool runs on; empty where it runs elsewhere
 	Input    service.Input
 	Services []service.Service // those that the file asks for on some head

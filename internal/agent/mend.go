@@ -1,0 +1,196 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"multihead/internal/cluster"
+	"multihead/internal/host"
+	"multihead/internal/plan"
+	"multihead/internal/service"
+)
+
+const (
+	// recoverLimit bounds one look with all that follows from it.
+	recoverLimit = 15 * time.Minute
+	// rounds bounds how often it goes on with what the round before uncovered.
+	rounds = 6
+	// journalDir is where runs are recorded, beside those of the tool on this
+	// host.
+	journalDir = "/var/lib/multihead"
+)
+
+// mending is one look at all services, and what makes them serve again.
+type mending struct {
+	a      *Agent
+	view   *cluster.View
+	intent service.Intent
+	cause  string
+
+	mu      sync.Mutex
+	journal *plan.Journal // once there is something to record
+	did     bool
+}
+
+// bringBack looks at all services and does what makes them serve again. It says
+// whether it did anything.
+func (a *Agent) bringBack(ctx context.Context, intent service.Intent, cause string) (did bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, recoverLimit)
+	defer cancel()
+	v, err := cluster.Reach(ctx, a.Cluster, a.Cluster.AllHosts(), a.reach)
+	if err != nil {
+		return false, err
+	}
+	defer v.Close()
+	v.Proven(a.provenDead())
+	v.Input.Stamp = time.Now().UTC().Format("20060102T150405Z")
+	m := &mending{a: a, view: v, intent: intent, cause: cause}
+	needed, err := m.propose(ctx, v, a.Services)
+	if err != nil || needed.Empty() {
+		return false, err
+	}
+	if locked, err := m.lock(ctx); err != nil || !locked {
+		return false, err
+	}
+	err = m.all(ctx)
+	if m.journal != nil {
+		err = errors.Join(err, m.journal.Close(err))
+	}
+	return m.did, err
+}
+
+// lock takes the cluster's lock. Where a person is at work it does not: what they
+// leave is seen after.
+func (m *mending) lock(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err := m.view.Lock(ctx, host.Owner{User: "agent", From: m.a.Name, PID: os.Getpid(), Tool: m.a.Version, Purpose: "recover"})
+	if errors.As(err, new(*host.LockedError)) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// all mends every service beside the others, each in rounds of its own: one that
+// waits for what does not come holds up only those that need it.
+func (m *mending) all(ctx context.Context) error {
+	ended := map[string]chan struct{}{}
+	for _, s := range m.view.Services {
+		ended[s.Name()] = make(chan struct{})
+	}
+	errs := make([]error, len(m.view.Services))
+	var wg sync.WaitGroup
+	for i, s := range m.view.Services {
+		wg.Go(func() {
+			defer close(ended[s.Name()])
+			for _, before := range s.After() {
+				if ch, ok := ended[before]; ok {
+					<-ch
+				}
+			}
+			errs[i] = m.one(ctx, s)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// one mends one service, round by round.
+func (m *mending) one(ctx context.Context, s service.Service) error {
+	view := *m.view // what it was found to be is this round's alone
+	for range rounds {
+		prop, err := m.propose(ctx, &view, []service.Service{s})
+		if err != nil || prop.Empty() {
+			return err
+		}
+		if err := m.carryOut(ctx, &view, prop); err != nil {
+			m.a.event("recovery-failed", m.a.Name, s.Name(), err.Error(), m.cause)
+			return err
+		}
+	}
+	return nil
+}
+
+// propose looks, and says what is needed. What a service refuses is an alarm, and
+// keeps no other service from coming back.
+func (m *mending) propose(ctx context.Context, v *cluster.View, services []service.Service) (plan.Proposal, error) {
+	if err := v.Observe(ctx, services); err != nil {
+		return plan.Proposal{}, err
+	}
+	p, err := v.RecoverPlan(m.intent, nil)
+	refused, others := service.Split(err)
+	if len(others) > 0 {
+		return plan.Proposal{}, errors.Join(others...)
+	}
+	why := map[string]string{}
+	for _, r := range refused {
+		why[r.Service] = r.Reason + " — " + r.Remedy
+	}
+	for _, s := range services {
+		m.a.alarm(refusalKey+s.Name(), why[s.Name()])
+	}
+	return plan.Propose(ctx, p, v.Readers())
+}
+
+// refusalKey begins the alarm of a service that refuses to be brought back.
+const refusalKey = "recover "
+
+// clearRefusals ends the alarms of refusals: another agent looks now, or nobody
+// may.
+func (a *Agent) clearRefusals() {
+	for _, s := range a.Services {
+		a.alarm(refusalKey+s.Name(), "")
+	}
+}
+
+// carryOut does what is needed, recorded step by step.
+func (m *mending) carryOut(ctx context.Context, v *cluster.View, prop plan.Proposal) error {
+	if err := m.begin(len(prop.Previews)); err != nil {
+		return fmt.Errorf("nothing was changed: %w", err)
+	}
+	engine := plan.NewEngine(v.Hosts, func(ev plan.Event) {
+		if ev.Type != plan.StepState {
+			m.record(ev)
+		}
+		switch ev.Type {
+		case plan.StepStart:
+			m.a.event("recovery", ev.Host, ev.Phase, ev.Text, m.cause)
+		case plan.StepFailed, plan.UndoFailed:
+			m.a.event("recovery-failed", ev.Host, ev.Phase, ev.Text, ev.Error)
+		case plan.PhaseDone:
+			m.a.Log.Info("recovered", "service", ev.Phase)
+		}
+	})
+	_, err := engine.Apply(ctx, prop)
+	return err
+}
+
+// begin opens the run's journal, once.
+func (m *mending) begin(steps int) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.did = true
+	if m.journal != nil {
+		return nil
+	}
+	now := time.Now()
+	name := strings.ReplaceAll(m.a.Cluster.Info.ClusterName, "/", "_")
+	var err error
+	m.journal, err = plan.NewJournal(filepath.Join(journalDir, name, "runs"), plan.RunInfo{ID: now.Format("20060102_150405.000"),
+		Cluster: m.a.Cluster.Info.ClusterName, Command: "agent: recover", User: "agent", From: m.a.Name, Begin: now, Steps: steps})
+	return err
+}
+
+func (m *mending) record(ev plan.Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.journal.Record(ev); err != nil {
+		m.a.Log.Error("journal", "error", err)
+	}
+}
