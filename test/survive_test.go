@@ -35,11 +35,11 @@ func TestAllHeadsLosePowerAndNobodyTouchesAKey(t *testing.T) {
 	})
 	// Slurm writes its state every few seconds; what it has not written when the
 	// power goes, it does not know. What comes later is written later.
+	runs := h.sh("server1", "date +%s")
 	h.sh("server2", "cd /tmp && sbatch --wait --parsable --output=/dev/null --wrap=true")
-	done := h.sh("server1", "date +%s")
 	h.eventually("the job's start is on disk", time.Minute, func() (bool, string) {
 		out, err := h.trySh("server1", "stat -c %Y /mnt/gluster/slurm/state/job_state")
-		return err == nil && out > done, out + " " + done
+		return err == nil && out > runs, out + " " + runs
 	})
 	heads := h.names(lab.Head)
 	orders := [][]string{nil, {heads[2], heads[0], heads[1]}}
