@@ -117,14 +117,15 @@ func TestTheLastOfFourServesEverything(t *testing.T) {
 	for _, s := range []struct{ name, probe string }{
 		{"SQL", "mariadb -N -e 'insert ignore into fence.t values (2); select count(*) from fence.t' | grep -qx 2"},
 		{"the volume", "grep -qx before /mnt/gluster/fence && echo after >/mnt/gluster/fence2"},
-		{"Slurm", "scontrol ping | grep -q 'is UP'"},
+		{"Slurm", "squeue -h"}, // it asks the three that are off first
 	} {
 		h.eventually(s.name+" serves", 150*time.Second, func() (bool, string) {
-			out, err := h.trySh("server4", "timeout 5 sh -c \""+s.probe+"\" 2>&1")
+			out, err := h.trySh("server4", "timeout 25 sh -c \""+s.probe+"\" 2>&1")
 			return err == nil, fmt.Sprint(out, err)
 		})
 		t.Logf("%s after %.1f s", s.name, time.Since(begin).Seconds())
 	}
+	t.Log(h.whatAgentsDid([]string{"server4"}))
 	h.sh("server4", "systemctl restart multihead-agent")
 	h.eventually("a new agent has the proofs of the one before", 30*time.Second, func() (bool, string) {
 		r := h.report("server4")

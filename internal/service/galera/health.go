@@ -74,6 +74,9 @@ func (n node) health() service.NodeHealth {
 		h.State = service.Unknown
 	case n.stands == off:
 		h.State, h.Reason = service.Down, "mariadbd does not run"
+		if n.disk.data == service.Unsure {
+			h.Reason += ": " + n.disk.why
+		}
 		h.Facts["state"] = "stopped"
 	case n.stands == starting:
 		h.State = service.Degraded

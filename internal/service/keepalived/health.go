@@ -14,7 +14,7 @@ func (s *State) Health() service.Health {
 	stopped := []string{}
 	for _, n := range s.heads {
 		nh := s.nodeHealth(n)
-		if n.reached && n.running == service.No {
+		if n.reached && n.running == service.No || n.idles() {
 			stopped = append(stopped, n.name)
 		}
 		h.Nodes[n.name] = nh
@@ -37,7 +37,7 @@ func (s *State) Health() service.Health {
 		h.Reason = fmt.Sprintf("no head holds %s", s.vip.Address)
 	case len(stopped) > 0:
 		h.State = service.Degraded
-		h.Reason = "keepalived does not run on " + strings.Join(stopped, ", ")
+		h.Reason = "keepalived does not serve on " + strings.Join(stopped, ", ")
 	case len(unsure) > 0:
 		h.State = service.Degraded
 		h.Reason = "not known of " + strings.Join(unsure, ", ")
@@ -65,10 +65,17 @@ func (s *State) nodeHealth(n head) service.NodeHealth {
 		nh.State, nh.Reason = service.Down, fmt.Sprintf("keepalived does not run, but left %s behind", s.vip.Address)
 	case n.running == service.No:
 		nh.State, nh.Reason, nh.Role = service.Down, "keepalived does not run", ""
+	case n.idles():
+		nh.State, nh.Reason, nh.Role = service.Down, fmt.Sprintf("keepalived runs with a %s that says nothing of %s; multihead up writes it anew", confPath, s.vip.Address), ""
 	case n.running == service.Unsure:
 		nh.State, nh.Reason = service.Unknown, "systemd does not say whether keepalived runs"
 	}
 	return nh
+}
+
+// idles says whether keepalived runs and does nothing for the virtual address.
+func (n head) idles() bool {
+	return n.reached && n.running != service.No && n.aimless && n.holds == service.No
 }
 
 // Survival implements service.State. VRRP needs no majority: whoever is left

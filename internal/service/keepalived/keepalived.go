@@ -46,6 +46,7 @@ type head struct {
 	ifaces  []string       // all of them
 	holds   service.Answer // has the virtual address now
 	running service.Answer // keepalived runs
+	aimless bool           // what it would read says nothing of the virtual address
 }
 
 var _ service.State = (*State)(nil)

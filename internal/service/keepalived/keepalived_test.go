@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -261,4 +262,24 @@ func contains(list []string, s string) bool {
 		}
 	}
 	return false
+}
+
+func TestAKeepalivedWithoutTheAddressInItsFileIsDownAndStartedAnew(t *testing.T) {
+	s := &State{vip: vip(), heads: four()}
+	for i := range s.heads {
+		s.heads[i].running = service.Yes
+	}
+	s.heads[0].holds = service.Yes
+	s.heads[1].aimless = true
+	if h := s.Health(); h.State != service.Degraded || h.Nodes["server2"].State != service.Down || !strings.Contains(h.Nodes["server2"].Reason, "up writes it") {
+		t.Errorf("%+v", h)
+	}
+	ph, err := s.Plan(service.Intent{})
+	if err != nil || ph.Stages[0].Steps[0].ID == "keepalived.idle" {
+		t.Fatalf("%v %+v", err, ph.Stages)
+	}
+	stopped := slices.ContainsFunc(ph.Stages[0].Steps, func(st plan.Step) bool { return st.ID == "keepalived.idle" && st.Host == "server2" })
+	if !stopped {
+		t.Error("it is not stopped before it is started")
+	}
 }

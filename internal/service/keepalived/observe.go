@@ -84,6 +84,9 @@ func observe(ctx context.Context, n service.Node, vip netip.Addr) head {
 	})
 	g.Go(func() error {
 		h.running = askRunning(ctx, n.Reader)
+		// Of one without anything to do systemd waits to hear that it is up.
+		conf, err := n.Reader.ReadFile(ctx, confPath)
+		h.aimless = err == nil && !strings.Contains(string(conf), vip.String())
 		return nil
 	})
 	_ = g.Wait()

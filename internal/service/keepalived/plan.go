@@ -25,6 +25,11 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		if err != nil {
 			return ph, err
 		}
+		if h.idles() {
+			// Its start never ends, and starting it again would wait for that.
+			no := false
+			install.Steps = append(install.Steps, plan.Step{ID: "keepalived.idle", Host: h.name, Action: plan.Unit{Name: unit, Active: &no}})
+		}
 		install.Steps = append(install.Steps, s.configure(h, conf)...)
 	}
 	first, rest := s.order(part)
