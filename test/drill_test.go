@@ -37,6 +37,7 @@ type drilled struct {
 // acknowledged is there afterwards. How long it took is told and not judged: the
 // machine under this test has other things to do.
 func TestDrills(t *testing.T) {
+	t.Parallel() // it waits more than it works; beside one other
 	h := newLab(t, lab.Spec{Name: "drill", Heads: 3, Compute: 1})
 	h.must("up", "--yes")
 	h.green()

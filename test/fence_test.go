@@ -18,6 +18,7 @@ import (
 // are off; and never before, whatever the devices say or do not say. Of two sides
 // one survives, and a majority is never shot at.
 func TestWhoSurvivesByFencing(t *testing.T) {
+	t.Parallel() // it waits more than it works; beside one other
 	h := newLab(t, lab.Spec{Name: "fence", Heads: 4, FenceTool: binary})
 	h.only("keepalived: true") // it is about who goes on, not about what
 	h.must("up", "--yes")
@@ -98,6 +99,7 @@ func TestWhoSurvivesByFencing(t *testing.T) {
 
 // F15: three of four lose their power at once, and the last one serves everything.
 func TestTheLastOfFourServesEverything(t *testing.T) {
+	t.Parallel() // it waits more than it works; beside one other
 	h := newLab(t, lab.Spec{Name: "fencefull", Heads: 4, FenceTool: binary})
 	h.must("up", "--yes")
 	h.green()

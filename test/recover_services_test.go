@@ -15,6 +15,7 @@ import (
 // killed, frozen, on a head that lost its power and comes back. No job whose
 // number was told is missing after it.
 func TestServicesComeBackByThemselves(t *testing.T) {
+	t.Parallel() // it waits more than it works; beside one other
 	h := newLab(t, lab.Spec{Name: "mend", Heads: 3, Compute: 1})
 	h.must("up", "--yes")
 	h.green()

@@ -21,6 +21,7 @@ import (
 // not all of them, and nobody touches a key: the agents bring back what does not
 // find back by itself. MULTIHEAD_ORDERS=all tries every order of three heads.
 func TestAllHeadsLosePowerAndNobodyTouchesAKey(t *testing.T) {
+	t.Parallel() // it waits more than it works; beside one other
 	h := newLab(t, lab.Spec{Name: "dark", Heads: 3, Compute: 1})
 	h.must("up", "--yes")
 	h.green()

@@ -16,10 +16,10 @@ const (
 	// other by themselves, and best.
 	settleFor = 6 * time.Second
 	// waitForMissing is how long heads are waited for that do not answer,
-	// before what a majority holds may go on without them. A server that boots
-	// takes a minute or two longer than another of the same kind; every second
-	// more is one without service.
-	waitForMissing = 45 * time.Second
+	// before what a majority holds may go on without them. One that comes later
+	// is sent all data anew; every second more is one without service, and two
+	// minutes after the last boot all has to serve.
+	waitForMissing = 30 * time.Second
 	// lookAnyway is the pause between two looks where nothing seems wrong:
 	// some things are seen by nobody who looks at one head alone.
 	lookAnyway = 5 * time.Minute
