@@ -36,6 +36,7 @@ type silentPeer struct {
 	Looked  bool          // its device has answered, or that time is over
 	Says    string        // what its device said, for a person
 	NoAgent bool          // the file has no device for it
+	Never   bool          // not heard since this agent began: it may be booting
 }
 
 // fenceScene is all that the decision is made of.
@@ -97,6 +98,11 @@ func decideFence(s fenceScene) fenceOrder {
 	if side >= quorum {
 		if s.NoService == "" {
 			return fenceOrder{}
+		}
+		for _, n := range suspects {
+			if s.Silent[n].Never {
+				return fenceOrder{Alarm: fmt.Sprintf("%s is broken on every head that is heard, and %s has not been heard since this agent began: it may be booting, and nobody is fenced", s.NoService, n)}
+			}
 		}
 		if s.NoServiceFor < noServiceFor {
 			return fenceOrder{Wait: s.NoService + " is broken on every head that is heard"}

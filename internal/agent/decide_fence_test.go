@@ -41,6 +41,8 @@ func TestWhoIsFencedByWhom(t *testing.T) {
 		{name: "one of four is silent: three serve by themselves", self: "s1", heads: four, silent: silent{"s4": quiet(60, "on")}},
 		{name: "a head is silent and a service is lost on all others", self: "s1", heads: four, silent: silent{"s4": quiet(60, "on")},
 			change: func(s *fenceScene) { s.NoService, s.NoServiceFor = "glusterfs", time.Minute }, kill: "s4"},
+		{name: "a service is lost on a majority that has just booted, and one is still booting", self: "s1", heads: four, silent: silent{"s4": func() silentPeer { p := quiet(60, "on"); p.Never = true; return p }()},
+			change: func(s *fenceScene) { s.NoService, s.NoServiceFor = "glusterfs", time.Minute }, alarm: "it may be booting"},
 		{name: "a service is lost for a moment, as in every failover", self: "s1", heads: four, silent: silent{"s4": quiet(60, "on")},
 			change: func(s *fenceScene) { s.NoService, s.NoServiceFor = "glusterfs", 5*time.Second }, wait: "glusterfs"},
 		{name: "another head of the majority comes first", self: "s2", heads: four, silent: silent{"s4": quiet(20, "on")},

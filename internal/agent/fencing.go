@@ -42,6 +42,7 @@ type fencing struct {
 	proofs map[string]fence.Proof // made here; they last until the head is heard again
 	on     map[string]bool        // of those, the ones whose device says on by now
 	broken map[string]time.Time   // service → since when no head of this side offers it
+	well   map[string]bool        // services that some head offered since this agent began
 	lapsed map[string]bool        // peers that were silent, and not off, while there was no majority
 
 	outside      bool // the newest answer, and when it was asked for
@@ -65,7 +66,7 @@ type look struct {
 }
 
 func newFencing(now time.Time) fencing {
-	return fencing{began: now, looks: map[string]*look{}, proofs: map[string]fence.Proof{}, on: map[string]bool{}, broken: map[string]time.Time{}, lapsed: map[string]bool{}}
+	return fencing{began: now, looks: map[string]*look{}, proofs: map[string]fence.Proof{}, on: map[string]bool{}, broken: map[string]time.Time{}, well: map[string]bool{}, lapsed: map[string]bool{}}
 }
 
 // hears are the peers that are heard. The caller holds the mutex.
@@ -88,6 +89,9 @@ func (a *Agent) proven(now time.Time) map[string]string {
 	}
 	heard := a.hears(now)
 	for _, peer := range heard {
+		if !slices.Contains(a.electorate.Heads, peer) {
+			continue // a witness fences nobody, and is not believed to have
+		}
 		for name, how := range a.peers[peer].Proven {
 			if _, own := out[name]; !own && name != a.Name && slices.Contains(a.electorate.Heads, name) {
 				out[name] = how + ", by " + peer
@@ -118,6 +122,9 @@ func (a *Agent) ownProofs() map[string]string {
 func (a *Agent) back(now time.Time) map[string]bool {
 	out := maps.Clone(a.fencing.on)
 	for _, peer := range a.hears(now) {
+		if !slices.Contains(a.electorate.Heads, peer) {
+			continue
+		}
 		for _, name := range a.peers[peer].Back {
 			out[name] = true
 		}
@@ -222,7 +229,7 @@ func (a *Agent) scene(now time.Time) fenceScene {
 			s.Hears[name] = p.Hears
 			continue
 		}
-		s.Silent[name] = silentPeer{For: age, NoAgent: len(fence.Devices(a.Cluster.Fencing, name)) == 0}
+		s.Silent[name] = silentPeer{For: age, NoAgent: len(fence.Devices(a.Cluster.Fencing, name)) == 0, Never: !ever}
 	}
 	voters := len(e.Peers) + 1
 	quorum := voters/2 + 1
@@ -266,8 +273,12 @@ func (a *Agent) noService(s fenceScene, now time.Time) (name string, since time.
 			}
 		}
 		if !broken {
+			a.fencing.well[svc] = a.fencing.well[svc] || len(s.Silent) == 0 || a.bad[svc] == ""
 			delete(a.fencing.broken, svc)
 			continue
+		}
+		if !a.fencing.well[svc] {
+			continue // it has not come up yet since this agent began
 		}
 		if a.fencing.broken[svc].IsZero() {
 			a.fencing.broken[svc] = now

@@ -120,10 +120,19 @@ func (m *mending) one(ctx context.Context, s service.Service) error {
 // propose looks, and says what is needed. What a service refuses is an alarm, and
 // keeps no other service from coming back.
 func (m *mending) propose(ctx context.Context, v *cluster.View, services []service.Service) (plan.Proposal, error) {
+	if err := m.connected(); err != nil {
+		return plan.Proposal{}, err
+	}
 	if err := v.Observe(ctx, services); err != nil {
 		return plan.Proposal{}, err
 	}
-	p, err := v.RecoverPlan(m.intent, nil)
+	// A session that ended meanwhile made a head look silent that is not.
+	if err := m.connected(); err != nil {
+		return plan.Proposal{}, err
+	}
+	intent := m.intent
+	intent.Without = intent.Without && len(m.a.unreached(v)) == 0
+	p, err := v.RecoverPlan(intent, nil)
 	refused, others := service.Split(err)
 	if len(others) > 0 {
 		return plan.Proposal{}, errors.Join(others...)
@@ -136,6 +145,36 @@ func (m *mending) propose(ctx context.Context, v *cluster.View, services []servi
 		m.a.alarm(refusalKey+s.Name(), why[s.Name()])
 	}
 	return plan.Propose(ctx, p, v.Readers())
+}
+
+// connected is an error where a session has ended: what follows would take its
+// host for silent. The next look makes sessions anew.
+func (m *mending) connected() error {
+	for name, h := range m.view.Hosts {
+		c, ok := h.(interface{ Done() <-chan struct{} })
+		if !ok {
+			continue
+		}
+		select {
+		case <-c.Done():
+			return fmt.Errorf("the session to %s ended; everything is looked at anew", name)
+		default:
+		}
+	}
+	return nil
+}
+
+// unreached are the hosts that are heard and were not reached: they live.
+func (a *Agent) unreached(v *cluster.View) []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []string
+	for _, name := range a.hears(time.Now()) {
+		if v.Hosts[name] == nil {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // refusalKey begins the alarm of a service that refuses to be brought back.

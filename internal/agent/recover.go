@@ -63,7 +63,8 @@ func (a *Agent) watchCluster(ctx context.Context) {
 			continue
 		}
 		l.looked = now
-		intent := service.Intent{Mode: service.Auto, Without: len(missing) == 0 || now.Sub(l.missing) >= waitForMissing}
+		waited := now.Sub(l.missing) >= waitForMissing && !a.mayHaveGoneOn(missing, peers)
+		intent := service.Intent{Mode: service.Auto, Without: len(missing) == 0 || waited}
 		did, err := a.bringBack(ctx, intent, strings.Join(wrong, "; "))
 		if did || err != nil || len(wrong) > 0 {
 			l.pace.tried(time.Now())
@@ -75,6 +76,16 @@ func (a *Agent) watchCluster(ctx context.Context) {
 			a.Log.Warn("recovery", "error", err)
 		}
 	}
+}
+
+// mayHaveGoneOn says whether one of those that are missing could serve without a
+// majority: with fencing a head goes on alone once the others are proven off, and
+// one that was not heard since this agent began may have done that.
+func (a *Agent) mayHaveGoneOn(missing []string, peers map[string]heard) bool {
+	return a.Cluster.Fencing.Enabled && slices.ContainsFunc(missing, func(name string) bool {
+		_, ever := peers[name]
+		return !ever && slices.Contains(a.electorate.Heads, name)
+	})
 }
 
 // led notes whether this agent leads.

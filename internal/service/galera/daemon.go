@@ -101,7 +101,14 @@ func (b begin) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 	}
 	_, _ = h.Run(ctx, host.Command("systemctl", "reset-failed", unit))
 	if _, err := h.Run(ctx, host.Command("galera_new_cluster")); err != nil {
-		return undo, errors.Join(explain(ctx, h, err), halt(context.WithoutCancel(ctx), h))
+		err = explain(ctx, h, err)
+		if b.from == returning {
+			// Not forgotten that it failed: a stop in order would count as a person's.
+			_, serr := h.Run(context.WithoutCancel(ctx), host.Command("systemctl", "kill", "--signal=SIGKILL", unit))
+			_, perr := h.Run(context.WithoutCancel(ctx), host.Command("systemctl", "stop", unit))
+			return undo, errors.Join(err, serr, perr)
+		}
+		return undo, errors.Join(err, halt(context.WithoutCancel(ctx), h))
 	}
 	return undo, nil
 }

@@ -31,6 +31,11 @@ func (r *recovery) mayBegin() *service.Refusal {
 			Reason: fmt.Sprintf("nobody serves, and %s cannot be looked at: ", strings.Join(silent, ", ")) + fmt.Sprintf(format, args...),
 			Remedy: "Bring the missing heads back; then it goes on by itself. Where they are gone for good: multihead recover --accept-data-loss with the cluster's name; commits that only they had are missing then."}
 	}
+	for _, n := range r.missing {
+		if n.reached {
+			return refuse("%s is up, and what its mariadbd does is not known", n.name)
+		}
+	}
 	if !r.intent.Without {
 		return refuse("they may hold the last commits, and are waited for")
 	}

@@ -17,9 +17,9 @@ const (
 )
 
 // Recover starts what does not serve of a volume that exists: glusterd, bricks
-// that have their data, the mounts. Where too few heads are left for a quorum, and
-// every other one is proven to be switched off, the volume goes on without one;
-// once enough bricks serve again, it wants one again.
+// that have their data, the mounts. Where too few heads are left for a quorum, the
+// volume goes on without one where a person says so; once enough bricks serve
+// again, it wants one again.
 func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 	var ph plan.Phase
 	add := func(name string, steps ...plan.Step) {
@@ -114,6 +114,13 @@ func (s *State) quorumFor(v *volume, intent service.Intent) (quorumCall, error) 
 	case possible.quorate(n):
 		q.restore = loose && running.quorate(n)
 	case loose || v.Options[quorumOption] == "none":
+	case len(silent) == 0 && !intent.Confirmed:
+		// A copy cannot know by itself that it lacks something: what is to be
+		// healed on it is written down on the others.
+		return q, &service.Refusal{Service: "glusterfs",
+			Reason: fmt.Sprintf("%d of %d bricks are here, too few for a quorum. The others are proven to be switched off (%s), but whether the bricks here had all that was written when those died is not known",
+				possible.n, n, strings.Join(dead, ", ")),
+			Remedy: "Bring one of them back. If nothing was healing when they died (gluster volume heal, multihead status and events say so), run multihead recover with the cluster's name typed (--accept-data-loss NAME): the volume goes on with what is here."}
 	case len(silent) == 0:
 		q.loosen = true
 		q.notes = append(q.notes, "The volume goes on without a quorum: "+strings.Join(dead, ", ")+".")

@@ -111,6 +111,9 @@ func (s *State) takeovers(intent service.Intent) ([]successor, error) {
 		if master == "" || s.alive(list, master) || sv.linkUp() && !sv.misses(master) {
 			continue
 		}
+		if sv.behind() && !intent.Confirmed {
+			continue // what it has would replace what its master has when that returns
+		}
 		if had, ok := best[master]; !ok || sv.info.number("slave_repl_offset") > had.info.number("slave_repl_offset") {
 			best[master] = sv
 		}
@@ -141,6 +144,19 @@ func (s *State) takeovers(intent service.Intent) ([]successor, error) {
 			strings.Join(unproven, ", "), strings.Join(silent, ", "))
 	}
 	return nil, nil
+}
+
+// staleAfter is how long ago a copy may have lost its master, in seconds: the time
+// in which a head that died is proven off.
+const staleAfter = 120
+
+// behind says whether a copy lacks what its master had: it was receiving all of
+// it, never had, or has been cut off for long.
+func (s server) behind() bool {
+	if s.info.number("master_sync_in_progress") > 0 || s.info.number("slave_repl_offset") <= 0 {
+		return true
+	}
+	return !s.linkUp() && s.info.number("master_link_down_since_seconds") > staleAfter
 }
 
 // misses says whether a server has heard nothing of a node for the cluster's

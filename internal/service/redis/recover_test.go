@@ -95,10 +95,23 @@ func TestRecoverOfACluster(t *testing.T) {
 			s.off(1)
 			s.off(3)
 			s.heads[0].dead, s.heads[2].dead = proof, proof
+			s.heads[1].servers[1].info["slave_repl_offset"] = "100"
 			nodes := s.heads[1].servers[1].nodes
 			i := slices.IndexFunc(nodes, func(n clusterNode) bool { return n.ID == nodeID(1, 0) })
 			nodes[i].Flags = []string{"master", "fail?"}
 		}), service.Intent{}, "server2:6380.takeover", ""},
+		{"the copy was receiving all of it", three(func(s *State) {
+			gone(s, proof, 1, 3)
+			s.heads[1].servers[1].info["master_sync_in_progress"] = "1"
+		}), service.Intent{}, "", ""},
+		{"the copy was cut off long before", three(func(s *State) {
+			gone(s, proof, 1, 3)
+			s.heads[1].servers[1].info["master_link_down_since_seconds"] = "3600"
+		}), service.Intent{}, "", ""},
+		{"the copy was cut off long before, and a person said so", three(func(s *State) {
+			gone(s, proof, 1, 3)
+			s.heads[1].servers[1].info["master_link_down_since_seconds"] = "3600"
+		}), service.Intent{Confirmed: true}, "server2:6380.takeover", ""},
 		{"the copy has its master still", three(func(s *State) { s.off(1); s.off(3); s.heads[0].dead, s.heads[2].dead = proof, proof }), service.Intent{}, "", ""},
 		{"the master's server is down on a head that is here", three(func(s *State) {
 			s.behind(s.heads[0].servers[0].at.addr(), "100")

@@ -112,6 +112,8 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 		hand := plan.Stage{Name: "hand over", Steps: []plan.Step{{ID: "slurm.ctld.give-way", Host: in.name, Action: s.giveWay(*in),
 			Effect: "sbatch and squeue wait for some seconds"}}}
 		switch first := s.heads[0]; {
+		case len(fit) > 0 && fit[0].index == 0 && fit[0].ctldPast.failed:
+			// It may fail again: the one that serves does not stop for it.
 		case len(fit) > 0 && fit[0].index == 0:
 			hand.Steps = append(hand.Steps, step(first.name, "ctld.recover", s.afterwards(*in)), step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)))
 			ph.Stages, fit = append(ph.Stages, hand), fit[1:]
