@@ -139,9 +139,14 @@ func (l *ledger) write(h *hosts, n int) {
 func (l *ledger) complete(h *hosts, head string) {
 	h.t.Helper()
 	have := map[string]bool{}
-	for _, n := range strings.Fields(h.sh(head, `mariadb -N -e "SET SESSION wsrep_sync_wait=1; SELECT n FROM auth_portal.acked"`)) {
-		have[n] = true
-	}
+	// It may still be receiving its copy.
+	h.eventually(head+" answers", time.Minute, func() (bool, string) {
+		out, err := h.trySh(head, `mariadb -N -e "SET SESSION wsrep_sync_wait=1; SELECT n FROM auth_portal.acked"`)
+		for _, n := range strings.Fields(out) {
+			have[n] = true
+		}
+		return err == nil, out
+	})
 	var lost []int
 	for _, n := range l.rows {
 		if !have[fmt.Sprint(n)] {
@@ -196,7 +201,7 @@ func (h *hosts) serves(l *ledger, heads []string) {
 		err := l.one(h.t.Context())
 		return err == nil, fmt.Sprint(err) + h.whatAgentsDid(heads)
 	})
-	h.t.Logf("the database serves %.1f s after the last boot", time.Since(begin).Seconds())
+	h.t.Logf("the database serves %.1f s after the last boot%s", time.Since(begin).Seconds(), h.whatAgentsDid(heads))
 	h.eventually("jobs are taken again", 2*time.Minute, func() (bool, string) {
 		out, err := h.trySh(heads[0], "cd /tmp && timeout 5 sbatch --parsable --output=/dev/null --wrap=true")
 		return err == nil, out + h.whatAgentsDid(heads)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ type mending struct {
 	mu      sync.Mutex
 	journal *plan.Journal // once there is something to record
 	did     bool
+	refused map[string]bool // services that were refused when last looked at
 }
 
 // bringBack looks at all services and does what makes them serve again. It says
@@ -50,7 +52,7 @@ func (a *Agent) bringBack(ctx context.Context, intent service.Intent, cause stri
 	defer v.Close()
 	v.Proven(a.provenDead())
 	v.Input.Stamp = time.Now().UTC().Format("20060102T150405Z")
-	m := &mending{a: a, view: v, intent: intent, cause: cause}
+	m := &mending{a: a, view: v, intent: intent, cause: cause, refused: map[string]bool{}}
 	needed, err := m.propose(ctx, v, a.Services)
 	if err != nil || needed.Empty() {
 		return false, err
@@ -94,11 +96,22 @@ func (m *mending) all(ctx context.Context) error {
 					<-ch
 				}
 			}
+			if m.tooEarly(s) {
+				return
+			}
 			errs[i] = m.one(ctx, s)
 		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// tooEarly says whether a service needs another that still waits for heads which
+// do not answer: started now it would wait for that one, and hold up the next look.
+func (m *mending) tooEarly(s service.Service) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.intent.Without && slices.ContainsFunc(s.After(), func(before string) bool { return m.refused[before] })
 }
 
 // one mends one service, round by round.
@@ -141,6 +154,11 @@ func (m *mending) propose(ctx context.Context, v *cluster.View, services []servi
 	for _, r := range refused {
 		why[r.Service] = r.Reason + " — " + r.Remedy
 	}
+	m.mu.Lock()
+	for _, s := range services {
+		m.refused[s.Name()] = why[s.Name()] != ""
+	}
+	m.mu.Unlock()
 	for _, s := range services {
 		m.a.alarm(refusalKey+s.Name(), why[s.Name()])
 	}
