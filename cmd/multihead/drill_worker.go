@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 	"multihead/internal/host"
 )
 
@@ -30,13 +30,13 @@ func newDrillWorkerCmd() *cobra.Command {
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if socket == "" {
-				return work.Serve(cmd.Context(), stdio{})
+				return clients.Serve(cmd.Context(), stdio{})
 			}
 			conn, err := acceptOne(cmd.Context(), socket)
 			if err != nil {
 				return err
 			}
-			return work.Serve(cmd.Context(), conn)
+			return clients.Serve(cmd.Context(), conn)
 		},
 	}
 	cmd.Flags().StringVar(&socket, "socket", "", "listen on this unix `socket` for the one connection")
@@ -90,7 +90,7 @@ func (d *drillSession) worker(ctx context.Context, name string) (io.ReadWriteClo
 	id := strings.ToLower(rand.Text()[:10])
 	socket := filepath.Join("/run", "multihead-drill-"+id+".sock")
 	start := host.Command("systemd-run", "--quiet", "--collect", "--unit=multihead-drill-"+id,
-		"--property=RuntimeMaxSec="+fmt.Sprint(int(work.Longest.Seconds())), "--property=MemoryMax=512M", "--property=TimeoutStopSec=5",
+		"--property=RuntimeMaxSec="+fmt.Sprint(int(clients.Longest.Seconds())), "--property=MemoryMax=512M", "--property=TimeoutStopSec=5",
 		fmt.Sprintf("/proc/%d/exe", conn.Hello().PID), "drill-worker", "--socket", socket)
 	if _, err := conn.Run(ctx, start); err != nil {
 		return fail(err)

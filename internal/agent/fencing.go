@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,9 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"multihead/internal/config"
 	"multihead/internal/fence"
-	"multihead/internal/host"
 	"multihead/internal/service/agentd"
 )
 
@@ -69,226 +66,9 @@ func newFencing(now time.Time) fencing {
 	return fencing{began: now, looks: map[string]*look{}, proofs: map[string]fence.Proof{}, on: map[string]bool{}, broken: map[string]time.Time{}, well: map[string]bool{}, lapsed: map[string]bool{}}
 }
 
-// hears are the peers that are heard. The caller holds the mutex.
-func (a *Agent) hears(now time.Time) []string {
-	var out []string
-	for _, name := range a.electorate.Peers {
-		if p, ok := a.peers[name]; ok && now.Sub(p.at) <= freshFor {
-			out = append(out, name)
-		}
-	}
-	return out
-}
-
-// proven are the heads that are proven off, by this agent or one that it hears,
-// and that nobody has heard since. The caller holds the mutex.
-func (a *Agent) proven(now time.Time) map[string]string {
-	out := map[string]string{}
-	for name, p := range a.fencing.proofs {
-		out[name] = p.String()
-	}
-	heard := a.hears(now)
-	for _, peer := range heard {
-		if !slices.Contains(a.electorate.Heads, peer) {
-			continue // a witness fences nobody, and is not believed to have
-		}
-		for name, how := range a.peers[peer].Proven {
-			if _, own := out[name]; !own && name != a.Name && slices.Contains(a.electorate.Heads, name) {
-				out[name] = how + ", by " + peer
-			}
-		}
-	}
-	for _, peer := range heard {
-		delete(out, peer)
-		for _, name := range a.peers[peer].Hears {
-			delete(out, name)
-		}
-	}
-	return out
-}
-
-// ownProofs are the proofs that this agent made, for the others. The caller holds
-// the mutex.
-func (a *Agent) ownProofs() map[string]string {
-	out := map[string]string{}
-	for name, p := range a.fencing.proofs {
-		out[name] = p.String()
-	}
-	return out
-}
-
-// back are heads that are proven off by somebody and have power again. The caller
-// holds the mutex.
-func (a *Agent) back(now time.Time) map[string]bool {
-	out := maps.Clone(a.fencing.on)
-	for _, peer := range a.hears(now) {
-		if !slices.Contains(a.electorate.Heads, peer) {
-			continue
-		}
-		for _, name := range a.peers[peer].Back {
-			out[name] = true
-		}
-	}
-	return out
-}
-
 // proofsFile keeps the proofs over a restart of the agent, not of the head: it lies
 // where nothing outlives that.
 const proofsFile = agentd.RunDir + "/proofs.json"
-
-// saveProofs writes the proofs down where they have changed.
-func (a *Agent) saveProofs(ctx context.Context) {
-	a.mu.Lock()
-	data, err := json.Marshal(a.fencing.proofs)
-	same := string(data) == a.fencing.saved
-	a.mu.Unlock()
-	if err != nil || same {
-		return
-	}
-	if err := a.Local.WriteFile(ctx, proofsFile, data, host.Attr{Mode: 0o600}); err != nil {
-		a.Log.Error("proofs are not kept over a restart", "error", err)
-		return
-	}
-	a.mu.Lock()
-	a.fencing.saved = string(data)
-	a.mu.Unlock()
-}
-
-// loadProofs reads what the agent before this one proved. Each counts once its
-// device has confirmed it.
-func (a *Agent) loadProofs(ctx context.Context) {
-	proofs := map[string]fence.Proof{}
-	data, err := a.Local.ReadFile(ctx, proofsFile)
-	if err == nil {
-		err = json.Unmarshal(data, &proofs)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.fencing.saved = "{}"
-	if err != nil {
-		return // there are none, or they are not to be relied on
-	}
-	for name, p := range proofs {
-		if slices.Contains(a.electorate.Heads, name) && name != a.Name {
-			a.fencing.proofs[name], a.fencing.on[name] = p, true
-		}
-	}
-	a.fencing.saved = string(data)
-}
-
-// provenDead are the heads that are proven to have no power now, and by what.
-func (a *Agent) provenDead() map[string]string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	now := time.Now()
-	out := a.proven(now)
-	for name := range a.back(now) {
-		delete(out, name)
-	}
-	return out
-}
-
-// living is the electorate without the heads that are proven off. One that was
-// switched on again is not a voter before it is heard, unless there are so many
-// of them that they could have a majority of their own. The caller holds the
-// mutex.
-func (a *Agent) living(now time.Time) Electorate {
-	e := a.electorate
-	dead := a.proven(now)
-	if len(dead) == 0 {
-		return e
-	}
-	returning := a.back(now)
-	maps.DeleteFunc(returning, func(name string, _ bool) bool { return dead[name] == "" })
-	if len(returning) >= e.quorum() {
-		maps.DeleteFunc(dead, func(name, _ string) bool { return returning[name] })
-	}
-	gone := func(name string) bool { return dead[name] != "" }
-	e.Peers = slices.DeleteFunc(slices.Clone(e.Peers), gone)
-	e.Heads = slices.DeleteFunc(slices.Clone(e.Heads), gone)
-	e.Dead = len(a.electorate.Peers) - len(e.Peers)
-	return e
-}
-
-// scene is what the decision sees. The caller holds the mutex.
-func (a *Agent) scene(now time.Time) fenceScene {
-	e := a.living(now)
-	s := fenceScene{Self: a.Name, Heads: e.Heads, Silent: map[string]silentPeer{}, Hears: map[string][]string{}, Outside: a.fencing.outside}
-	var ages []time.Duration
-	for _, name := range e.Peers {
-		if !slices.Contains(e.Heads, name) {
-			s.Witnesses = append(s.Witnesses, name)
-		}
-		p, ever := a.peers[name]
-		age := now.Sub(a.fencing.began)
-		if ever {
-			age = now.Sub(p.at)
-			ages = append(ages, age)
-		}
-		if ever && age <= freshFor {
-			s.Hears[name] = p.Hears
-			continue
-		}
-		s.Silent[name] = silentPeer{For: age, NoAgent: len(fence.Devices(a.Cluster.Fencing, name)) == 0, Never: !ever}
-	}
-	voters := len(e.Peers) + 1
-	quorum := voters/2 + 1
-	s.LostFor = lostFor(ages, quorum)
-	if voters-len(s.Silent) >= quorum {
-		clear(a.fencing.looks)
-		clear(a.fencing.lapsed)
-	}
-	for name, p := range s.Silent {
-		l := a.fencing.looks[name]
-		inTime := l != nil && !l.pending && l.power != "" && l.lost <= lookWindow
-		p.Off = inTime && l.power == fence.Off
-		p.Looked = inTime && l.power != fence.Unknown || s.LostFor > lookWindow
-		if p.Says = "its device was not asked in time"; l != nil && l.says != "" {
-			p.Says = l.says
-		}
-		s.Silent[name] = p
-		// Where it has not been asked yet, it may turn out to be off.
-		if p.Looked && !p.Off {
-			a.fencing.lapsed[name] = true
-		}
-	}
-	for name := range a.fencing.lapsed {
-		if _, heard := s.Hears[name]; heard {
-			s.Lapsed = append(s.Lapsed, name)
-		}
-	}
-	slices.Sort(s.Lapsed)
-	s.NoService, s.NoServiceFor = a.noService(s, now)
-	return s
-}
-
-// noService finds the service that all heads of this side have been without for
-// longest. The caller holds the mutex.
-func (a *Agent) noService(s fenceScene, now time.Time) (name string, since time.Duration) {
-	for _, svc := range []string{config.GlusterFS, config.MariaDB, config.Redis} {
-		broken := a.bad[svc] != "" && len(s.Silent) > 0
-		for _, h := range s.Heads {
-			if _, silent := s.Silent[h]; !silent && h != a.Name && a.Cluster.Runs(h, svc) && a.peers[h].Verdict.Bad[svc] == "" {
-				broken = false
-			}
-		}
-		if !broken {
-			a.fencing.well[svc] = a.fencing.well[svc] || len(s.Silent) == 0 || a.bad[svc] == ""
-			delete(a.fencing.broken, svc)
-			continue
-		}
-		if !a.fencing.well[svc] {
-			continue // it has not come up yet since this agent began
-		}
-		if a.fencing.broken[svc].IsZero() {
-			a.fencing.broken[svc] = now
-		}
-		if d := now.Sub(a.fencing.broken[svc]); name == "" || d > since {
-			name, since = svc, d
-		}
-	}
-	return name, since
-}
 
 // fenceHeads is the role that proves silent heads off where that is what service
 // depends on. It ends with ctx.
@@ -372,18 +152,6 @@ func (a *Agent) unproven() string {
 		return ""
 	}
 	return "not proven off, so nobody takes over, and it is tried again: " + strings.Join(said, "; ")
-}
-
-// endProofs ends the proof of who is heard again. The caller holds the mutex.
-func (a *Agent) endProofs(now time.Time) {
-	still := a.proven(now)
-	for name := range a.fencing.proofs {
-		if _, ok := still[name]; !ok {
-			delete(a.fencing.proofs, name)
-			delete(a.fencing.on, name)
-			a.Log.Info("is heard again: no longer proven off", "head", name)
-		}
-	}
 }
 
 // toLook picks those whose devices are to be asked now. The caller holds the
@@ -496,38 +264,6 @@ func (a *Agent) kill(ctx context.Context, names []string) {
 		f.proofs[p.Host] = p
 		delete(f.on, p.Host)
 	}
-}
-
-// checkProofs asks whether the heads that were switched off still are. A device
-// that does not answer ends no proof: nothing here switches anything on.
-func (a *Agent) checkProofs(ctx context.Context) {
-	a.mu.Lock()
-	names := slices.Sorted(maps.Keys(a.fencing.proofs))
-	a.mu.Unlock()
-	var g errgroup.Group
-	g.SetLimit(atOnce)
-	for _, name := range names {
-		g.Go(func() error {
-			for _, d := range fence.Devices(a.Cluster.Fencing, name) {
-				p, err := fence.Status(ctx, a.Local, d, fence.Usual())
-				if err != nil {
-					continue
-				}
-				a.mu.Lock()
-				if _, ok := a.fencing.proofs[name]; ok && a.fencing.on[name] != (p == fence.On) {
-					a.fencing.on[name] = p == fence.On
-					a.Log.Warn("a head that was proven off has changed", "head", name, "power", p)
-				}
-				if !a.fencing.on[name] {
-					delete(a.fencing.on, name)
-				}
-				a.mu.Unlock()
-				break
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // nothing fails
 }
 
 // fenceReport is which heads are proven off, and what is being done. The caller

@@ -15,16 +15,16 @@ import (
 
 	"multihead/internal/config"
 	"multihead/internal/drill/check"
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 	"multihead/internal/host"
 )
 
 // invariants reads what is there and lets the checks compare it. What cannot be
 // read is an invariant that was not shown, and counts as broken.
-func (r *run) invariants(ctx context.Context, ops []work.Op) {
+func (r *run) invariants(ctx context.Context, ops []clients.Op) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
-	groups := []func(context.Context, []work.Op) []check.Verdict{
+	groups := []func(context.Context, []clients.Op) []check.Verdict{
 		r.checkSQL, r.checkRedis, r.checkVolume, r.checkJobs, r.checkVIP, r.checkPlan,
 	}
 	found := make([][]check.Verdict, len(groups))
@@ -40,7 +40,7 @@ func unread(name string, err error) check.Verdict {
 	return check.Verdict{Name: name, Text: "could not be read: " + err.Error()}
 }
 
-func (r *run) checkSQL(ctx context.Context, ops []work.Op) []check.Verdict {
+func (r *run) checkSQL(ctx context.Context, ops []clients.Op) []check.Verdict {
 	if r.sql == nil {
 		return nil
 	}
@@ -57,9 +57,9 @@ func (r *run) checkSQL(ctx context.Context, ops []work.Op) []check.Verdict {
 		totals[c.Hostname], lists[c.Hostname], transfers[c.Hostname], nodes[c.Hostname] = t.total, t.list, t.transfers, t.node
 	}
 	out = append(out, check.Bank(accounts*deposit, totals),
-		check.Numbers("acknowledged transfers", check.Of(ops, work.SQL, work.Transfer), transfers),
-		check.Numbers("acknowledged appends", check.Of(ops, work.SQL, work.Append), lists),
-		check.Register(slices.Concat(check.Of(ops, work.SQL, work.Read), check.Of(ops, work.SQL, work.Write)), "0"))
+		check.Numbers("acknowledged transfers", check.Of(ops, clients.SQL, clients.Transfer), transfers),
+		check.Numbers("acknowledged appends", check.Of(ops, clients.SQL, clients.Append), lists),
+		check.Register(slices.Concat(check.Of(ops, clients.SQL, clients.Read), check.Of(ops, clients.SQL, clients.Write)), "0"))
 	if len(heads) > 1 {
 		out = append(out, check.Galera(nodes, len(heads)))
 	}
@@ -85,10 +85,10 @@ func (r *run) redisClient() (*redis.ClusterClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	return work.RedisClient(*r.redisSpec(), h.Dial), nil
+	return clients.RedisClient(*r.redisSpec(), h.Dial), nil
 }
 
-func (r *run) checkRedis(ctx context.Context, ops []work.Op) []check.Verdict {
+func (r *run) checkRedis(ctx context.Context, ops []clients.Op) []check.Verdict {
 	if r.redisSpec() == nil {
 		return nil
 	}
@@ -97,11 +97,11 @@ func (r *run) checkRedis(ctx context.Context, ops []work.Op) []check.Verdict {
 		return []check.Verdict{unread("redis keys", err)}
 	}
 	defer func() { _ = client.Close() }()
-	values, err := r.redisValues(ctx, client, check.Of(ops, work.Redis, ""))
+	values, err := r.redisValues(ctx, client, check.Of(ops, clients.Redis, ""))
 	if err != nil {
 		return []check.Verdict{unread("redis keys", err)}
 	}
-	v, lost := check.Keys(check.Of(ops, work.Redis, ""), values, r.lossWindows())
+	v, lost := check.Keys(check.Of(ops, clients.Redis, ""), values, r.lossWindows())
 	r.res.LostRedis = lost
 	out := []check.Verdict{v}
 	views := map[string][]check.SlotRange{}
@@ -117,14 +117,14 @@ func (r *run) checkRedis(ctx context.Context, ops []work.Op) []check.Verdict {
 }
 
 // redisValues reads the keys of all operations, each by its number.
-func (r *run) redisValues(ctx context.Context, client *redis.ClusterClient, ops []work.Op) (map[int64]string, error) {
+func (r *run) redisValues(ctx context.Context, client *redis.ClusterClient, ops []clients.Op) (map[int64]string, error) {
 	values := map[int64]string{}
 	const batch = 500
 	for chunk := range slices.Chunk(ops, batch) {
 		pipe := client.Pipeline()
 		got := map[int64]*redis.StringCmd{}
 		for _, op := range chunk {
-			got[op.N] = pipe.Get(ctx, work.RedisKey(r.id, op.N))
+			got[op.N] = pipe.Get(ctx, clients.RedisKey(r.id, op.N))
 		}
 		if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 			return nil, err
@@ -148,7 +148,7 @@ func (r *run) slotsOf(ctx context.Context, n int, c config.Controller) ([]check.
 	if !ok {
 		return nil, errors.New("not reached")
 	}
-	slots, err := work.SlotsOf(ctx, *r.redisSpec(), n, h.Dial)
+	slots, err := clients.SlotsOf(ctx, *r.redisSpec(), n, h.Dial)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func (r *run) slotsOf(ctx context.Context, n int, c config.Controller) ([]check.
 // cleanRedis removes the run's keys. Those that it cannot reach go by themselves
 // within an hour.
 func (r *run) cleanRedis(ctx context.Context) error {
-	ops := check.Of(r.record.all(), work.Redis, "")
+	ops := check.Of(r.record.all(), clients.Redis, "")
 	if len(ops) == 0 {
 		return nil
 	}
@@ -176,7 +176,7 @@ func (r *run) cleanRedis(ctx context.Context) error {
 	for chunk := range slices.Chunk(ops, 500) {
 		pipe := client.Pipeline()
 		for _, op := range chunk {
-			pipe.Del(ctx, work.RedisKey(r.id, op.N))
+			pipe.Del(ctx, clients.RedisKey(r.id, op.N))
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			return fmt.Errorf("remove the drill's keys from Redis (they go by themselves within an hour): %w", err)
@@ -186,7 +186,7 @@ func (r *run) cleanRedis(ctx context.Context) error {
 }
 
 // checkVolume reads the lines as every head sees them.
-func (r *run) checkVolume(ctx context.Context, ops []work.Op) []check.Verdict {
+func (r *run) checkVolume(ctx context.Context, ops []clients.Op) []check.Verdict {
 	if len(r.volume) == 0 {
 		return nil
 	}
@@ -206,7 +206,7 @@ func (r *run) checkVolume(ctx context.Context, ops []work.Op) []check.Verdict {
 			out = append(out, unread("volume on "+c.Hostname, err))
 		}
 	}
-	out = append(out, check.Numbers("fsynced lines", check.Of(ops, work.Volume, work.Append), views))
+	out = append(out, check.Numbers("fsynced lines", check.Of(ops, clients.Volume, clients.Append), views))
 	h, err := r.anyHead(config.GlusterFS)
 	if err != nil {
 		return append(out, unread("volume healed", err))
@@ -236,11 +236,11 @@ const jobsLimit = 30 * time.Second
 
 // checkJobs waits until everything that was accepted is told of, for accounting
 // comes after the fact.
-func (r *run) checkJobs(ctx context.Context, ops []work.Op) []check.Verdict {
-	if !slices.Contains(r.workloads(), work.Sbatch) {
+func (r *run) checkJobs(ctx context.Context, ops []clients.Op) []check.Verdict {
+	if !slices.Contains(r.workloads(), clients.Sbatch) {
 		return nil
 	}
-	jobs := slices.Concat(check.Of(ops, work.Sbatch, ""), check.Of(ops, work.Sbatch, work.LongJob))
+	jobs := slices.Concat(check.Of(ops, clients.Sbatch, ""), check.Of(ops, clients.Sbatch, clients.LongJob))
 	deadline := time.Now().Add(jobsLimit)
 	for {
 		known, err := r.knownJobs(ctx)
@@ -297,8 +297,8 @@ func parseJobs(out, prefix string) []check.Job {
 	return jobs
 }
 
-func (r *run) checkVIP(_ context.Context, ops []work.Op) []check.Verdict {
-	seen := check.Of(ops, work.ARP, "")
+func (r *run) checkVIP(_ context.Context, ops []clients.Op) []check.Verdict {
+	seen := check.Of(ops, clients.ARP, "")
 	if len(seen) == 0 {
 		return []check.Verdict{{Name: "one holder of the virtual address", Text: "nobody could be asked from " + orHere(r.env.Client) + ": it is not on the address's own network"}}
 	}
@@ -307,7 +307,7 @@ func (r *run) checkVIP(_ context.Context, ops []work.Op) []check.Verdict {
 	return []check.Verdict{v}
 }
 
-func (r *run) checkPlan(ctx context.Context, _ []work.Op) []check.Verdict {
+func (r *run) checkPlan(ctx context.Context, _ []clients.Op) []check.Verdict {
 	const name = "nothing left to do for up"
 	changes, err := r.env.Plan(ctx)
 	if err != nil {
@@ -366,7 +366,7 @@ func (r *run) longJob(ctx context.Context) error {
 			return err
 		}
 		for _, j := range jobs {
-			if j.Name == r.jobPrefix()+work.LongJob && j.State == "RUNNING" {
+			if j.Name == r.jobPrefix()+clients.LongJob && j.State == "RUNNING" {
 				r.long = j
 				return sleep(ctx, stateSaved)
 			}

@@ -16,7 +16,7 @@ import (
 
 	"multihead/internal/config"
 	"multihead/internal/drill/check"
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 	"multihead/internal/host"
 )
 
@@ -187,8 +187,8 @@ func dropOurs(ctx context.Context, db *sql.DB) error {
 }
 
 // spec is what the worker is told.
-func (d *database) spec(vip string) *work.SQLSpec {
-	return &work.SQLSpec{Address: net.JoinHostPort(vip, strconv.Itoa(3306)), User: d.user, Password: d.password, Schema: Name, Accounts: accounts}
+func (d *database) spec(vip string) *clients.SQLSpec {
+	return &clients.SQLSpec{Address: net.JoinHostPort(vip, strconv.Itoa(3306)), User: d.user, Password: d.password, Schema: Name, Accounts: accounts}
 }
 
 // tables is what one node has.

@@ -7,7 +7,7 @@ import (
 	"html/template"
 	"time"
 
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 )
 
 //go:embed report.html.tmpl
@@ -125,14 +125,14 @@ func niceStep(d time.Duration) time.Duration {
 
 // stretches puts a workload's operations into cells of time, by when they ended,
 // and joins neighbours that are alike.
-func stretches(ops []work.Op, workload string, from, to time.Time) (ok, bad []span) {
+func stretches(ops []clients.Op, workload string, from, to time.Time) (ok, bad []span) {
 	var good, ill [cells]bool
 	for _, op := range ops {
-		if op.Workload != workload || op.End.Before(from) || !op.End.Before(to) || op.Kind == work.LongJob {
+		if op.Workload != workload || op.End.Before(from) || !op.End.Before(to) || op.Kind == clients.LongJob {
 			continue
 		}
 		i := int(float64(cells) * float64(op.End.Sub(from)) / float64(to.Sub(from)))
-		if op.Result == work.OK {
+		if op.Result == clients.OK {
 			good[i] = true
 		} else {
 			ill[i] = true

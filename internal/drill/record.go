@@ -10,23 +10,23 @@ import (
 	"sync"
 	"time"
 
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 )
 
 // record is what all workers have reported so far.
 type record struct {
 	mu  sync.Mutex
-	ops []work.Op
+	ops []clients.Op
 }
 
-func (r *record) add(op work.Op) {
+func (r *record) add(op clients.Op) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ops = append(r.ops, op)
 }
 
 // all is a copy, in the order of ends.
-func (r *record) all() []work.Op {
+func (r *record) all() []clients.Op {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.ops)
@@ -43,7 +43,7 @@ type worker struct {
 }
 
 // startWorker tells a worker what to do and begins to record what it does.
-func (r *run) startWorker(ctx context.Context, where string, spec work.Spec, what ...string) error {
+func (r *run) startWorker(ctx context.Context, where string, spec clients.Spec, what ...string) error {
 	conn, ahead, err := r.env.Worker(ctx, where)
 	if err != nil {
 		return fmt.Errorf("start the workloads on %s: %w", orHere(where), err)
@@ -76,18 +76,18 @@ func (r *run) read(w *worker, ahead time.Duration) {
 	lines := bufio.NewScanner(w.conn)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		var op work.Op
+		var op clients.Op
 		if json.Unmarshal(lines.Bytes(), &op) != nil {
 			continue
 		}
 		op.Due, op.Begin, op.End = op.Due.Add(-ahead), op.Begin.Add(-ahead), op.End.Add(-ahead)
 		switch op.Workload {
-		case work.End:
+		case clients.End:
 			if op.Err != "" {
 				w.fail(fmt.Errorf("the workloads on %s: %s", orHere(w.where), op.Err))
 			}
 			return
-		case work.Note:
+		case clients.Note:
 			r.env.Say(op.Value + ": " + op.Err)
 		default:
 			r.record.add(op)
@@ -103,7 +103,7 @@ func (w *worker) fail(err error) {
 
 // stop lets the worker finish and waits until it has.
 func (w *worker) stop(ctx context.Context) {
-	_, _ = io.WriteString(w.conn, work.Stop+"\n") // where it is gone, done is closed
+	_, _ = io.WriteString(w.conn, clients.Stop+"\n") // where it is gone, done is closed
 	select {
 	case <-w.done:
 	case <-ctx.Done():

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"multihead/internal/drill/check"
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 )
 
 // Result is one run of a scenario.
@@ -35,7 +35,7 @@ type Result struct {
 	Overlaps  int             `json:"vip_overlaps"`            // questions that two heads answered
 	LostRedis int             `json:"redis_acknowledged_lost"` // within the declared bound or not
 	Held      bool            `json:"held"`
-	ops       []work.Op
+	ops       []clients.Op
 }
 
 // Event is something that happened at a time.
@@ -66,4 +66,4 @@ func (r *Result) settle() {
 }
 
 // Ops are all operations of the run, as the clients saw them.
-func (r *Result) Ops() []work.Op { return r.ops }
+func (r *Result) Ops() []clients.Op { return r.ops }

@@ -12,7 +12,7 @@ import (
 	"multihead/internal/cluster"
 	"multihead/internal/config"
 	"multihead/internal/drill/check"
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 	"multihead/internal/host"
 	"multihead/internal/service"
 )
@@ -105,7 +105,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	if err := r.warm(ctx); err != nil {
 		return fmt.Errorf("before anything was broken: %w", err)
 	}
-	if slices.Contains(r.workloads(), work.Sbatch) {
+	if slices.Contains(r.workloads(), clients.Sbatch) {
 		if err := r.longJob(ctx); err != nil {
 			return fmt.Errorf("before anything was broken: %w", err)
 		}
@@ -162,7 +162,7 @@ func (r *run) notServed(while time.Duration) (missing []string, why string) {
 	now := time.Now()
 	ops := r.record.all()
 	for _, w := range r.workloads() {
-		step := max(time.Second, 3*work.Resolution(w))
+		step := max(time.Second, 3*clients.Resolution(w))
 		for back := time.Duration(0); back < while; back += step {
 			if ok, err := succeeded(ops, w, now.Add(-back-step), now.Add(-back)); !ok {
 				missing, why = append(missing, w), err
@@ -175,10 +175,10 @@ func (r *run) notServed(while time.Duration) (missing []string, why string) {
 
 // succeeded says whether every part of a workload had a success that ended in a
 // time.
-func succeeded(ops []work.Op, workload string, from, to time.Time) (ok bool, why string) {
+func succeeded(ops []clients.Op, workload string, from, to time.Time) (ok bool, why string) {
 	parts := map[string]bool{}
 	for _, op := range ops {
-		if op.Workload != workload || op.Kind == work.LongJob {
+		if op.Workload != workload || op.Kind == clients.LongJob {
 			continue
 		}
 		key := op.Kind + op.Part
@@ -186,7 +186,7 @@ func succeeded(ops []work.Op, workload string, from, to time.Time) (ok bool, why
 			parts[key] = false
 		}
 		if op.End.After(from) && !op.End.After(to) {
-			if op.Result == work.OK {
+			if op.Result == clients.OK {
 				parts[key] = true
 			} else {
 				why = op.Err
@@ -301,16 +301,16 @@ func (r *run) judge(ctx context.Context) {
 }
 
 // measure sums up one workload.
-func (r *run) measure(ops []work.Op, w string) ServiceResult {
-	out := ServiceResult{Service: w, Bound: r.s.Bounds[w], Resolution: work.Resolution(w)}
+func (r *run) measure(ops []clients.Op, w string) ServiceResult {
+	out := ServiceResult{Service: w, Bound: r.s.Bounds[w], Resolution: clients.Resolution(w)}
 	for _, op := range ops {
 		if op.Workload != w {
 			continue
 		}
 		switch op.Result {
-		case work.OK:
+		case clients.OK:
 			out.Acknowledged++
-		case work.Failed:
+		case clients.Failed:
 			out.Failed++
 		default:
 			out.Unknown++

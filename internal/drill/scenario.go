@@ -8,7 +8,7 @@ import (
 
 	"multihead/internal/cluster"
 	"multihead/internal/config"
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 	"multihead/internal/service"
 )
 
@@ -79,13 +79,13 @@ func (s Scenario) Title() string { return s.ID + " " + s.Name }
 
 // Quick bounds: what a client may see where a daemon is restarted or taken over.
 func daemonBounds(d time.Duration) map[string]time.Duration {
-	return map[string]time.Duration{work.VIP: d, work.Redis: d, work.SQL: d, work.Volume: d, work.Sbatch: d}
+	return map[string]time.Duration{clients.VIP: d, clients.Redis: d, clients.SQL: d, clients.Volume: d, clients.Sbatch: d}
 }
 
 // powerBounds are those of a head that lost its power.
 func powerBounds() map[string]time.Duration {
-	return map[string]time.Duration{work.VIP: 1500 * time.Millisecond, work.Redis: 3 * time.Second, work.SQL: 5 * time.Second,
-		work.Volume: 8 * time.Second, work.Sbatch: 12 * time.Second}
+	return map[string]time.Duration{clients.VIP: 1500 * time.Millisecond, clients.Redis: 3 * time.Second, clients.SQL: 5 * time.Second,
+		clients.Volume: 8 * time.Second, clients.Sbatch: 12 * time.Second}
 }
 
 // daemons are what F1 kills and F2 stops. A unit's whole control group gets the

@@ -11,7 +11,7 @@ import (
 
 	"multihead/internal/cluster"
 	"multihead/internal/drill/check"
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 	"multihead/internal/host"
 	"multihead/internal/host/hosttest"
 	"multihead/internal/service"
@@ -164,8 +164,8 @@ func result(held bool, gap time.Duration, verdicts ...check.Verdict) *Result {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r := &Result{ID: "F3", Name: "power-off-vip-owner", Begin: now, Broken: now, Mending: now.Add(20 * time.Second), Mended: now.Add(21 * time.Second),
 		End: now.Add(40 * time.Second), Green: true, ToGreen: 9 * time.Second, Owner: "server1", Victims: []string{"server1"}, Verdicts: verdicts,
-		Services: []ServiceResult{{Service: work.SQL, Gap: check.Gap{From: now, To: now.Add(gap), Length: gap, Returned: true}, Bound: 5 * time.Second, Held: held}}}
-	r.ops = []work.Op{{Workload: work.SQL, End: now.Add(time.Second), Result: work.OK}, {Workload: work.SQL, End: now.Add(2 * time.Second), Result: work.Failed}}
+		Services: []ServiceResult{{Service: clients.SQL, Gap: check.Gap{From: now, To: now.Add(gap), Length: gap, Returned: true}, Bound: 5 * time.Second, Held: held}}}
+	r.ops = []clients.Op{{Workload: clients.SQL, End: now.Add(time.Second), Result: clients.OK}, {Workload: clients.SQL, End: now.Add(2 * time.Second), Result: clients.Failed}}
 	r.settle()
 	return r
 }

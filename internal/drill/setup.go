@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"multihead/internal/config"
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 	"multihead/internal/host"
 	"multihead/internal/service/agentd"
 )
@@ -26,8 +26,8 @@ const jobName = "multihead-drill"
 func (r *run) setUp(ctx context.Context) error {
 	c := r.env.File
 	vip := c.Network.VIP.Address.String()
-	spec := work.Spec{VIP: &work.VIPSpec{Address: net.JoinHostPort(vip, strconv.Itoa(agentd.Port)), Heads: map[string]string{}}}
-	what := []string{work.VIP}
+	spec := clients.Spec{VIP: &clients.VIPSpec{Address: net.JoinHostPort(vip, strconv.Itoa(agentd.Port)), Heads: map[string]string{}}}
+	what := []string{clients.VIP}
 	for _, h := range c.Nodes.Controllers {
 		spec.VIP.Heads[h.Hostname] = h.Address.String()
 	}
@@ -40,15 +40,15 @@ func (r *run) setUp(ctx context.Context) error {
 			return err
 		}
 		spec.SQL = r.sql.spec(vip)
-		what = append(what, work.SQL)
+		what = append(what, clients.SQL)
 	}
 	if s := r.redisSpec(); s != nil {
 		spec.Redis = s
-		what = append(what, work.Redis)
+		what = append(what, clients.Redis)
 	}
 	if r.env.Client != "" && len(c.HeadsWith(config.Slurm)) > 0 {
-		spec.Sbatch = &work.SbatchSpec{Name: jobName + "-" + r.id, Long: strconv.Itoa(int(runLimit.Seconds()))}
-		what = append(what, work.Sbatch)
+		spec.Sbatch = &clients.SbatchSpec{Name: jobName + "-" + r.id, Long: strconv.Itoa(int(runLimit.Seconds()))}
+		what = append(what, clients.Sbatch)
 	}
 	if err := r.startWorker(ctx, r.env.Client, spec, what...); err != nil {
 		return err
@@ -75,9 +75,9 @@ func (r *run) clientAddress(ctx context.Context) (string, error) {
 }
 
 // redisSpec is how Redis is reached, nil where there is none or only one server.
-func (r *run) redisSpec() *work.RedisSpec {
+func (r *run) redisSpec() *clients.RedisSpec {
 	c := r.env.File
-	s := &work.RedisSpec{Password: c.Redis.Cluster.Password.Reveal()}
+	s := &clients.RedisSpec{Password: c.Redis.Cluster.Password.Reveal()}
 	if c.RedisMode() != config.RedisCluster {
 		return nil
 	}
@@ -110,7 +110,7 @@ func (r *run) startVolume(ctx context.Context) error {
 	file := r.id + "-" + name
 	r.volume = append(r.volume, file)
 	r.res.VolumeOn = name
-	return r.startWorker(ctx, name, work.Spec{Volume: &work.VolumeSpec{Dir: r.volumeDir(), File: file}}, work.Volume)
+	return r.startWorker(ctx, name, clients.Spec{Volume: &clients.VolumeSpec{Dir: r.volumeDir(), File: file}}, clients.Volume)
 }
 
 // runFile is a name that startVolume gives.
@@ -197,7 +197,7 @@ func boolInt(b bool) int {
 // cleanJobs cancels the run's jobs that have not ended: the long one, and those
 // that still wait.
 func (r *run) cleanJobs(ctx context.Context) error {
-	if !slices.Contains(r.workloads(), work.Sbatch) {
+	if !slices.Contains(r.workloads(), clients.Sbatch) {
 		return nil
 	}
 	h, err := r.anyHead(config.Slurm)

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 )
 
 // Verdict is one invariant's.
@@ -43,8 +43,8 @@ func some[T any](list []T) string {
 }
 
 // Of picks the operations of one workload and kind.
-func Of(ops []work.Op, workload, kind string) []work.Op {
-	var out []work.Op
+func Of(ops []clients.Op, workload, kind string) []clients.Op {
+	var out []clients.Op
 	for _, op := range ops {
 		if op.Workload == workload && op.Kind == kind {
 			out = append(out, op)
@@ -56,14 +56,14 @@ func Of(ops []work.Op, workload, kind string) []work.Op {
 // Numbers checks that every number that was acknowledged is on every node once,
 // that none is there whose operation is known to have failed, and that all nodes
 // have the same. A number whose outcome is unknown may be there or not.
-func Numbers(name string, ops []work.Op, nodes map[string][]int64) Verdict {
+func Numbers(name string, ops []clients.Op, nodes map[string][]int64) Verdict {
 	acked, failed := map[int64]bool{}, map[int64]bool{}
 	unknown := 0
 	for _, op := range ops {
 		switch op.Result {
-		case work.OK:
+		case clients.OK:
 			acked[op.N] = true
-		case work.Failed:
+		case clients.Failed:
 			failed[op.N] = true
 		default:
 			unknown++
@@ -147,11 +147,11 @@ type Window struct {
 // lost. Redis replicates after it has acknowledged, so what was acknowledged
 // within one of the windows may be lost; it is counted. What was lost outside
 // them, or has another value, breaks the invariant.
-func Keys(ops []work.Op, values map[int64]string, windows []Window) (v Verdict, lost int) {
+func Keys(ops []clients.Op, values map[int64]string, windows []Window) (v Verdict, lost int) {
 	var outside, changed []int64
 	acked := 0
 	for _, op := range ops {
-		if op.Result != work.OK {
+		if op.Result != clients.OK {
 			continue
 		}
 		acked++
@@ -191,7 +191,7 @@ type Job struct {
 // was handed out for, that no job ended otherwise than by itself, that none was
 // made twice, and that the long job, which ran before anything was broken, still
 // runs and was not started anew. Names are the prefix and the operation's number.
-func Jobs(ops []work.Op, jobs []Job, prefix string, long Job) Verdict {
+func Jobs(ops []clients.Op, jobs []Job, prefix string, long Job) Verdict {
 	byID, byName := map[string]Job{}, map[string][]string{}
 	for _, j := range jobs {
 		byID[j.ID] = j
@@ -202,7 +202,7 @@ func Jobs(ops []work.Op, jobs []Job, prefix string, long Job) Verdict {
 	var wrong, lost, ended, twice []string
 	acked := 0
 	for _, op := range ops {
-		if op.Result != work.OK {
+		if op.Result != clients.OK {
 			continue
 		}
 		acked++
@@ -276,7 +276,7 @@ const overlapAllowed = time.Second
 
 // Holders checks who answered for the virtual address: never two for longer than
 // a moment, and exactly one in the end. Overlaps are counted in any case.
-func Holders(ops []work.Op) (v Verdict, overlaps int) {
+func Holders(ops []clients.Op) (v Verdict, overlaps int) {
 	var wrong []string
 	var since, last time.Time
 	var longest time.Duration

@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"multihead/internal/drill/check"
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 )
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func at(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
 
-func op(n int64, r work.Result) work.Op { return work.Op{N: n, Result: r} }
+func op(n int64, r clients.Result) clients.Op { return clients.Op{N: n, Result: r} }
 
 // judge fails the test unless the verdict is as wanted and says so in these
 // words.
@@ -27,7 +27,7 @@ func judge(t *testing.T, v check.Verdict, ok bool, words string) {
 }
 
 func TestNumbers(t *testing.T) {
-	ops := []work.Op{op(1, work.OK), op(2, work.Unknown), op(3, work.Failed), op(4, work.OK)}
+	ops := []clients.Op{op(1, clients.OK), op(2, clients.Unknown), op(3, clients.Failed), op(4, clients.OK)}
 	for _, c := range []struct {
 		name  string
 		nodes map[string][]int64
@@ -56,7 +56,7 @@ func TestBank(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	window := []check.Window{{From: at(9), To: at(14)}}
-	ops := []work.Op{{N: 1, End: at(1), Result: work.OK}, {N: 2, End: at(10), Result: work.OK}, {N: 3, End: at(11), Result: work.Unknown}}
+	ops := []clients.Op{{N: 1, End: at(1), Result: clients.OK}, {N: 2, End: at(10), Result: clients.OK}, {N: 3, End: at(11), Result: clients.Unknown}}
 	for _, c := range []struct {
 		name   string
 		values map[int64]string
@@ -82,7 +82,7 @@ func TestKeys(t *testing.T) {
 }
 
 func TestJobs(t *testing.T) {
-	ops := []work.Op{{N: 0, Kind: work.LongJob, Value: "10", Result: work.OK}, {N: 0, Value: "11", Result: work.OK}, {N: 1, Result: work.Unknown}}
+	ops := []clients.Op{{N: 0, Kind: clients.LongJob, Value: "10", Result: clients.OK}, {N: 0, Value: "11", Result: clients.OK}, {N: 1, Result: clients.Unknown}}
 	long := check.Job{ID: "10", Name: "d-long", State: "RUNNING", Start: "03:00"}
 	ended := check.Job{ID: "11", Name: "d-0", State: "COMPLETED"}
 	for _, c := range []struct {
@@ -121,11 +121,11 @@ func TestNodes(t *testing.T) {
 }
 
 // asked makes a question for every answer, each 200 ms after the one before.
-func asked(answers ...string) []work.Op {
-	var ops []work.Op
+func asked(answers ...string) []clients.Op {
+	var ops []clients.Op
 	for i, a := range answers {
 		begin := at(float64(i) * 0.2)
-		ops = append(ops, work.Op{Workload: work.ARP, Begin: begin, End: begin.Add(200 * time.Millisecond), Value: a})
+		ops = append(ops, clients.Op{Workload: clients.ARP, Begin: begin, End: begin.Add(200 * time.Millisecond), Value: a})
 	}
 	return ops
 }
@@ -197,31 +197,31 @@ func TestHeal(t *testing.T) {
 }
 
 func TestLongestGap(t *testing.T) {
-	ok := func(end float64, part string) work.Op {
-		return work.Op{Workload: work.SQL, Kind: part, End: at(end), Result: work.OK}
+	ok := func(end float64, part string) clients.Op {
+		return clients.Op{Workload: clients.SQL, Kind: part, End: at(end), Result: clients.OK}
 	}
-	ops := []work.Op{ok(1, "x"), ok(2, "x"), ok(6, "x"), ok(7, "x"), {Workload: work.SQL, Kind: "x", End: at(4), Result: work.Failed}}
-	g := check.LongestGap(ops, work.SQL, at(0), at(8))
+	ops := []clients.Op{ok(1, "x"), ok(2, "x"), ok(6, "x"), ok(7, "x"), {Workload: clients.SQL, Kind: "x", End: at(4), Result: clients.Failed}}
+	g := check.LongestGap(ops, clients.SQL, at(0), at(8))
 	if g.Length != 4*time.Second || !g.From.Equal(at(2)) || !g.To.Equal(at(6)) || !g.Returned {
 		t.Errorf("%+v", g)
 	}
 	// The part that is worst off counts, whatever the others do.
-	both := slices.Concat(ops, []work.Op{ok(1, "y"), ok(7.9, "y")})
-	if g := check.LongestGap(both, work.SQL, at(0), at(8)); g.Part != "y" || g.Length != 6900*time.Millisecond {
+	both := slices.Concat(ops, []clients.Op{ok(1, "y"), ok(7.9, "y")})
+	if g := check.LongestGap(both, clients.SQL, at(0), at(8)); g.Part != "y" || g.Length != 6900*time.Millisecond {
 		t.Errorf("%+v", g)
 	}
 	// What never came back has not returned.
-	if g := check.LongestGap(ops, work.SQL, at(0), at(30)); g.Returned || g.Length != 23*time.Second {
+	if g := check.LongestGap(ops, clients.SQL, at(0), at(30)); g.Returned || g.Length != 23*time.Second {
 		t.Errorf("%+v", g)
 	}
 	// A part that never succeeded at all is gone from the beginning.
-	never := []work.Op{{Workload: work.SQL, Kind: "z", End: at(1), Result: work.Failed}}
-	if g := check.LongestGap(never, work.SQL, at(0), at(9)); g.Returned || g.Length != 9*time.Second {
+	never := []clients.Op{{Workload: clients.SQL, Kind: "z", End: at(1), Result: clients.Failed}}
+	if g := check.LongestGap(never, clients.SQL, at(0), at(9)); g.Returned || g.Length != 9*time.Second {
 		t.Errorf("%+v", g)
 	}
 	// Reads alone are not serving.
-	reads := []work.Op{{Workload: work.SQL, Kind: work.Read, End: at(4), Result: work.OK}}
-	if g := check.LongestGap(append(reads, ok(1, "x"), ok(8, "x")), work.SQL, at(0), at(8)); g.Length != 7*time.Second {
+	reads := []clients.Op{{Workload: clients.SQL, Kind: clients.Read, End: at(4), Result: clients.OK}}
+	if g := check.LongestGap(append(reads, ok(1, "x"), ok(8, "x")), clients.SQL, at(0), at(8)); g.Length != 7*time.Second {
 		t.Errorf("%+v", g)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 )
 
 // GaleraNode is what one database server says of its cluster.
@@ -52,12 +52,12 @@ func Slots(views map[string][]SlotRange) Verdict {
 	if len(views) == 0 {
 		wrong = append(wrong, "no node was asked")
 	}
-	var first [work.Slots]string
+	var first [clients.Slots]string
 	for i, node := range slices.Sorted(maps.Keys(views)) {
-		var owner [work.Slots]string
+		var owner [clients.Slots]string
 		twice := 0
 		for _, r := range views[node] {
-			for s := max(r.From, 0); s <= r.To && s < work.Slots; s++ {
+			for s := max(r.From, 0); s <= r.To && s < clients.Slots; s++ {
 				if owner[s] != "" {
 					twice++
 				}
@@ -79,7 +79,7 @@ func Slots(views map[string][]SlotRange) Verdict {
 			wrong = append(wrong, node+" sees other masters")
 		}
 	}
-	return verdict("every Redis slot once", wrong, fmt.Sprintf("%d slots, seen alike by %d nodes", work.Slots, len(views)))
+	return verdict("every Redis slot once", wrong, fmt.Sprintf("%d slots, seen alike by %d nodes", clients.Slots, len(views)))
 }
 
 // Heal checks `gluster volume heal VOLUME info summary`.

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 )
 
 // Gap is a time in which nothing of a workload succeeded.
@@ -20,15 +20,15 @@ type Gap struct {
 // within from and to, of the part of the workload that was worst off. A success
 // counts when its answer came. Kinds that only look are left out where a
 // workload has others: serving means taking writes.
-func LongestGap(ops []work.Op, workload string, from, to time.Time) Gap {
+func LongestGap(ops []clients.Op, workload string, from, to time.Time) Gap {
 	ends := map[string][]time.Time{}
 	for _, op := range ops {
-		if op.Workload != workload || op.Kind == work.Read || op.Kind == work.LongJob {
+		if op.Workload != workload || op.Kind == clients.Read || op.Kind == clients.LongJob {
 			continue
 		}
 		part := partOf(op)
 		ends[part] = append(ends[part], time.Time{}) // known, even where it never succeeds
-		if op.Result == work.OK {
+		if op.Result == clients.OK {
 			ends[part] = append(ends[part], op.End)
 		}
 	}
@@ -42,7 +42,7 @@ func LongestGap(ops []work.Op, workload string, from, to time.Time) Gap {
 }
 
 // partOf is what is judged by itself: in Redis a shard, elsewhere the kind.
-func partOf(op work.Op) string {
+func partOf(op clients.Op) string {
 	if op.Part != "" {
 		return op.Part
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
-	"multihead/internal/drill/work"
+	"multihead/internal/drill/clients"
 )
 
 // searchLimit bounds how long an order is looked for.
@@ -25,7 +25,7 @@ type access struct {
 // order that explains every value read and keeps to the times: that it behaved
 // like one register although it is kept on many nodes. A write whose outcome is
 // unknown may have taken effect at any time after it was begun, or never.
-func Register(ops []work.Op, initial string) Verdict {
+func Register(ops []clients.Op, initial string) Verdict {
 	const name = "register linearizable"
 	model := porcupine.Model{
 		Init: func() any { return initial },
@@ -55,22 +55,22 @@ func Register(ops []work.Op, initial string) Verdict {
 // registerHistory takes what may have had an effect or showed one. Writes whose
 // outcome is unknown and which nobody read are left out: they explain nothing,
 // and each would double the search.
-func registerHistory(ops []work.Op) (history []porcupine.Operation, reads int) {
+func registerHistory(ops []clients.Op) (history []porcupine.Operation, reads int) {
 	seen := map[string]bool{}
 	for _, op := range ops {
-		if op.Kind == work.Read && op.Result == work.OK {
+		if op.Kind == clients.Read && op.Result == clients.OK {
 			seen[op.Value] = true
 		}
 	}
 	for _, op := range ops {
 		h := porcupine.Operation{Call: op.Begin.UnixNano(), Return: op.End.UnixNano(), Output: op.Value}
 		switch {
-		case op.Kind == work.Read && op.Result == work.OK:
+		case op.Kind == clients.Read && op.Result == clients.OK:
 			h.Input = access{}
 			reads++
-		case op.Kind == work.Write && op.Result == work.OK:
+		case op.Kind == clients.Write && op.Result == clients.OK:
 			h.Input = access{true, op.Value}
-		case op.Kind == work.Write && op.Result == work.Unknown && seen[op.Value]:
+		case op.Kind == clients.Write && op.Result == clients.Unknown && seen[op.Value]:
 			h.Input, h.Return = access{true, op.Value}, math.MaxInt64
 		default:
 			continue

@@ -1,0 +1,135 @@
+package gluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"multihead/internal/config"
+	"multihead/internal/host"
+	"multihead/internal/service"
+)
+
+func (h *head) lookAtBrick(ctx context.Context, r host.Reader, brickPath string) error {
+	list, err := readDir(ctx, r, brickPath)
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		h.data = service.No
+		return nil
+	}
+	h.data = service.Yes
+	waiting, err := r.ReadDir(ctx, path.Join(brickPath, indexPath))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		h.pending = 0
+	case err != nil:
+		return err
+	default:
+		h.pending = pendingIn(waiting)
+	}
+	if h.pending > 0 {
+		// What is healed leaves the index, what is written joins it.
+		if index, err := r.Stat(ctx, path.Join(brickPath, indexPath)); err == nil {
+			h.stuck = time.Since(index.ModTime)
+		}
+	}
+	return nil
+}
+
+// volumeIDOf reads which volume a directory is a brick of; empty where it is
+// none or that cannot be read.
+func volumeIDOf(ctx context.Context, r host.Reader, brickPath string) string {
+	out, err := r.Query(ctx, "getfattr", "--absolute-names", "-e", "hex", "-n", "trusted.glusterfs.volume-id", brickPath)
+	if err != nil {
+		return ""
+	}
+	return parseVolumeID(out)
+}
+
+// parseVolumeID makes a uuid of what getfattr prints:
+// trusted.glusterfs.volume-id=0x and 32 hexadecimal digits.
+func parseVolumeID(out string) string {
+	_, hex, _ := strings.Cut(out, "=0x")
+	hex = strings.TrimSpace(hex)
+	if len(hex) != 32 {
+		return ""
+	}
+	return strings.Join([]string{hex[:8], hex[8:12], hex[12:16], hex[16:20], hex[20:]}, "-")
+}
+
+// pendingIn counts the entries of a heal index: each is a file that some other
+// brick has yet to get. The index's own base file is not one of them.
+func pendingIn(index []host.FileInfo) int {
+	n := 0
+	for _, f := range index {
+		if !strings.HasPrefix(f.Name, "xattrop-") {
+			n++
+		}
+	}
+	return n
+}
+
+// askRunning looks for the process that serves the brick.
+func (h *head) askRunning(ctx context.Context, r host.Reader, conf config.GlusterFSConfig) (err error) {
+	h.running, err = brickRuns(ctx, r, h.addr.String(), conf)
+	var frozen *frozenBrick
+	if errors.As(err, &frozen) {
+		h.frozenBrick = frozen.pid
+	}
+	return err
+}
+
+// frozenBrick is a brick whose process is stopped or dying.
+type frozenBrick struct {
+	host, state string
+	pid         int
+}
+
+func (f *frozenBrick) Error() string {
+	return fmt.Sprintf("%s: the brick's process %d is stopped or dying (%s)", f.host, f.pid, f.state)
+}
+
+func brickRuns(ctx context.Context, r host.Reader, addr string, conf config.GlusterFSConfig) (service.Answer, error) {
+	pidFile := path.Join(pidDir, conf.VolumeName, addr+strings.ReplaceAll(conf.BrickPath, "/", "-")+".pid")
+	data, err := r.ReadFile(ctx, pidFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return service.No, nil
+	}
+	if err != nil {
+		return service.Unsure, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || pid <= 1 {
+		return service.No, nil // emptied when the brick was stopped
+	}
+	proc := path.Join("/proc", strconv.Itoa(pid))
+	cmdline, err := r.ReadFile(ctx, proc+"/cmdline")
+	if ended(err) || err == nil && !strings.Contains(string(cmdline), "glusterfsd") {
+		return service.No, nil // gone, and its number may be another's by now
+	}
+	if err != nil {
+		return service.Unsure, err
+	}
+	status, err := r.ReadFile(ctx, proc+"/status")
+	if err != nil {
+		return service.Unsure, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if state, ok := strings.CutPrefix(line, "State:"); ok && strings.ContainsAny(strings.TrimSpace(state)[:1], "TtZX") {
+			return service.Unsure, &frozenBrick{r.Name(), strings.TrimSpace(state), pid}
+		}
+	}
+	return service.Yes, nil
+}
+
+// ended says whether a process is there no more: its directory went, before or
+// while it was read.
+func ended(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) }

@@ -1,0 +1,86 @@
+package slurm
+
+import (
+	"fmt"
+	"path"
+	"strings"
+)
+
+// ctldDropIn guards slurmctld's start. Where the volume is not mounted its
+// place is an empty directory, and slurmctld would begin anew in there, without
+// the jobs; Slurm 22.05 does not notice.
+func ctldDropIn(mount, state string, dbd, first bool) []byte {
+	var b strings.Builder
+	// No order after slurmdbd: its start may be queued behind that of a database
+	// which waits for other heads.
+	b.WriteString("# Managed by multihead; changes are overwritten.\n[Unit]\n")
+	if mount != "" {
+		// Wants and PartOf instead of Requires: a start that fails because
+		// the volume is not there yet is tried again, mount and all, and an
+		// unmounted volume stops the daemon.
+		unit := mountUnit(mount)
+		fmt.Fprintf(&b, "After=%[1]s\nWants=%[1]s\nPartOf=%[1]s\n", unit)
+	}
+	b.WriteString("StartLimitIntervalSec=0\n\n[Service]\nRuntimeDirectory=slurmctld\nRuntimeDirectoryMode=0755\n")
+	if mount != "" {
+		fmt.Fprintf(&b, "ExecStartPre=+/usr/bin/mountpoint -q %s\n", mount)
+	}
+	fmt.Fprintf(&b, "ExecStartPre=/usr/bin/test -f %s\n", path.Join(state, marker))
+	if dbd {
+		// Measured: with a slurmdbd that answers while its database does not
+		// (Galera without a majority), slurmctld ends with "no TRES" at every
+		// start and takeover. With no slurmdbd at all it goes by its state
+		// files; and slurmdbd does not answer before its database does.
+		b.WriteString("ExecStartPre=+-/bin/sh -c 'timeout 5 sacctmgr -nP show tres format=id >/dev/null 2>&1 || timeout 10 systemctl try-restart slurmdbd.service'\n")
+	}
+	if first {
+		fmt.Fprintf(&b, "ExecStartPre=-%s %s\n", turnPath, state)
+	}
+	b.WriteString("Restart=on-failure\nRestartSec=1\n")
+	return []byte(b.String())
+}
+
+// dbdDropIn lets slurmdbd wait for its database instead of giving up.
+const dbdDropIn = `# Managed by multihead; changes are overwritten.
+[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+RuntimeDirectory=slurmdbd
+RuntimeDirectoryMode=0755
+Restart=on-failure
+RestartSec=1
+`
+
+// nodeDropIn lets slurmd start without a slurm.conf, which Slurm 22.05's unit
+// demands, and fetch it from the heads, again and again until one answers.
+const nodeDropIn = `# Managed by multihead; changes are overwritten.
+[Unit]
+ConditionPathExists=
+StartLimitIntervalSec=0
+
+[Service]
+EnvironmentFile=` + nodeEnv + `
+Restart=on-failure
+RestartSec=2
+`
+
+// mountUnit is systemd's name for the unit of a mount point.
+func mountUnit(mount string) string {
+	p := strings.Trim(path.Clean(mount), "/")
+	if p == "" {
+		return "-.mount"
+	}
+	var b strings.Builder
+	for i := range len(p) {
+		switch c := p[i]; {
+		case c == '/':
+			b.WriteByte('-')
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == ':', c == '_', c == '.' && i > 0:
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, `\x%02x`, c)
+		}
+	}
+	return b.String() + ".mount"
+}
