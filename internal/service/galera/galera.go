@@ -26,6 +26,8 @@ const (
 	// lookLimit bounds what one head is asked in all. A daemon that takes a
 	// connection and says nothing for that long counts as hung.
 	lookLimit = 3 * time.Second
+	// briefLimit is the same for an agent's look each second.
+	briefLimit = time.Second
 	// settleLimit is how long a daemon that is just starting is waited for
 	// before it counts as starting: forming a cluster takes 1 to 2 s, and a
 	// run after one that was killed in the middle should see its outcome.

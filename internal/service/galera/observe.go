@@ -131,9 +131,13 @@ func layoutOf(ctx context.Context, r host.Reader) (layout, error) {
 // While it looks for its own position it listens for an instant as well, and
 // hangs up: what counts then is what systemd says.
 func (n *node) look(ctx context.Context, r host.Reader, root config.Secret, brief bool) {
-	settled := time.Now().Add(settleLimit)
+	settled, patience := time.Now().Add(settleLimit), lookLimit
+	if brief {
+		// An agent looks again in a second, and has two for all of it.
+		settled, patience = time.Now(), briefLimit
+	}
 	for {
-		s, err := ask(ctx, r, n.at, root)
+		s, err := askWithin(ctx, patience, r, n.at, root)
 		if err == nil {
 			n.stands, n.status = answering, s
 			if n.own() || n.detached() {
@@ -155,7 +159,8 @@ func (n *node) look(ctx context.Context, r host.Reader, root config.Secret, brie
 			return
 		case active == "active" && silent(ctx, err):
 			n.stands, n.why = unasked, "mariadbd takes connections and does not answer"
-			n.hung = !receives(ctx, r, n.at.dataDir)
+			// A busy disk makes it silent as well: killed, it would take longer.
+			n.hung = host.Frozen(ctx, r, unit, "mariadbd") && !receives(ctx, r, n.at.dataDir)
 			return
 		case active == "active":
 			n.stands, n.why = unasked, "mariadbd: "+err.Error()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"multihead/internal/config"
 	"multihead/internal/host"
@@ -90,12 +91,16 @@ func TestAPositionIsWrittenDownAsAnOrderlyStopWould(t *testing.T) {
 // What is left of a daemon that was frozen with its socket open: it is taken by
 // the kernel and never answered.
 func TestADaemonThatTakesConnectionsAndSaysNothingHangs(t *testing.T) {
+	frozen := func(m *hosttest.Machine) {
+		m.File("/sys/fs/cgroup/system.slice/"+unit+"/cgroup.procs", "77\n").File("/proc/77/stat", "77 (mariadbd) T 1 77 77 0")
+	}
 	for name, tt := range map[string]struct {
 		make func(*hosttest.Machine)
 		hung bool
 	}{
-		"frozen":              {func(*hosttest.Machine) {}, true},
-		"it is sent all data": {func(m *hosttest.Machine) { m.File("/var/lib/mysql/sst_in_progress", "") }, false},
+		"frozen":                          {frozen, true},
+		"frozen, and it is sent all data": {func(m *hosttest.Machine) { frozen(m); m.File("/var/lib/mysql/sst_in_progress", "") }, false},
+		"silent, as on a busy disk":       {func(*hosttest.Machine) {}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -107,7 +112,11 @@ func TestADaemonThatTakesConnectionsAndSaysNothingHangs(t *testing.T) {
 				})
 				tt.make(m)
 				n := head("s1")
-				n.look(t.Context(), m, config.Secret{}, false)
+				begin := time.Now()
+				n.look(t.Context(), m, config.Secret{}, true)
+				if took := time.Since(begin); took > 2*time.Second {
+					t.Errorf("a brief look takes %s, and an agent has two seconds", took)
+				}
 				if n.hung != tt.hung || n.stands != unasked {
 					t.Errorf("%+v", n)
 				}

@@ -189,6 +189,13 @@ func readOwn(ctx context.Context, db asker, s *status) error {
 	return nil
 }
 
+// askWithin asks, with less time than that takes at most.
+func askWithin(ctx context.Context, limit time.Duration, r host.Reader, l layout, root config.Secret) (status, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return ask(ctx, r, l, root)
+}
+
 // ask connects and asks, or goes on with the session of the look before.
 func ask(ctx context.Context, r host.Reader, l layout, root config.Secret) (status, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)

@@ -344,27 +344,10 @@ func startable(out string) bool {
 		slices.Contains(lines, "ActiveState=inactive") && slices.Contains(lines, "ActiveEnterTimestampMonotonic=0")
 }
 
-// frozen says whether the process of a unit is stopped by a signal, as by a
-// debugger: the kernel takes connections for it, and nobody answers them. It is
-// asked where a question has just timed out, and so has time of its own.
+// frozen says whether the server of a unit is stopped by a signal. It is asked
+// where a question has just timed out, and so has time of its own.
 func frozen(ctx context.Context, r host.Reader, unit string) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	template, _, _ := strings.Cut(unit, "@")
-	slice := "system-" + strings.ReplaceAll(template, "-", `\x2d`) + ".slice/"
-	procs, err := r.ReadFile(ctx, "/sys/fs/cgroup/system.slice/"+slice+unit+"/cgroup.procs")
-	if err != nil {
-		return false
-	}
-	return slices.ContainsFunc(strings.Fields(string(procs)), func(pid string) bool {
-		stat, err := r.ReadFile(ctx, "/proc/"+pid+"/stat")
-		return err == nil && isStopped(string(stat))
-	})
-}
-
-// isStopped reads /proc/PID/stat: the number, the command in parentheses, and the
-// state, which is T for a process that a signal stopped.
-func isStopped(stat string) bool {
-	state := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	return strings.Contains(stat, "(redis-") && len(state) > 0 && state[0] == "T"
+	return host.Frozen(ctx, r, unit, "redis-")
 }

@@ -216,13 +216,6 @@ func TestAServerThatASignalStoppedIsReportedToBeKilled(t *testing.T) {
 	if n := s.Health().Nodes["server2"]; !slices.Equal(n.Hung, []string{"redis-server@6380.service"}) || n.State != service.Degraded {
 		t.Errorf("%+v", n)
 	}
-	for stat, want := range map[string]bool{
-		"77 (redis-server) S 1": false, "77 (redis-server) T 1": true, "77 (redis-sentinel) T 1": true, "77 (sh) T 1": false, "": false,
-	} {
-		if got := isStopped(stat); got != want {
-			t.Errorf("%q: %v", stat, got)
-		}
-	}
 }
 
 func TestWhatNoPersonStopped(t *testing.T) {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
-	"strings"
 	"time"
 
 	"multihead/internal/host"
@@ -19,7 +17,7 @@ func (h *head) alive(ctx context.Context, own bool) {
 	switch {
 	case h.listens != service.Yes:
 		return
-	case frozen(ctx, h.reader, ctldUnit, "slurmctld"):
+	case host.Frozen(ctx, h.reader, ctldUnit, "slurmctld"):
 		h.hangs = "slurmctld is stopped by a signal (SIGSTOP)"
 	case own && h.state.beat != nil && h.state.beat.index == h.place() && time.Since(h.state.beat.at) > silentFor && dumb(ctx, h.reader):
 		h.hangs = "slurmctld takes connections and does not answer"
@@ -27,29 +25,6 @@ func (h *head) alive(ctx context.Context, own bool) {
 		return
 	}
 	h.listens = service.Unsure
-}
-
-// frozen says whether the daemon of a unit is stopped by a signal, as by a
-// debugger: it takes connections, for the kernel does that, and answers none.
-// Where the kernel does not say it, it is not.
-func frozen(ctx context.Context, r host.Reader, unit, command string) bool {
-	procs, err := r.ReadFile(ctx, "/sys/fs/cgroup/system.slice/"+unit+"/cgroup.procs")
-	if err != nil {
-		return false
-	}
-	return slices.ContainsFunc(strings.Fields(string(procs)), func(pid string) bool {
-		stat, err := r.ReadFile(ctx, "/proc/"+pid+"/stat")
-		return err == nil && stopped(string(stat), command)
-	})
-}
-
-// stopped reads /proc/PID/stat: the number, the command in parentheses, and the
-// state, which is T for a process that a signal stopped.
-func stopped(stat, command string) bool {
-	end := strings.LastIndexByte(stat, ')')
-	_, name, ok := strings.Cut(stat[:max(end, 0)], "(")
-	state := strings.Fields(stat[end+1:])
-	return ok && name == command && len(state) > 0 && state[0] == "T"
 }
 
 // silentFor is how old the heartbeat of the controller in charge has to be before

@@ -31,22 +31,6 @@ func TestWhatSystemdRemembersOfAUnit(t *testing.T) {
 	}
 }
 
-func TestAProcessThatASignalStopped(t *testing.T) {
-	for stat, want := range map[string]bool{
-		"1896 (slurmctld) S 1 1896 1896 0 -1 4194560": false,
-		"1896 (slurmctld) T 1 1896 1896 0 -1 4194560": true,
-		"1964 (slurmscriptd) T 1896 1896 1896 0 -1 4": false,
-		"1896 (slurmctld) T":                          true,
-		"1896 (a) slurmctld) T 1":                     false,
-		"":                                            false,
-		"1896 (slurmctld)":                            false,
-	} {
-		if got := stopped(stat, "slurmctld"); got != want {
-			t.Errorf("%q: %v", stat, got)
-		}
-	}
-}
-
 // booted is a head that has just booted, with everything in place.
 func booted(h *head) {
 	h.units[ctldUnit], h.units[dbdUnit], h.listens = "inactive", "active", service.No
