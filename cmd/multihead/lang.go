@@ -155,5 +155,18 @@ func koreanTexts() map[string]string {
 		"This breaks the cluster on purpose. Type its name (%s) to go on: ":                                      "클러스터를 일부러 고장 냅니다. 계속하려면 클러스터 이름(%s)을 입력하십시오: ",
 		"Well again by itself: p50 %s, worst %s after the fault was undone. Runs: %d.\n":                         "고장을 없앤 뒤 스스로 정상이 되기까지: p50 %s, 최악 %s. 실행 %d회.\n",
 		"The volume was written to on %s; compute nodes do not mount it.\n":                                      "볼륨에는 %s 에서 썼습니다. 계산 노드는 볼륨을 마운트하지 않습니다.\n",
+		// runs
+		"run": "실행", "cluster": "클러스터", "command": "명령", "who": "누가", "record": "기록", "began": "시작",
+		"ended": "끝", "last seen": "마지막 기록", "cause": "원인", "error": "오류",
+		"What was changed: by whom, when, by what plan, how it ended and how long each step took": "무엇이 바뀌었는지: 누가, 언제, 어떤 계획으로, 결과와 단계마다 걸린 시간",
+		"List the runs, newest first":                                            "실행 기록을 최근 것부터 보여 줍니다",
+		"Show one run: the plan, what became of each step, and how long it took": "실행 하나를 보여 줍니다: 계획, 단계마다의 결과와 걸린 시간",
+		"No run is on record here. --all looks on the heads as well.":            "여기에는 실행 기록이 없습니다. --all 은 헤드들에서도 찾습니다.",
+		"%s, from %s":           "%s (%s 에서)",
+		"on %s":                 "%s 에 있음",
+		"%s, after %s":          "%s (%s 걸림)",
+		"%s: not ended\n":       "%s: 끝나지 않음\n",
+		"%s: failed after %s\n": "%s: %s 만에 실패\n",
+		"%s: done in %s\n":      "%s: %s 만에 완료\n",
 	}
 }

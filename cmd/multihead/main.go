@@ -86,6 +86,7 @@ func newRoot(a *app) *cobra.Command {
 		newDiscoverCmd(a),
 		newStatusCmd(a),
 		newEventsCmd(a),
+		newRunsCmd(a),
 		newDownCmd(a),
 		newRecoverCmd(a),
 		newInitCmd(a),

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -31,12 +32,17 @@ type RunInfo struct {
 	From    string    `json:"from"` // the machine it was started on
 	Begin   time.Time `json:"begin"`
 	Steps   int       `json:"steps"`
+	// Cause is why an agent acted; a person needs to give none.
+	Cause string `json:"cause,omitempty"`
+	// Plan is what was agreed to. An agent's run has none: it plans round by round.
+	Plan []PlannedStep `json:"plan,omitempty"`
 }
 
 // RunEnd is the last line of a journal that was not cut off.
 type RunEnd struct {
-	End   time.Time `json:"end"`
-	Error string    `json:"error,omitempty"`
+	End     time.Time `json:"end"`
+	Error   string    `json:"error,omitempty"`
+	Stopped bool      `json:"stopped,omitempty"` // between two steps, as a person asked
 }
 
 // NewJournal begins a record in dir, which is made where it is missing,
@@ -46,12 +52,17 @@ func NewJournal(dir string, info RunInfo) (*Journal, error) {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	info.Version = 1
-	p := filepath.Join(dir, info.ID+".jsonl")
+	p := filepath.Join(dir, info.ID+journalSuffix)
 	f, err := os.OpenFile(p, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	j := &Journal{file: f, path: p}
+	// The lock goes with this process, however it ends: who reads the record
+	// sees by it whether the run is at work.
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil && !errors.Is(err, syscall.ENOTSUP) {
+		return nil, errors.Join(fmt.Errorf("journal: %w", err), f.Close())
+	}
 	return j, j.line(info)
 }
 
@@ -65,7 +76,7 @@ func (j *Journal) Record(ev Event) error { return j.line(ev) }
 func (j *Journal) Close(runErr error) error {
 	end := RunEnd{End: time.Now()}
 	if runErr != nil {
-		end.Error = runErr.Error()
+		end.Error, end.Stopped = runErr.Error(), errors.Is(runErr, ErrStopped)
 	}
 	return errors.Join(j.line(end), j.file.Close())
 }
@@ -99,7 +110,7 @@ func FindUnfinished(dir string) (*Unfinished, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".jsonl") {
+		if strings.HasSuffix(e.Name(), journalSuffix) {
 			names = append(names, e.Name())
 		}
 	}
@@ -118,7 +129,7 @@ func readUnfinished(path string) (*Unfinished, error) {
 	defer f.Close()
 	var u Unfinished
 	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, 1<<20)
+	sc.Buffer(nil, 16<<20) // the first line has the plan
 	for first := true; sc.Scan(); first = false {
 		if first {
 			if err := json.Unmarshal(sc.Bytes(), &u.Info); err != nil {
