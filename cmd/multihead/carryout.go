@@ -131,7 +131,7 @@ func (a *app) apply(ctx context.Context, run *upRun) error {
 	}
 	name, from := whoami()
 	begin := time.Now()
-	journal, err := plan.NewJournal(dir, plan.RunInfo{ID: begin.Format("20060102_150405.000"), Cluster: run.sess.file.Info.ClusterName,
+	journal, err := plan.NewJournal(dir, plan.RunInfo{ID: begin.UTC().Format("20060102_150405.000"), Cluster: run.sess.file.Info.ClusterName,
 		Command: commandLine(), User: name, From: from, Begin: begin, Steps: len(run.prop.Previews), Plan: run.prop.PlannedSteps()})
 	if err != nil {
 		return fmt.Errorf("nothing was changed: %w", err)

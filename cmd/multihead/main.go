@@ -87,6 +87,7 @@ func newRoot(a *app) *cobra.Command {
 		newStatusCmd(a),
 		newEventsCmd(a),
 		newRunsCmd(a),
+		newBundleCmd(a),
 		newDownCmd(a),
 		newRecoverCmd(a),
 		newInitCmd(a),

@@ -97,6 +97,29 @@ type foundRun struct {
 	*plan.RunRecord
 }
 
+// listedRun is a run without its steps, as list -o json has it.
+type listedRun struct {
+	ID      string         `json:"id"`
+	On      string         `json:"on"`
+	Cluster string         `json:"cluster"`
+	Command string         `json:"command"`
+	User    string         `json:"user"`
+	From    string         `json:"from"`
+	Begin   time.Time      `json:"begin"`
+	End     time.Time      `json:"end,omitzero"`
+	Result  plan.RunResult `json:"result"`
+	Error   string         `json:"error,omitempty"`
+	Cause   string         `json:"cause,omitempty"`
+	Steps   int            `json:"steps"`
+	Done    int            `json:"done"`
+	Seconds float64        `json:"seconds"`
+}
+
+func list(r foundRun) listedRun {
+	return listedRun{ID: r.ID, On: r.On, Cluster: r.Cluster, Command: r.Command, User: r.User, From: r.From, Begin: r.Begin, End: r.End,
+		Result: r.Result, Error: r.Error, Cause: r.Cause, Steps: len(r.Did), Done: r.Count(plan.StepIsDone, plan.StepWasSo), Seconds: r.Seconds()}
+}
+
 // runsPlace is a machine with records.
 type runsPlace struct {
 	name string
@@ -241,10 +264,14 @@ func (a *app) runsList(ctx context.Context, f runsFlags) error {
 		runs = append(runs, foundRun{p.place.name, r})
 	}
 	if *f.output == "json" {
+		listed := []listedRun{}
+		for _, r := range runs {
+			listed = append(listed, list(r))
+		}
 		err = a.printJSON(struct {
-			Version int        `json:"version"`
-			Runs    []foundRun `json:"runs"`
-		}{1, runs})
+			FormatVersion int         `json:"format_version"`
+			Runs          []listedRun `json:"runs"`
+		}{1, listed})
 	} else {
 		err = nil
 		a.printRuns(runs, errors.Join(errs...) == nil)
@@ -271,8 +298,9 @@ func (a *app) runsShow(ctx context.Context, f runsFlags, id string) error {
 		return &exitError{exitFailed, fmt.Errorf("%s: %s: %w", picked.place.name, picked.id, err)}
 	}
 	if *f.output == "json" {
+		r.Plan = nil // every step of it is among those that were done, or not begun
 		return a.printJSON(struct {
-			Version int `json:"version"`
+			FormatVersion int `json:"format_version"`
 			foundRun
 		}{1, foundRun{picked.place.name, r}})
 	}

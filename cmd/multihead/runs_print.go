@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,8 +58,11 @@ func (a *app) printRuns(runs []foundRun, complete bool) {
 	fmt.Fprintln(a.stdout, t.Render())
 }
 
-// shortCommand is a command without the tool's own name.
-func shortCommand(c string) string { return strings.TrimPrefix(c, "multihead ") }
+// shortCommand is a command without the tool's own name and the file's place.
+func shortCommand(c string) string {
+	words := strings.Fields(strings.TrimPrefix(c, "multihead "))
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return strings.HasPrefix(w, "--config=") }), " ")
+}
 
 // printRun shows all of one run: how it began and ended, and its steps in the
 // plan's order.

@@ -196,9 +196,18 @@ func (a *app) propose(ctx context.Context, run *upRun) error {
 	default:
 		return a.refusals(err)
 	}
+	site := offlineSite(run.sess.file)
+	if site != nil && run.aim == aimUp {
+		p = site.Provide(p)
+	}
 	run.prop, err = plan.Propose(ctx, p, run.sess.view.Readers())
 	if err != nil {
 		return fmt.Errorf("nothing was changed: what is needed cannot be told: %w", err)
+	}
+	if site != nil {
+		if err := site.Check(ctx, run.prop, run.sess.view.Readers()); err != nil {
+			return fmt.Errorf("%s: %w", a.tr("nothing was changed"), err)
+		}
 	}
 	return nil
 }

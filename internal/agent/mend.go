@@ -239,7 +239,7 @@ func (m *mending) begin(steps int) error {
 	now := time.Now()
 	name := strings.ReplaceAll(m.a.Cluster.Info.ClusterName, "/", "_")
 	var err error
-	m.journal, err = plan.NewJournal(filepath.Join(journalDir, name, "runs"), plan.RunInfo{ID: now.Format("20060102_150405.000"),
+	m.journal, err = plan.NewJournal(filepath.Join(journalDir, name, "runs"), plan.RunInfo{ID: now.UTC().Format("20060102_150405.000"),
 		Cluster: m.a.Cluster.Info.ClusterName, Command: "agent: recover", User: "agent", From: m.a.Name, Begin: now, Steps: steps, Cause: m.cause})
 	return err
 }

@@ -17,18 +17,21 @@ import (
 // machine's sources offer. Installed ones are left as they are.
 type Packages struct {
 	Names []string
+	// Source is a file of package sources on the machine; only what it lists is
+	// used then. Empty means all sources that the machine has.
+	Source string
 }
 
 func (p Packages) String() string { return "install " + strings.Join(p.Names, " ") }
 
 // Done asks dpkg or rpm, whichever the machine has.
 func (p Packages) Done(ctx context.Context, h host.Reader) (bool, error) {
-	missing, err := p.missing(ctx, h)
+	missing, err := p.Missing(ctx, h)
 	return err == nil && len(missing) == 0, err
 }
 
-// missing lists what is not installed, in order.
-func (p Packages) missing(ctx context.Context, h host.Reader) ([]string, error) {
+// Missing lists what is not installed, in order.
+func (p Packages) Missing(ctx context.Context, h host.Reader) ([]string, error) {
 	have, err := packages(ctx, h)
 	if err != nil {
 		return nil, err
@@ -88,7 +91,7 @@ func (p Packages) Do(ctx context.Context, h host.Host) (Action, error) {
 	if err != nil {
 		return nil, err
 	}
-	missing, err := p.missing(ctx, h)
+	missing, err := p.Missing(ctx, h)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +105,7 @@ func (p Packages) Do(ctx context.Context, h host.Host) (Action, error) {
 	if !rpm {
 		purge = purgeable(ctx, h)
 	}
-	err = install(ctx, h, missing, rpm)
+	err = install(ctx, h, missing, p.Source, rpm)
 	after, aerr := packages(context.WithoutCancel(ctx), h)
 	if aerr != nil {
 		return nil, errors.Join(err, aerr)
@@ -135,8 +138,11 @@ const (
 // and stood in the command would be upgraded, on all heads at once. (apt's
 // --no-upgrade would say the same, and keep it from mending one that is there
 // by half.)
-func install(ctx context.Context, h host.Host, names []string, rpm bool) (err error) {
+func install(ctx context.Context, h host.Host, names []string, source string, rpm bool) (err error) {
 	if rpm {
+		if source != "" {
+			return errors.New("dnf does not read apt's package sources")
+		}
 		_, err := h.Run(ctx, host.Command(append([]string{"dnf", "--assumeyes", "--quiet", "install"}, names...)...))
 		return err
 	}
@@ -159,17 +165,27 @@ func install(ctx context.Context, h host.Host, names []string, rpm bool) (err er
 	if err := apt("dpkg", "--configure", "--pending", "--force-confdef", "--force-confold"); err != nil {
 		return err
 	}
-	get := append([]string{"apt-get", "--yes", "--quiet", "--no-install-recommends",
+	from := append([]string{"apt-get"}, FromSource(source)...)
+	get := slices.Concat(from, []string{"--yes", "--quiet", "--no-install-recommends",
 		"-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
-		"-o", "DPkg::Lock::Timeout=120", "install"}, names...)
+		"-o", "DPkg::Lock::Timeout=120", "install"}, names)
 	if err := apt(get...); err == nil {
 		return nil
 	}
 	// The lists may be old, or missing on a fresh machine.
-	if err := apt("apt-get", "--quiet", "update"); err != nil {
+	if err := apt(append(from, "--quiet", "update")...); err != nil {
 		return err
 	}
 	return apt(get...)
+}
+
+// FromSource are the options that make apt use one file of package sources and no
+// other, and keep what it knows of the others. They are none for an empty name.
+func FromSource(file string) []string {
+	if file == "" {
+		return nil
+	}
+	return []string{"-o", "Dir::Etc::sourcelist=" + file, "-o", "Dir::Etc::sourceparts=-", "-o", "APT::Get::List-Cleanup=0"}
 }
 
 // dpkgStatus is what an installation changes, whatever it brings.
