@@ -25,6 +25,9 @@ var requirements = [...]requirement{
 	{"dpkg-deb", "dpkg"},
 	{"apt-get", "apt"},
 	{"ssh", "openssh-client"},
+	// What bare hosts install from is made with these: multihead bundle create.
+	{"apt-ftparchive", "apt-utils"},
+	{"gpg", "gnupg"},
 }
 
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
