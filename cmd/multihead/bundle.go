@@ -164,3 +164,18 @@ func offlineSite(c *config.Cluster) *bundle.Site {
 	}
 	return &bundle.Site{Dir: dir, Cache: c.Installation.PackageCachePath}
 }
+
+// bundleOffers is what the site's bundle has, version by package; nil where there is
+// none, which is said where the file names one.
+func (a *app) bundleOffers(c *config.Cluster) map[string]string {
+	site := offlineSite(c)
+	if site == nil {
+		return nil
+	}
+	m, err := bundle.Load(site.Dir)
+	if err != nil {
+		fmt.Fprintln(a.stderr, err)
+		return nil
+	}
+	return m.Offers()
+}

@@ -60,7 +60,9 @@ func (a *app) doctor(ctx context.Context, r reach, output string, installKey boo
 			return err
 		}
 	}
+	offers := a.bundleOffers(c)
 	for i, res := range results {
+		patients[i].Bundle = offers
 		admit(&patients[i], res)
 	}
 	report := doctor.Judge(c, doctor.Examine(ctx, c, patients))

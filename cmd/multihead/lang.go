@@ -168,5 +168,12 @@ func koreanTexts() map[string]string {
 		"%s: not ended\n":       "%s: 끝나지 않음\n",
 		"%s: failed after %s\n": "%s: %s 만에 실패\n",
 		"%s: done in %s\n":      "%s: %s 만에 완료\n",
+		// bundle
+		"Packages and tool in one directory, for sites without the internet":                 "인터넷이 없는 사이트를 위해 패키지와 도구를 디렉터리 하나에 담습니다",
+		"Gather every package with all it depends on, and this tool, as a signed repository": "모든 패키지와 의존 패키지, 이 도구를 서명한 저장소로 모읍니다",
+		"Read a whole bundle and name what is missing or damaged":                            "번들 전체를 읽고 빠지거나 손상된 것을 알려 줍니다",
+		"%s: bundle %s for Debian %s (%s), %d packages, %d MB, multihead %s\n":               "%s: 번들 %s, Debian %s (%s), 패키지 %d개, %d MB, multihead %s\n",
+		"digest  %s\n": "다이제스트  %s\n",
+		"In the cluster file: installation: {offline_mode: true, offline_package_dir: %s}\n": "클러스터 파일에: installation: {offline_mode: true, offline_package_dir: %s}\n",
 	}
 }

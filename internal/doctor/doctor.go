@@ -105,6 +105,9 @@ type Patient struct {
 	Role   Role
 	Reader host.Reader // nil where it was not reached
 	Login  string      // who logged in, or tried to
+	// Bundle is what an offline site installs from instead of the host's own
+	// sources, version by package; nil where it has no bundle.
+	Bundle map[string]string
 	// Err is why it was not reached and Remedy what to do about it. NotRoot
 	// says that the login was right, and not allowed to be root.
 	Err     error

@@ -250,6 +250,12 @@ func TestWhatIsWrong(t *testing.T) {
 			c.Installation.OfflineMode, c.Installation.OfflinePackageDir = true, "/srv/bundle"
 			m["server3"].Answer("dpkg-query -W", "munge installed 1\n").Answer("apt-cache policy", "munge:\n  Candidate: 1\nslurmctld:\n  Installed: (none)\n  Candidate: (none)\n")
 		}, "server3", checkPackages, Fail, []string{"slurmctld", "a mirror"}},
+		"offline, and the bundle lacks one": {func(_ *config.Cluster, ps []Patient, m cluster) {
+			for i := range ps {
+				ps[i].Bundle = map[string]string{"munge": "1", "keepalived": "1"}
+			}
+			m["server3"].Answer("dpkg-query -W", "munge installed 1\n").Answer("apt-cache policy", "munge:\n  Candidate: 1\nslurmctld:\n  Candidate: 2\n")
+		}, "server3", checkPackages, Fail, []string{"slurmctld"}},
 		"an installation that was cut off": {answer("server3", "dpkg --audit", "The following packages are only half configured\n"), "server3", checkPackages, Fail, []string{"dpkg --configure -a"}},
 		"a newer compute node":             {answer("node1", "dpkg-query -W", "munge installed 1\nchrony installed 1\nslurmd installed 25.05.1-1\n"), "node1", checkSlurm, Fail, []string{"25.05", "24.11", "upgrade the heads first"}},
 		"heads of two Slurm releases":      {answer("server1", "dpkg-query -W", "slurmctld installed 23.11.4-1\n"), "server2", checkSlurm, Fail, []string{"23.11", "server1"}},

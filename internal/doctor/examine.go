@@ -102,7 +102,13 @@ func (f *facts) examine(ctx context.Context, c *config.Cluster, all []Patient) {
 	wg.Go(func() { ask(r, &f.ports, func(r *recorder) ([]listener, error) { return askPorts(ctx, r) }) })
 	wg.Go(func() { ask(r, &f.accounts, func(r *recorder) (accounts, error) { return askAccounts(ctx, r) }) })
 	wg.Go(func() {
-		ask(r, &f.packages, func(r *recorder) (packages, error) { return askPackages(ctx, r, wantedPackages(c, f.patient)) })
+		ask(r, &f.packages, func(r *recorder) (packages, error) {
+			p, err := askPackages(ctx, r, wantedPackages(c, f.patient))
+			if f.patient.Bundle != nil {
+				p.offered = f.patient.Bundle
+			}
+			return p, err
+		})
 	})
 	wg.Wait()
 }
