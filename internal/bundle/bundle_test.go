@@ -190,7 +190,7 @@ func TestAHostIsBroughtWhatItLacksAndItsAptKnowsTheKeyForThisSourceAlone(t *test
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := "/var/cache/multihead/" + m.ID
+	at := "/var/cache/multihead-bundle/" + m.ID
 	source, err := h.ReadFile(t.Context(), sourceFile)
 	if err != nil || !strings.Contains(string(source), "[signed-by="+trustFile+"] file:"+at+" ./") {
 		t.Errorf("%s %v", source, err)

@@ -27,13 +27,13 @@ const Phase = "packages"
 const (
 	sourceFile = "/etc/apt/sources.list.d/multihead-bundle.list"
 	trustFile  = "/etc/apt/keyrings/multihead-bundle.asc"
-	defaultDir = "/var/cache/multihead"
+	defaultDir = "/var/cache/multihead-bundle" // the agent keeps the one without -bundle to itself
 )
 
 // Site is where a site has its bundle.
 type Site struct {
 	Dir   string // on this machine
-	Cache string // on the hosts, where package files are kept; empty is /var/cache/multihead
+	Cache string // on the hosts, where package files are kept; empty is /var/cache/multihead-bundle
 }
 
 // Provide makes a plan install from the bundle, and from nothing else: what the

@@ -170,7 +170,7 @@ type NodeManagement struct {
 type Installation struct {
 	OfflineMode       bool               `yaml:"offline_mode" doc:"the site has no internet: packages come from offline_package_dir, or where that is not set from the sources that the hosts have, and time from no server outside"`
 	OfflinePackageDir string             `yaml:"offline_package_dir" doc:"directory of the package bundle on the machine that runs up; beside this file where it does not begin with /"`
-	PackageCachePath  string             `yaml:"package_cache_path" doc:"where the bundle's package files are kept on the hosts; empty is /var/cache/multihead"`
+	PackageCachePath  string             `yaml:"package_cache_path" doc:"where the bundle's package files are kept on the hosts; empty is /var/cache/multihead-bundle"`
 	AutoConfirm       bool               `yaml:"auto_confirm" doc:"the same as --yes; what can lose data asks all the same" later:"installation"`
 	Timeouts          map[string]Seconds `yaml:"timeouts" doc:"time limits by phase name, in seconds" later:"installation"`
 	Phases            map[string]bool    `yaml:"phases" doc:"phases by name; false leaves one out" later:"installation"`

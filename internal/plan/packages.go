@@ -180,12 +180,13 @@ func install(ctx context.Context, h host.Host, names []string, source string, rp
 }
 
 // FromSource are the options that make apt use one file of package sources and no
-// other, and keep what it knows of the others. They are none for an empty name.
+// other, and keep what it knows of the others. They are none for an empty name. The
+// source may lie in a directory that only root may enter.
 func FromSource(file string) []string {
 	if file == "" {
 		return nil
 	}
-	return []string{"-o", "Dir::Etc::sourcelist=" + file, "-o", "Dir::Etc::sourceparts=-", "-o", "APT::Get::List-Cleanup=0"}
+	return []string{"-o", "Dir::Etc::sourcelist=" + file, "-o", "Dir::Etc::sourceparts=-", "-o", "APT::Get::List-Cleanup=0", "-o", "APT::Sandbox::User=root"}
 }
 
 // dpkgStatus is what an installation changes, whatever it brings.
