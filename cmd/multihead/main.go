@@ -90,6 +90,7 @@ func newRoot(a *app) *cobra.Command {
 		newBundleCmd(a),
 		newDownCmd(a),
 		newRecoverCmd(a),
+		newMaintenanceCmd(a),
 		newInitCmd(a),
 		newConfigCmd(a),
 		newDrillCmd(a),

@@ -47,7 +47,7 @@ func newStatusCmd(a *app) *cobra.Command {
 // statusCode is what scripts branch on.
 func statusCode(w service.Word) int {
 	switch w {
-	case service.Up:
+	case service.Up, service.Maint: // a person knows of it, and it ends by itself
 		return 0
 	case service.Down:
 		return 2

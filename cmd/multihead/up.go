@@ -95,18 +95,22 @@ type upRun struct {
 	aim    aim
 	prop   plan.Proposal
 	report *upReport
+	rest   *resting        // the head whose maintenance begins or ends
+	said   map[string]bool // heads in maintenance that were named to the person
 	// refused is why some services are not recovered, beside others that are.
 	refused error
 }
 
-// aim is what a run plans: what the file says, a stop, or that what is there
-// serves again.
+// aim is what a run plans: what the file says, a stop, that what is there serves
+// again, or that one head is worked on.
 type aim int
 
 const (
 	aimUp aim = iota
 	aimStop
 	aimRecover
+	aimRest   // maintenance of one head begins
+	aimReturn // and ends
 )
 
 // prepare observes and plans. It changes nothing.
@@ -186,7 +190,9 @@ func (a *app) propose(ctx context.Context, run *upRun) error {
 		return err
 	}
 	v := run.sess.view
-	planned := map[aim]func(service.Intent, []string) (plan.Plan, error){aimUp: v.Plan, aimStop: v.StopPlan, aimRecover: v.RecoverPlan}[run.aim]
+	a.leaveMaintained(run)
+	planned := map[aim]func(service.Intent, []string) (plan.Plan, error){aimUp: v.Plan, aimStop: v.StopPlan, aimRecover: v.RecoverPlan,
+		aimRest: run.restPlan, aimReturn: run.returnPlan}[run.aim]
 	p, err := planned(run.intent, run.phases)
 	switch {
 	case err == nil:
@@ -197,7 +203,7 @@ func (a *app) propose(ctx context.Context, run *upRun) error {
 		return a.refusals(err)
 	}
 	site := offlineSite(run.sess.file)
-	if site != nil && run.aim == aimUp {
+	if site != nil && (run.aim == aimUp || run.aim == aimReturn) {
 		p = site.Provide(p)
 	}
 	run.prop, err = plan.Propose(ctx, p, run.sess.view.Readers())
@@ -276,7 +282,7 @@ func (a *app) showPlan(run *upRun) {
 func (a *app) wellOrNot(run *upRun) error {
 	status := run.sess.view.Status(nil)
 	run.report.Status = &status
-	if status.State == service.Up {
+	if status.State == service.Up || status.State == service.Maint {
 		return nil
 	}
 	a.sayProblems(a.stderr, run, status)

@@ -42,9 +42,10 @@ type Agent struct {
 	mu     sync.Mutex
 	bad    map[string]string // service → why; of this head
 	peers  map[string]heard
-	judged Judgement // the newest
-	fit    bool      // what counts
-	holds  bool      // this head has the virtual address
+	judged Judgement           // the newest
+	fit    bool                // what counts
+	holds  bool                // this head has the virtual address
+	maint  *agentd.Maintenance // a person works on this head
 	seq    uint64
 
 	fencing fencing
@@ -99,6 +100,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	if a.isHead {
 		a.watchServices(ctx, g)
+		g.Go(func() error { a.watchMaintenance(ctx); return nil })
 		g.Go(func() error { a.watchAddress(ctx); return nil })
 		g.Go(func() error { a.watchCluster(ctx); return nil })
 	}
@@ -138,7 +140,7 @@ func (a *Agent) judge(ctx context.Context) {
 	for {
 		now := time.Now()
 		a.mu.Lock()
-		own := Verdict{Bad: copyOf(a.bad)}
+		own := Verdict{Bad: copyOf(a.bad), Maintained: a.maint != nil}
 		j := decide(a.living(now), own, a.peers, now)
 		a.mu.Unlock()
 		if now.Before(grace) {

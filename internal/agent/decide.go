@@ -5,13 +5,29 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"multihead/internal/service/agentd"
 )
 
 // Verdict is what an agent finds of its own head: the services that cannot
 // serve there, each with the reason.
 type Verdict struct {
 	Bad map[string]string `json:"bad,omitempty"`
+	// Maintained is set while a person works on the head: worse than anything
+	// that is bad, and still better than no head at all.
+	Maintained bool `json:"maintained,omitempty"`
 }
+
+// weight is how much speaks against the head.
+func (v Verdict) weight() int {
+	if v.Maintained {
+		return len(v.Bad) + maintenanceWeight
+	}
+	return len(v.Bad)
+}
+
+// maintenanceWeight is more than there are services.
+const maintenanceWeight = 1000
 
 // Beat is what agents tell each other, twice a second.
 type Beat struct {
@@ -20,6 +36,8 @@ type Beat struct {
 	Verdict Verdict `json:"verdict"`
 	Holds   bool    `json:"holds"` // it has the virtual address
 	Fit     bool    `json:"fit"`   // it may have it
+
+	Maintenance *agentd.Maintenance `json:"maintenance,omitempty"` // a person works on it
 
 	Hears  []string          `json:"hears,omitempty"`  // whom it hears
 	Proven map[string]string `json:"proven,omitempty"` // heads that it proved off, and how
@@ -66,15 +84,15 @@ const freshFor = 2500 * time.Millisecond
 // least one is always fit.
 func decide(e Electorate, own Verdict, peers map[string]heard, now time.Time) Judgement {
 	touch := 1
-	best, where := len(own.Bad), ""
+	best, where := own.weight(), ""
 	for _, name := range e.Peers {
 		p, ok := peers[name]
 		if !ok || now.Sub(p.at) > freshFor {
 			continue
 		}
 		touch++
-		if slices.Contains(e.Heads, name) && len(p.Verdict.Bad) < best {
-			best, where = len(p.Verdict.Bad), name
+		if slices.Contains(e.Heads, name) && p.Verdict.weight() < best {
+			best, where = p.Verdict.weight(), name
 		}
 	}
 	if q := e.quorum(); touch < q {
@@ -93,6 +111,9 @@ func (v Verdict) describe() string {
 		out = append(out, name+": "+why)
 	}
 	slices.Sort(out)
+	if v.Maintained {
+		out = slices.Insert(out, 0, "in maintenance")
+	}
 	return strings.Join(out, "; ")
 }
 

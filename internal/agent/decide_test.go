@@ -14,6 +14,12 @@ func bad(names ...string) Verdict {
 	return v
 }
 
+func maintained(names ...string) Verdict {
+	v := bad(names...)
+	v.Maintained = true
+	return v
+}
+
 func TestWhoMayHoldTheAddress(t *testing.T) {
 	now := time.Unix(1000, 0)
 	four := Electorate{Self: "s1", Peers: []string{"s2", "s3", "s4", "w1"}, Heads: []string{"s1", "s2", "s3", "s4"}}
@@ -42,6 +48,11 @@ func TestWhoMayHoldTheAddress(t *testing.T) {
 		{"a head that is better off and silent is not waited for", four, bad("redis"), others{"s2": bad(), "s3": bad("redis"), "s4": bad("redis")}, []string{"s2"}, true, "redis"},
 		{"two heads without a witness: VRRP alone", two, bad(), nil, nil, true, ""},
 		{"two heads, the other is better off", two, bad("redis"), others{"s2": bad()}, nil, false, "s2"},
+		{"a person works here, and elsewhere all is well", four, maintained(), others{"s2": bad(), "s3": bad()}, nil, false, "in maintenance; s2 is better off"},
+		{"a person works here, and elsewhere something is bad", four, maintained(), others{"s2": bad("redis", "slurm"), "s3": bad("redis", "slurm")}, nil, false, "s2"},
+		{"a person works on another head, and something is bad here", four, bad("redis"), others{"s2": maintained(), "s3": maintained()}, nil, true, "redis"},
+		{"people work on all heads", four, maintained(), others{"s2": maintained(), "s3": maintained(), "s4": maintained()}, nil, true, "in maintenance"},
+		{"a person works on the one head", one, maintained(), nil, nil, true, "in maintenance"},
 		{"one head", one, bad("redis"), nil, nil, true, "redis"},
 	}
 	for _, tt := range tests {
@@ -67,7 +78,7 @@ func TestThereIsAlwaysOneThatMayHoldIt(t *testing.T) {
 	names := []string{"s1", "s2", "s3"}
 	services := []string{"glusterfs", "mariadb", "redis"}
 	now := time.Unix(1000, 0)
-	for code := range 1 << 9 {
+	for code := range 1 << 12 {
 		verdicts := map[string]Verdict{}
 		for i, n := range names {
 			v := bad()
@@ -76,6 +87,7 @@ func TestThereIsAlwaysOneThatMayHoldIt(t *testing.T) {
 					v.Bad[s] = "down"
 				}
 			}
+			v.Maintained = code>>(9+i)&1 == 1
 			verdicts[n] = v
 		}
 		fit := 0

@@ -64,6 +64,9 @@ func cutKey(key string) (service, unit string, ok bool) {
 func (a *Agent) endHung(ctx context.Context, service string, units []string) {
 	a.mu.Lock()
 	kill := a.hangs.see(service, units, time.Now())
+	if a.maint != nil {
+		kill = nil // a person works here, with a debugger perhaps
+	}
 	a.mu.Unlock()
 	for _, u := range kill {
 		_, err := a.Local.Run(ctx, host.Command("systemctl", "kill", "--signal=SIGKILL", "--kill-whom=all", u))

@@ -62,8 +62,9 @@ func (a *Agent) report(now time.Time) agentd.Report {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := agentd.Report{Name: a.Name, Version: a.Version, Fit: a.fit, Holds: a.holds, Bad: copyOf(a.bad), Peers: map[string]agentd.Peer{}}
+	r.Maintenance = a.maint
 	r.UpMS, r.Leads = now.Sub(a.started).Milliseconds(), a.leading
-	j := decide(a.living(now), Verdict{Bad: a.bad}, a.peers, now)
+	j := decide(a.living(now), Verdict{Bad: a.bad, Maintained: a.maint != nil}, a.peers, now)
 	r.Why = j.Why
 	r.Settling = !a.fit && (j.Fit || now.Sub(a.started) < freshFor)
 	for _, key := range slices.Sorted(maps.Keys(a.alarms)) {
@@ -75,7 +76,7 @@ func (a *Agent) report(now time.Time) agentd.Report {
 		peer := agentd.Peer{AgeMS: -1}
 		if ok {
 			age := now.Sub(p.at)
-			peer = agentd.Peer{Heard: age <= freshFor, AgeMS: age.Milliseconds(), Fit: p.Fit, Holds: p.Holds}
+			peer = agentd.Peer{Heard: age <= freshFor, AgeMS: age.Milliseconds(), Fit: p.Fit, Holds: p.Holds, Maintenance: p.Maintenance}
 		}
 		r.Peers[name] = peer
 	}

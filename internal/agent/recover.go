@@ -52,6 +52,7 @@ func (a *Agent) watchCluster(ctx context.Context) {
 		a.mu.Lock()
 		peers := maps.Clone(a.peers)
 		own := copyOf(a.bad)
+		resting := a.maintained(now)
 		a.mu.Unlock()
 		yes, _ := leads(a.electorate, peers, dead, now)
 		if a.led(yes); !yes {
@@ -59,12 +60,13 @@ func (a *Agent) watchCluster(ctx context.Context) {
 			continue
 		}
 		wrong, missing := a.survey(own, peers, dead, now)
+		wrong = withoutMaintained(wrong, resting)
 		if !l.due(wrong, missing, now) {
 			continue
 		}
 		l.looked = now
 		waited := now.Sub(l.missing) >= waitForMissing && !a.mayHaveGoneOn(missing, peers)
-		intent := service.Intent{Mode: service.Auto, Without: len(missing) == 0 || waited}
+		intent := service.Intent{Mode: service.Auto, Nodes: a.tended(), Without: len(missing) == 0 || waited}
 		did, err := a.bringBack(ctx, intent, strings.Join(wrong, "; "))
 		if did || err != nil || len(wrong) > 0 {
 			l.pace.tried(time.Now())

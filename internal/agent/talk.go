@@ -208,6 +208,6 @@ func (a *Agent) now() Beat {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.seq++
-	return Beat{Name: a.Name, Seq: a.seq, Verdict: Verdict{Bad: copyOf(a.bad)}, Holds: a.holds, Fit: a.fit,
+	return Beat{Name: a.Name, Seq: a.seq, Verdict: Verdict{Bad: copyOf(a.bad), Maintained: a.maint != nil}, Maintenance: a.maint, Holds: a.holds, Fit: a.fit,
 		Hears: a.hears(time.Now()), Proven: a.ownProofs(), Back: slices.Sorted(maps.Keys(a.fencing.on))}
 }

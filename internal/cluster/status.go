@@ -95,18 +95,22 @@ func (v *View) Status(vitals map[string]Vitals) Status {
 		s.VIP = v.Cluster.Network.VIP.Address.String()
 	}
 	healths := v.Healths()
+	away := v.maintained(healths)
 	serving := len(healths) > 0
 	for _, h := range healths {
 		h.Reason = v.withoutErrors(h)
+		if h.State == service.Degraded && onlyOf(h, away) {
+			h.State = service.Maint
+		}
 		s.Services = append(s.Services, ServiceStatus{h.Service, h.State, h.Summary, h.Reason})
 		if h.State != service.Up {
 			s.Problems = append(s.Problems, Problem{State: h.State, Service: h.Service, Reason: orUnsaid(h.Reason)})
 		}
-		serving = serving && (h.State == service.Up || h.State == service.Degraded)
+		serving = serving && (h.State == service.Up || h.State == service.Degraded || h.State == service.Maint)
 	}
 	s.Serving = serving
 	for _, n := range v.Input.Heads {
-		s.Heads = append(s.Heads, v.headStatus(n, healths, vitals, &s))
+		s.Heads = append(s.Heads, v.headStatus(n, healths, vitals, away, &s))
 	}
 	s.State = overall(s)
 	// The worst first; within that, in the order of services and heads.
@@ -114,7 +118,7 @@ func (v *View) Status(vitals map[string]Vitals) Status {
 	return s
 }
 
-func (v *View) headStatus(n service.Node, healths []service.Health, vitals map[string]Vitals, s *Status) HeadStatus {
+func (v *View) headStatus(n service.Node, healths []service.Health, vitals map[string]Vitals, away map[string]string, s *Status) HeadStatus {
 	head := HeadStatus{Hostname: n.Name(), IP: n.Spec.Address.String(), State: service.Up, Services: map[string]CellStatus{}}
 	if vt, ok := vitals[n.Name()]; ok {
 		head.Load, head.Uptime = vt.Load, vt.Uptime
@@ -122,7 +126,12 @@ func (v *View) headStatus(n service.Node, healths []service.Health, vitals map[s
 			s.UpSince = since
 		}
 	}
-	if !n.Reached() {
+	why, resting := away[n.Name()]
+	if resting {
+		// What is wrong on it is meant to be, or the business of who works on it.
+		head.State = service.Maint
+		s.Problems = append(s.Problems, Problem{State: service.Maint, Host: n.Name(), Reason: why})
+	} else if !n.Reached() {
 		head.State = service.Unknown
 		s.Problems = append(s.Problems, Problem{State: service.Unknown, Host: n.Name(), Reason: reasonOf(n)})
 	}
@@ -138,7 +147,7 @@ func (v *View) headStatus(n service.Node, healths []service.Health, vitals map[s
 		if vip, _ := nh.Facts["vip"].(bool); vip {
 			s.VIPOwner = n.Name()
 		}
-		if n.Reached() && nh.State != service.Up {
+		if n.Reached() && nh.State != service.Up && !resting {
 			s.Problems = append(s.Problems, Problem{State: nh.State, Host: n.Name(), Service: h.Service, Reason: orUnsaid(nh.Reason)})
 			if head.State == service.Up {
 				head.State = service.Degraded
@@ -146,6 +155,33 @@ func (v *View) headStatus(n service.Node, healths []service.Health, vitals map[s
 		}
 	}
 	return head
+}
+
+// maintained are the heads that a person works on, with the reason.
+func (v *View) maintained(healths []service.Health) map[string]string {
+	out := map[string]string{}
+	for _, h := range healths {
+		for name, n := range h.Nodes {
+			if n.State == service.Maint {
+				out[name] = n.Reason
+			}
+		}
+	}
+	return out
+}
+
+// onlyOf says whether a service is not whole on heads in maintenance, and whole on
+// all others.
+func onlyOf(h service.Health, away map[string]string) bool {
+	here := false
+	for name, n := range h.Nodes {
+		_, resting := away[name]
+		if n.State != service.Up && !resting {
+			return false
+		}
+		here = here || n.State != service.Up
+	}
+	return here
 }
 
 // withoutErrors is a service's reason without the errors of the heads that were
@@ -189,7 +225,8 @@ func orUnsaid(reason string) string {
 	return reason
 }
 
-// overall is Up where nothing is wrong, Down where a service serves nobody,
+// overall is Up where nothing is wrong, Maint where nothing is but on heads that a
+// person works on, Down where a service serves nobody,
 // Unknown where no head answered, and Degraded else.
 func overall(s Status) service.Word {
 	reached, down := 0, false
@@ -206,8 +243,10 @@ func overall(s Status) service.Word {
 		return service.Unknown
 	case down:
 		return service.Down
-	case len(s.Problems) > 0:
+	case slices.ContainsFunc(s.Problems, func(p Problem) bool { return p.State != service.Maint }):
 		return service.Degraded
+	case len(s.Problems) > 0:
+		return service.Maint
 	default:
 		return service.Up
 	}

@@ -33,6 +33,9 @@ func (s *State) Health() service.Health {
 				leader = t.name
 			}
 		}
+		if n.State == service.Maint {
+			continue // of the head, not of the service
+		}
 		if n.State != service.Up && h.State == service.Up {
 			h.State, h.Reason = service.Degraded, t.name+": "+n.Reason
 		}
@@ -55,6 +58,9 @@ func (s *State) Health() service.Health {
 
 // healthOf is how one agent is, and what it finds of its head.
 func (s *State) healthOf(t seat) service.NodeHealth {
+	if m := s.maintained(t, s.at); m != nil {
+		return inMaintenance(m)
+	}
 	switch {
 	case !t.reached:
 		return service.NodeHealth{State: service.Unknown, Reason: t.why}

@@ -36,6 +36,8 @@ type Report struct {
 	Alarms   []string          `json:"alarms,omitempty"`  // what needs one
 	Dead     map[string]string `json:"dead,omitempty"`    // hosts proven to be off, and by what
 	Fencing  string            `json:"fencing,omitempty"` // what is being done about heads that are silent
+	// Maintenance is set while a person works on the head.
+	Maintenance *Maintenance `json:"maintenance,omitempty"`
 }
 
 // Peer is another agent as this one hears it.
@@ -44,6 +46,8 @@ type Peer struct {
 	AgeMS int64 `json:"age_ms"` // since its last beat; -1 where there was none
 	Fit   bool  `json:"fit"`
 	Holds bool  `json:"holds"`
+	// Maintenance is what it last said of itself, heard or not.
+	Maintenance *Maintenance `json:"maintenance,omitempty"`
 }
 
 // seat is one host that has, or gets, an agent.
@@ -68,6 +72,7 @@ type seat struct {
 type State struct {
 	file  []byte // the cluster file as agents read it
 	seats []seat
+	at    time.Time // when it was looked at
 	// What a plan may need that cannot be made without randomness or a clock.
 	authority pair            // the cluster's, or a new one
 	isNew     bool            // there was none
@@ -78,7 +83,7 @@ var _ service.State = (*State)(nil)
 
 // Observe asks every head and witness at once.
 func (*Service) Observe(ctx context.Context, in service.Input) (service.State, error) {
-	s := &State{issued: map[string]pair{}}
+	s := &State{issued: map[string]pair{}, at: time.Now()}
 	var err error
 	if s.file, err = forAgents(in.Cluster); err != nil {
 		return nil, err
