@@ -56,6 +56,7 @@ func TestBareHostsBecomeAClusterFromABundleAlone(t *testing.T) {
 		t.Errorf("the second up: %s", r)
 	}
 	h.onRecord()
+	h.maintenance()
 }
 
 // cutOffFromPackages leaves the hosts without any source of packages.

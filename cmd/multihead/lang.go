@@ -175,5 +175,17 @@ func koreanTexts() map[string]string {
 		"%s: bundle %s for Debian %s (%s), %d packages, %d MB, multihead %s\n":               "%s: 번들 %s, Debian %s (%s), 패키지 %d개, %d MB, multihead %s\n",
 		"digest  %s\n": "다이제스트  %s\n",
 		"In the cluster file: installation: {offline_mode: true, offline_package_dir: %s}\n": "클러스터 파일에: installation: {offline_mode: true, offline_package_dir: %s}\n",
+		// maintenance
+		"Work on a head: the address and Slurm's primary go elsewhere, and no agent interferes":  "헤드에서 작업하기: VIP와 Slurm 주 컨트롤러를 다른 헤드로 옮기고 에이전트는 간섭하지 않습니다",
+		"Begin: hand over what the head serves alone, and leave it alone until the time is over": "시작: 그 헤드만 하던 일을 넘기고, 정한 시간까지 그 헤드를 그대로 둡니다",
+		"End: start what was stopped, and let the head serve again":                              "끝: 멈췄던 것을 시작하고 다시 서비스하게 합니다",
+		"List the heads in maintenance: since when, until when, by whom and why":                 "유지보수 중인 헤드 목록: 언제부터, 언제까지, 누가, 왜",
+		"%s is %s\n":                                  "%s: %s\n",
+		"%s is not in maintenance.\n":                 "%s 은(는) 유지보수 중이 아닙니다.\n",
+		"The maintenance of %s is over.\n":            "%s 의 유지보수를 마쳤습니다.\n",
+		"%s is left alone: %s\n":                      "%s 은(는) 그대로 둡니다: %s\n",
+		"No head that is known of is in maintenance.": "알려진 헤드 가운데 유지보수 중인 것이 없습니다.",
+		"something else is wrong already, and without this head as well the cluster may not serve:": "이미 다른 문제가 있어, 이 헤드까지 빠지면 클러스터가 서비스하지 못할 수 있습니다:",
+		"mend that first, or go on all the same with":                                               "먼저 그것을 고치십시오. 그래도 계속하려면",
 	}
 }
