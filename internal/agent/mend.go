@@ -39,7 +39,7 @@ type mending struct {
 	did     bool
 	at      map[*plan.Engine]bool // at work
 	gaveWay bool                  // a person has asked for the lock
-	refused map[string]bool // services that were refused when last looked at
+	refused map[string]bool       // services that were refused when last looked at
 }
 
 // bringBack looks at all services and does what makes them serve again. It says

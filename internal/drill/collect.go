@@ -246,7 +246,7 @@ func (r *run) checkJobs(ctx context.Context, ops []clients.Op) []check.Verdict {
 		known, err := r.knownJobs(ctx)
 		var v check.Verdict
 		if err == nil {
-			v = check.Jobs(jobs, known, r.jobPrefix(), r.long)
+			v = check.Jobs(jobs, known, r.jobPrefix(), r.long, r.unwritten())
 		} else {
 			v = unread("jobs", err)
 		}

@@ -327,13 +327,31 @@ func (r *run) measure(ops []clients.Op, w string) ServiceResult {
 
 // lossWindows are the times in which Redis may lose what it acknowledged: around
 // each thing that was broken, for as long as a master may not know yet that it
-// is alone.
+// is alone. What ends a fault is none, but where it takes a head's power.
 func (r *run) lossWindows() []check.Window {
 	timeout := r.env.File.Redis.Cluster.ClusterNodeTimeout.Duration()
 	var out []check.Window
 	for _, e := range r.res.Events {
-		if e.Kind == "fault" && !e.At.After(r.res.Mending) {
+		breaks := !e.At.After(r.res.Mending) || strings.HasPrefix(e.Text, string(PowerOff)+" ")
+		if e.Kind == "fault" && breaks {
 			out = append(out, check.Window{From: e.At.Add(-time.Second), To: e.At.Add(timeout + 2*time.Second)})
+		}
+	}
+	return out
+}
+
+// saveWait is how long slurmctld may keep what it accepted before it writes it to
+// its state directory: SAVE_MAX_WAIT in its source, 5 s, and a moment for the write.
+const saveWait = 6 * time.Second
+
+// unwritten are the times in which Slurm may forget what it accepted: before the
+// power of a head goes. Where slurmctld itself is killed it loses nothing more
+// than what it had not told slurmdbd, which is not allowed for.
+func (r *run) unwritten() []check.Window {
+	var out []check.Window
+	for _, e := range r.res.Events {
+		if e.Kind == "fault" && strings.HasPrefix(e.Text, string(PowerOff)+" ") {
+			out = append(out, check.Window{From: e.At.Add(-saveWait), To: e.At.Add(time.Second)})
 		}
 	}
 	return out
