@@ -72,10 +72,16 @@ type run struct {
 	res     *Result
 	sql     *database // nil where the cluster has none
 	parts   []*worker
-	volume  []string              // files on the volume
+	volume  []appended            // files on the volume
 	long    check.Job             // the job that runs through the drill; zero where it had not started
 	nodes   map[string]check.Node // Slurm's, before
 	drained []string              // of them, those that were lost meanwhile
+}
+
+// appended is a file on the volume, and who appended to it.
+type appended struct {
+	file string
+	by   *worker
 }
 
 // event is something that happened, for the timeline.
@@ -254,8 +260,12 @@ func (r *run) green(ctx context.Context) error {
 		if err != nil && ctx.Err() != nil {
 			return err
 		}
+		well := err == nil && st.State == service.Up
+		if well {
+			r.volumeAgain(ctx)
+		}
 		missing, why := r.notServed(2 * time.Second)
-		if err == nil && st.State == service.Up && len(missing) == 0 {
+		if well && len(missing) == 0 {
 			r.res.Green = true
 			r.res.ToGreen = time.Since(r.res.Mended)
 			r.event("green", "well again, "+seconds(r.res.ToGreen)+" after the fault was undone")
