@@ -38,13 +38,6 @@ var tuned = map[string]string{
 	"performance.flush-behind": "off",
 	// The state files of slurmctld are read whole and once.
 	"performance.read-ahead": "off",
-	// A disk that hangs hangs every client, for the brick on it still answers that
-	// it lives. So each brick writes to its disk this often, and ends where that
-	// takes longer than the second: the others go on without it. The defaults, 30
-	// and 20, leave everybody hanging for up to 50 s. Not shorter: a disk may be
-	// busy.
-	"storage.health-check-interval": "5",
-	"storage.health-check-timeout":  "12",
 	// What could not be healed at once is tried again after this many
 	// seconds. The default is ten minutes.
 	"cluster.heal-timeout": "60",
