@@ -34,6 +34,7 @@ func (h *head) lookAtBrick(ctx context.Context, r host.Reader, brickPath string)
 		return err
 	default:
 		h.pending = pendingIn(waiting)
+		h.waiting = gfidsIn(waiting)
 	}
 	if h.pending > 0 {
 		// What is healed leaves the index, what is written joins it.
@@ -75,6 +76,19 @@ func pendingIn(index []host.FileInfo) int {
 		}
 	}
 	return n
+}
+
+// gfidsIn are the identities of the files and directories that a heal index lists,
+// the first ones.
+func gfidsIn(index []host.FileInfo) []string {
+	const enough = 256
+	var out []string
+	for _, f := range index {
+		if len(f.Name) == len("00000000-0000-0000-0000-000000000000") && len(out) < enough {
+			out = append(out, f.Name)
+		}
+	}
+	return out
 }
 
 // askRunning looks for the process that serves the brick.
