@@ -220,6 +220,9 @@ func (a *app) propose(ctx context.Context, run *upRun) error {
 	default:
 		return a.refusals(err)
 	}
+	if len(run.said) > 0 {
+		p = p.On(run.intent.Includes) // what others need of a head that a person works on waits
+	}
 	site := offlineSite(run.sess.file)
 	if site != nil && (run.aim == aimUp || run.aim == aimReturn) {
 		p = site.Provide(p)

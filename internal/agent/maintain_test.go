@@ -40,7 +40,7 @@ func TestAMaintenanceIsKnownUntilItsTimeIsOver(t *testing.T) {
 func TestRecoveryLeavesAHeadInMaintenanceAlone(t *testing.T) {
 	step := func(h string) plan.Step { return plan.Step{ID: "x", Host: h, Action: plan.Absent{Path: "/x"}} }
 	p := plan.Plan{Phases: []plan.Phase{{Name: "redis", Stages: []plan.Stage{{Steps: []plan.Step{step("server1"), step("server2")}}}}}}
-	left := only(p, service.Intent{Nodes: []string{"server2"}}).Phases[0].Stages[0].Steps
+	left := p.On(service.Intent{Nodes: []string{"server2"}}.Includes).Phases[0].Stages[0].Steps
 	if len(left) != 1 || left[0].Host != "server2" {
 		t.Errorf("%v", left)
 	}

@@ -207,17 +207,7 @@ func (m *mending) propose(ctx context.Context, v *cluster.View, services []servi
 	for _, s := range services {
 		m.a.alarm(refusalKey+s.Name(), why[s.Name()])
 	}
-	return plan.Propose(ctx, only(p, intent), v.Readers())
-}
-
-// only leaves out what a service would do on hosts that are to be left alone.
-func only(p plan.Plan, intent service.Intent) plan.Plan {
-	for i, ph := range p.Phases {
-		for j, st := range ph.Stages {
-			p.Phases[i].Stages[j].Steps = slices.DeleteFunc(st.Steps, func(s plan.Step) bool { return !intent.Includes(s.Host) })
-		}
-	}
-	return p
+	return plan.Propose(ctx, p.On(intent.Includes), v.Readers())
 }
 
 // connected is an error where a session has ended: what follows would take its

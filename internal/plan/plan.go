@@ -6,6 +6,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"multihead/internal/host"
 )
@@ -94,6 +95,20 @@ func (p Plan) Steps(yield func(phase string, s Step) bool) {
 			}
 		}
 	}
+}
+
+// On is the plan without the steps on hosts that are to be left alone, whatever
+// others would need of them.
+func (p Plan) On(may func(host string) bool) Plan {
+	out := Plan{Phases: slices.Clone(p.Phases)}
+	for i, ph := range out.Phases {
+		stages := slices.Clone(ph.Stages)
+		for j, st := range stages {
+			stages[j].Steps = slices.DeleteFunc(slices.Clone(st.Steps), func(s Step) bool { return !may(s.Host) })
+		}
+		out.Phases[i].Stages = stages
+	}
+	return out
 }
 
 // Kind is what a step does to a resource, as the plan's summary counts it.
