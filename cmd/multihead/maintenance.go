@@ -40,8 +40,9 @@ func newMaintenanceCmd(a *app) *cobra.Command {
 }
 
 // shortestMaintenance and longestMaintenance bound how long a head may be left alone.
+// It has to be longer than handing over takes on a busy head.
 const (
-	shortestMaintenance = 10 * time.Second
+	shortestMaintenance = time.Minute
 	longestMaintenance  = 7 * 24 * time.Hour
 )
 
@@ -213,10 +214,12 @@ func (r *upRun) restPlan(service.Intent, []string) (plan.Plan, error) {
 		plan.Stage{Name: "hand over", Steps: []plan.Step{{ID: "maintenance.handed", Host: r.rest.head, Action: agentd.Handed(r.rest.alone)}}}), err
 }
 
-// returnPlan ends it: Slurm as the file says, on this head.
+// returnPlan ends it. The head's agent starts what was stopped, and the one that acts
+// for the cluster has Slurm handed back in order once this run is over.
 func (r *upRun) returnPlan(service.Intent, []string) (plan.Plan, error) {
-	p, err := r.sess.view.Plan(r.intent, []string{config.Slurm})
-	return r.around(p, plan.Stage{Name: "end", Steps: []plan.Step{{ID: "maintenance.end", Host: r.rest.head, Action: agentd.Leave()}}}), err
+	leave, err := agentd.Leave(r.rest.file, r.rest.file.Since)
+	return r.around(plan.Plan{}, plan.Stage{Name: "end", Steps: []plan.Step{{ID: "maintenance.end", Host: r.rest.head, Action: leave}}},
+		plan.Stage{Name: "ended", Steps: []plan.Step{{ID: "maintenance.ended", Host: r.rest.head, Action: agentd.Left()}}}), err
 }
 
 // around puts a phase of its own before a plan's.
@@ -234,16 +237,15 @@ func (a *app) maintenanceOff(ctx context.Context, f maintenanceFlags, head strin
 		return err
 	}
 	defer run.sess.close()
-	if maintained(run.sess.view)[head].Until.IsZero() {
-		file, err := agentd.ReadMaintenance(ctx, run.sess.view.Hosts[head])
-		if err != nil {
-			return err
-		}
-		if file == nil {
-			fmt.Fprintf(a.stdout, a.tr("%s is not in maintenance.\n"), head)
-			return nil
-		}
+	file, err := agentd.ReadMaintenance(ctx, run.sess.view.Hosts[head])
+	if err != nil {
+		return err
 	}
+	if file == nil {
+		fmt.Fprintf(a.stdout, a.tr("%s is not in maintenance.\n"), head)
+		return nil
+	}
+	run.rest.file = *file
 	return a.handOver(ctx, run, func() {
 		fmt.Fprintf(a.stdout, a.tr("The maintenance of %s is over.\n"), head)
 	})

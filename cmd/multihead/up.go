@@ -224,7 +224,7 @@ func (a *app) propose(ctx context.Context, run *upRun) error {
 		p = p.On(run.intent.Includes) // what others need of a head that a person works on waits
 	}
 	site := offlineSite(run.sess.file)
-	if site != nil && (run.aim == aimUp || run.aim == aimReturn) {
+	if site != nil && run.aim == aimUp {
 		p = site.Provide(p)
 	}
 	run.prop, err = plan.Propose(ctx, p, run.sess.view.Readers())

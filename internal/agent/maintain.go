@@ -57,7 +57,7 @@ func (a *Agent) endMaintenance(ctx context.Context, m *agentd.Maintenance) {
 		a.alarm("maintenance", "its time is over, and it cannot be ended: "+err.Error())
 		return
 	}
-	a.event("maintenance", a.Name, "", "the time of the maintenance is over", m.String())
+	a.event("maintenance", a.Name, "", "the maintenance is over", m.String())
 	for _, unit := range m.Start {
 		if _, err := a.Local.Run(ctx, host.Command("systemctl", "start", "--no-block", unit)); err != nil {
 			a.event("recovery-failed", a.Name, "", "start "+unit+" after maintenance", err.Error())

@@ -36,6 +36,7 @@ type ledger struct {
 	who     string    // which
 	waited  bool      // they have been waited for long enough
 	looked  time.Time // when all services were last looked at
+	resting int       // how many hosts are in maintenance
 	pace    throttle
 }
 
@@ -62,6 +63,10 @@ func (a *Agent) watchCluster(ctx context.Context) {
 		}
 		wrong, missing := a.survey(own, peers, dead, now)
 		wrong = withoutMaintained(wrong, resting)
+		if len(resting) != l.resting {
+			l.resting = len(resting)
+			l.soon(now) // what waited for the end of a maintenance
+		}
 		if !l.due(wrong, missing, now) {
 			continue
 		}

@@ -71,8 +71,21 @@ func Enter(m Maintenance) (plan.Action, error) {
 	return plan.File{Path: MaintenanceFile, Data: append(data, '\n'), Attr: public}, err
 }
 
-// Leave ends it.
-func Leave() plan.Action { return plan.Absent{Path: MaintenanceFile} }
+// Leave ends it, as of then: the head's agent sees that its time is over and starts
+// what was stopped, as it does where nobody says so.
+func Leave(m Maintenance, then time.Time) (plan.Action, error) {
+	m.Until = then
+	return Enter(m)
+}
+
+// Left waits until the head's agent has ended it.
+func Left() plan.Action {
+	return plan.Await{What: "the agent has ended it", Timeout: 30 * time.Second, Every: 200 * time.Millisecond,
+		Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
+			m, err := ReadMaintenance(ctx, r)
+			return m == nil && err == nil, "it goes on", err
+		}}
+}
 
 // Handed waits until the head's agent knows of it and the address is elsewhere.
 // alone says that no other head could have it.
