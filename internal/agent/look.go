@@ -24,8 +24,10 @@ const (
 	lookLimit = 2 * time.Second
 	// again is how long one that asks waits for looks at what is bad.
 	again = time.Second
-	// diskEvery is the pause between two writes that prove the disk.
+	// diskEvery is the pause between two writes that prove the system disk.
 	diskEvery = 5 * time.Second
+	// dataEvery is the same for a disk that clients everywhere wait for.
+	dataEvery = 2 * time.Second
 )
 
 // disk is what the proof of the system disk goes by.
@@ -52,22 +54,23 @@ func (a *Agent) watchServices(ctx context.Context, g *errgroup.Group) {
 			return nil
 		})
 	}
-	a.watchDisk(ctx, g, disk, filepath.Dir(proofFile), true)
+	a.watchDisk(ctx, g, disk, diskEvery, func() string { return proveDisk(filepath.Dir(proofFile), true) })
 	for _, s := range a.Services {
 		on, ok := s.(service.OnDisk)
 		if !ok || !a.Cluster.Runs(a.Name, s.Name()) || on.DataDir(a.Cluster) == "" {
 			continue
 		}
-		a.watchDisk(ctx, g, diskOf(s.Name()), on.DataDir(a.Cluster), false)
-		g.Go(func() error { a.watchHanging(ctx, s.Name(), on); return nil })
+		dir := on.DataDir(a.Cluster)
+		a.watchDisk(ctx, g, diskOf(s.Name()), dataEvery, func() string { return proveDisk(dir, false) })
+		g.Go(func() error { a.watchBadDisk(ctx, s.Name(), on); return nil })
 	}
 }
 
 // watchDisk proves again and again that a disk takes writes.
-func (a *Agent) watchDisk(ctx context.Context, g *errgroup.Group, name, dir string, create bool) {
+func (a *Agent) watchDisk(ctx context.Context, g *errgroup.Group, name string, every time.Duration, prove func() string) {
 	a.again[name] = make(chan chan struct{})
 	g.Go(func() error {
-		a.loop(ctx, diskEvery, name, func(context.Context) string { return proveDisk(dir, create) })
+		a.loop(ctx, every, name, func(context.Context) string { return prove() })
 		return nil
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"path"
 	"strconv"
+	"strings"
 
 	"multihead/internal/config"
 	"multihead/internal/host"
@@ -26,17 +27,17 @@ func (*Service) DataDir(c *config.Cluster) string {
 // it; its own health check hangs with it, for it opens a file first (seen with
 // GlusterFS 11.1). Killed, one of its threads stays in the kernel, but nothing
 // answers any more, and clients go on without it after the network.ping-timeout.
-func (*Service) LetGo(ctx context.Context, h host.Host, c *config.Cluster) error {
+func (*Service) LetGo(ctx context.Context, h host.Host, c *config.Cluster) (bool, error) {
 	for _, head := range c.HeadsWith(config.GlusterFS) {
 		if head.Hostname != h.Name() {
 			continue
 		}
-		pid, _, err := brickProcess(ctx, h, head.Address.String(), c.SharedStorage.GlusterFS)
-		if err != nil || pid == 0 {
-			return err
+		pid, state, err := brickProcess(ctx, h, head.Address.String(), c.SharedStorage.GlusterFS)
+		if err != nil || pid == 0 || strings.ContainsAny(state[:1], "ZX") {
+			return false, err
 		}
 		_, err = h.Run(ctx, host.Command("kill", "-KILL", strconv.Itoa(pid)))
-		return err
+		return err == nil, err
 	}
-	return nil
+	return false, nil
 }
