@@ -88,6 +88,7 @@ func newRoot(a *app) *cobra.Command {
 		newEventsCmd(a),
 		newDownCmd(a),
 		newRecoverCmd(a),
+		newNodeCmd(a),
 		newInitCmd(a),
 		newConfigCmd(a),
 		newDrillCmd(a),

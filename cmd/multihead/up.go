@@ -97,16 +97,20 @@ type upRun struct {
 	report *upReport
 	// refused is why some services are not recovered, beside others that are.
 	refused error
+	// agreed is done once the plan was said yes to and the cluster is locked,
+	// before anything else; nil is nothing.
+	agreed func() error
 }
 
-// aim is what a run plans: what the file says, a stop, or that what is there
-// serves again.
+// aim is what a run plans: what the file says, a stop, that what is there serves
+// again, or that heads leave.
 type aim int
 
 const (
 	aimUp aim = iota
 	aimStop
 	aimRecover
+	aimLeave
 )
 
 // prepare observes and plans. It changes nothing.
@@ -186,7 +190,7 @@ func (a *app) propose(ctx context.Context, run *upRun) error {
 		return err
 	}
 	v := run.sess.view
-	planned := map[aim]func(service.Intent, []string) (plan.Plan, error){aimUp: v.Plan, aimStop: v.StopPlan, aimRecover: v.RecoverPlan}[run.aim]
+	planned := map[aim]func(service.Intent, []string) (plan.Plan, error){aimUp: v.Plan, aimStop: v.StopPlan, aimRecover: v.RecoverPlan, aimLeave: v.LeavePlan}[run.aim]
 	p, err := planned(run.intent, run.phases)
 	switch {
 	case err == nil:
