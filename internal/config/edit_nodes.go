@@ -146,7 +146,7 @@ func (d *Document) ReplaceHead(c *Cluster, hostname string, spec HostSpec) error
 	}
 	for _, s := range []string{Redis, Slurm} {
 		path, list := listOf(c, s)
-		if i := slices.IndexFunc(list, h.named); i >= 0 && !list.Auto() {
+		if i := slices.IndexFunc(list, h.named); i >= 0 && !list.Auto() && list[i] != spec.Hostname {
 			list = slices.Clone(list)
 			list[i] = spec.Hostname
 			if err := d.setList(path, list); err != nil {
@@ -210,6 +210,16 @@ func (d *Document) setList(path string, list HostList) error {
 	}
 	if at.node == nil || at.node.kind != listKind {
 		return d.Set(path, list.String())
+	}
+	if len(list) == len(at.node.items) {
+		for i, name := range list {
+			if at.node.items[i].text != name {
+				if err := d.Set(indexPath(path, i), name); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
 	}
 	for i := len(at.node.items) - 1; i >= 0; i-- {
 		if !slices.Contains(list, at.node.items[i].text) {

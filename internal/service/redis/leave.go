@@ -26,7 +26,7 @@ func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 		b.retire(gone)
 		return b.phase, nil
 	}
-	drained, kept := surplus(b.with(gone), len(b.parts), b.leavingHead)
+	drained, kept := surplus(b.with(gone), b.leavingHead)
 	if err := b.covered(gone); err != nil {
 		return plan.Phase{}, err
 	}
@@ -121,7 +121,7 @@ func (b *builder) with(gone []part) []member {
 // leave, and of a head that stays those that a failover has put beside its own,
 // as far as there are more masters than heads. It returns them, and the servers
 // that stay as they are once that is done.
-func surplus(all []member, servers int, leaves func(head int) bool) (drained []string, kept []member) {
+func surplus(all []member, leaves func(head int) bool) (drained []string, kept []member) {
 	heads := map[int]bool{}
 	own := map[int]bool{}
 	for _, m := range all {
