@@ -42,6 +42,7 @@ func TestHeadsJoinLeaveAndAreReplacedWithClientsWriting(t *testing.T) {
 
 	h.refusedWithAnotherOff(keys)
 	h.replaced("server3", "spare1")
+	h.comesBackInVain("server3")
 	keys.stopAndCheck(t)
 	writers.stopAndCheck("spare1")
 	h.sameBricks("server1", "spare1")
@@ -65,8 +66,7 @@ func (h *hosts) leaves(name string, keys *keyWriter) {
 	if strings.Contains(h.text(), name) {
 		h.t.Errorf("the file names %s:\n%s", name, h.text())
 	}
-	if out := h.sh(name, `for u in mariadb glusterd keepalived multihead-agent redis-server@6379 redis-server@6380 slurmctld slurmdbd; do
-		systemctl is-active --quiet $u && echo "$u runs"; systemctl is-enabled --quiet $u && echo "$u starts at boot"; done; true`); out != "" {
+	if out := h.sh(name, running); out != "" {
 		h.t.Errorf("on %s: %s", name, out)
 	}
 	if out := h.sh(name, "ls -d /data/glusterfs/brick.removed-*/config /var/lib/mysql/auth_portal /var/lib/redis-aside-6379-1"); strings.Count(out, "\n") != 2 {
@@ -116,6 +116,33 @@ func (h *hosts) replaced(dead, fresh string) {
 		h.t.Errorf("the file:\n%s", text)
 	}
 }
+
+// comesBackInVain switches a head on again that was taken out while it was off: its
+// daemons start at boot, and it stops them once the others have told it.
+func (h *hosts) comesBackInVain(dead string) {
+	h.t.Helper()
+	if err := h.PowerOn(h.t.Context(), dead); err != nil {
+		h.t.Fatal(err)
+	}
+	h.eventually(dead+" stops its services for good", 2*time.Minute, func() (bool, string) {
+		out, err := h.trySh(dead, running)
+		if err == nil && out == "multihead-agent runs\nmultihead-agent starts at boot" {
+			return true, ""
+		}
+		return false, fmt.Sprint(out, err)
+	})
+	if out := h.sh(dead, "multihead events 2>/dev/null | grep -c 'was taken out of the cluster' || true; findmnt -n /mnt/gluster || true"); out != "1" {
+		h.t.Errorf("%s does not say why, or has the volume: %s", dead, out)
+	}
+	if size := h.sh("server1", `mariadb -N -e "SHOW STATUS LIKE 'wsrep_cluster_size'" | cut -f2`); size != "3" {
+		h.t.Errorf("the database has %s members", size)
+	}
+	h.green()
+}
+
+// running lists what runs on a head and what starts at its boot.
+const running = `for u in mariadb glusterd keepalived multihead-agent redis-server@6379 redis-server@6380 slurmctld slurmdbd; do
+	systemctl is-active --quiet $u && echo "$u runs"; systemctl is-enabled --quiet $u && echo "$u starts at boot"; done; true`
 
 func (h *hosts) text() string {
 	h.t.Helper()

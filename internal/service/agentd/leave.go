@@ -6,9 +6,8 @@ import (
 )
 
 // Leave implements service.Leaver: the agent ends before what it watches over,
-// and the secrets that only an agent needs go with it. The others take no
-// certificate with a name that their file does not have; the key of the authority
-// would make new ones.
+// and the secrets that only an agent needs go with it: the key of the authority would make
+// new certificates. Those that it had are refused from the others' next start on.
 func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 	var ph plan.Phase
 	stop, forget := plan.Stage{Name: "stop"}, plan.Stage{Name: "forget"}
@@ -30,6 +29,6 @@ func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 			forget.Steps = append(forget.Steps, plan.Step{ID: "agent.forget." + f.id, Host: t.name, Action: plan.Absent{Path: f.path}})
 		}
 	}
-	ph.Stages = []plan.Stage{stop, forget}
+	ph.Stages = []plan.Stage{stop, {Name: "refuse", Steps: s.removedSteps(intent)}, forget}
 	return ph, nil
 }

@@ -43,16 +43,7 @@ func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 	if err != nil {
 		return ph, err
 	}
-	no := false
-	for i := range stop.Stages {
-		for k, st := range stop.Stages[i].Steps {
-			if u, ok := st.Action.(plan.Unit); ok {
-				u.Enabled = &no
-				stop.Stages[i].Steps[k].Action = u
-			}
-		}
-	}
-	ph.Stages = slices.Clone(stop.Stages)
+	ph.Stages = stop.ForGood().Stages
 	return ph, nil
 }
 
