@@ -61,7 +61,7 @@ func (a *app) nodeAdd(ctx context.Context, f addFlags, report *upReport) error {
 	if err := switchable(f.services); err != nil {
 		return err
 	}
-	e, err := a.edit(func(d *config.Document, c *config.Cluster) error { return f.change(d, c) })
+	e, err := a.edit(f.change)
 	if err != nil {
 		return err
 	}
