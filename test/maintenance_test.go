@@ -11,9 +11,9 @@ import (
 // reboots it, and ends it; then another one's ends by itself.
 func (h *hosts) maintenance() {
 	h.t.Helper()
-	h.address("server1", true, "before anything else")
+	h.hasAddress("server1", true, "before anything else")
 	h.must("maintenance", "on", "server1", "--for", "20m", "--reason", "new memory", "--yes")
-	h.address("server1", false, "in maintenance")
+	h.hasAddress("server1", false, "in maintenance")
 	if out := h.sh("server2", "scontrol ping; cd /tmp && sbatch --parsable --output=/dev/null --wrap=true"); !strings.Contains(out, "server1 is DOWN") {
 		h.t.Errorf("Slurm on server1: %s", out)
 	}
@@ -45,13 +45,13 @@ func (h *hosts) maintenance() {
 		r := h.run("status")
 		return strings.Contains(r.stdout, "3/3 bricks, replica 3, heal queue empty") && strings.Contains(r.stdout, "MAINT server1"), r.String()
 	})
-	h.address("server1", false, "in maintenance, after a boot")
+	h.hasAddress("server1", false, "in maintenance, after a boot")
 	if out, err := h.trySh("server1", "systemctl is-active slurmctld"); err == nil {
 		h.t.Errorf("slurmctld was started on a head in maintenance: %s", out)
 	}
 	h.must("maintenance", "off", "server1", "--yes")
 	h.green()
-	h.address("server1", true, "after maintenance")
+	h.hasAddress("server1", true, "after maintenance")
 	if r := h.must("maintenance", "list"); strings.Contains(r.stdout, "server1") {
 		h.t.Errorf("it is in maintenance still: %s", r)
 	}
@@ -67,8 +67,8 @@ func (h *hosts) maintenance() {
 	}
 }
 
-// address awaits that a head has the virtual address, or that another one has.
-func (h *hosts) address(head string, has bool, when string) {
+// hasAddress awaits that a head has the virtual address, or that another one has.
+func (h *hosts) hasAddress(head string, has bool, when string) {
 	h.t.Helper()
 	h.eventually("who has the address "+when, time.Minute, func() (bool, string) {
 		owner := h.discover().VIPOwner

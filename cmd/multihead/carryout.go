@@ -25,7 +25,7 @@ func (a *app) carryOut(ctx context.Context, run *upRun) error {
 		fmt.Fprintln(a.stderr, a.refusals(run.refused))
 	}
 	run.report.found(run)
-	if run.prop.Empty() {
+	if run.prop.Empty() && run.agreed == nil {
 		if !a.quiet {
 			a.sayNoChanges(run)
 		}
@@ -45,9 +45,19 @@ func (a *app) carryOut(ctx context.Context, run *upRun) error {
 		return err
 	}
 	run.report.found(run)
+	if run.agreed != nil {
+		if err := run.agreed(); err != nil {
+			return err
+		}
+	}
 	if run.aim == aimUp {
 		a.firstContact(ctx, run)
 	}
+	return a.rounds(ctx, run)
+}
+
+// rounds carries the plan out, and what its result uncovers.
+func (a *app) rounds(ctx context.Context, run *upRun) error {
 	for round := 1; ; round++ {
 		if err := a.apply(ctx, run); err != nil {
 			return err
@@ -158,7 +168,15 @@ func (a *app) apply(ctx context.Context, run *upRun) error {
 	if errors.Is(err, plan.ErrStopped) {
 		return &exitError{exitInterrupted, err}
 	}
-	return &exitError{exitFailed, fmt.Errorf("%w\n%s%s", err, a.tr("run up again to carry on; the record of this run is "), journal.Path())}
+	return &exitError{exitFailed, fmt.Errorf("%w\n%s%s", err, a.tr(run.carryOn()), journal.Path())}
+}
+
+// carryOn says how a run that was cut off or failed goes on.
+func (run *upRun) carryOn() string {
+	if run.aim == aimLeave {
+		return "the file still names them: the same command again carries on, up takes them back in; the record of this run is "
+	}
+	return "run up again to carry on; the record of this run is "
 }
 
 // onInterrupt makes the first Ctrl-C finish the steps that run and the second

@@ -188,5 +188,21 @@ func koreanTexts() map[string]string {
 		"No head that is known of is in maintenance.": "알려진 헤드 가운데 유지보수 중인 것이 없습니다.",
 		"something else is wrong already, and without this head as well the cluster may not serve:": "이미 다른 문제가 있어, 이 헤드까지 빠지면 클러스터가 서비스하지 못할 수 있습니다:",
 		"mend that first, or go on all the same with":                                               "먼저 그것을 고치십시오. 그래도 계속하려면",
+		// node add, remove, replace
+		"Add a head to the cluster, take one out, or put another host in its place":                     "클러스터에 헤드를 넣고, 빼고, 다른 호스트로 바꿉니다",
+		"Add a head: write it into the cluster file and bring it in, the others serving on":             "헤드를 클러스터 파일에 적고 클러스터에 넣습니다. 나머지는 계속 서비스합니다",
+		"Take heads out of the cluster, the others serving on, and out of the cluster file":             "헤드를 클러스터와 클러스터 파일에서 뺍니다. 나머지는 계속 서비스합니다",
+		"Put a fresh host in a head's place: the head leaves, the host joins with its part of the file": "헤드의 자리에 새 호스트를 넣습니다: 헤드가 빠지고, 호스트가 파일의 그 자리를 이어받습니다",
+		"the file would not be usable after this change":                                                "이렇게 바꾸면 파일을 쓸 수 없게 됩니다",
+		"%s changes:\n": "%s 에서 바뀌는 것:\n",
+		"%s was changed by somebody else meanwhile and is left as it is; run the command again": "%s 을(를) 그 사이 다른 사람이 바꾸어 그대로 둡니다. 명령을 다시 실행하십시오",
+		"%s is changed; the old one is %s\n":                                                    "%s 을(를) 바꾸었습니다. 이전 파일: %s\n",
+		"nothing was changed: there is no terminal to ask on; say --confirm %s":                 "아무것도 바뀌지 않았습니다: 물어볼 터미널이 없습니다. --confirm %s 를 쓰십시오",
+		"nothing was changed: %q is not this cluster's name, which is %s":                       "아무것도 바뀌지 않았습니다: %q 은(는) 이 클러스터의 이름이 아닙니다. 이름은 %s 입니다",
+		"%s was not reached: %w": "%s 에 닿지 못했습니다: %w",
+		"Then the hosts that stay are brought to the file, as multihead up does.":                                         "그다음 남는 호스트를 multihead up 처럼 파일에 맞춥니다.",
+		"%s leaves the cluster. Type the cluster's name (%s) to go on: ":                                                  "%s 이(가) 클러스터에서 빠집니다. 계속하려면 클러스터 이름(%s)을 입력하십시오: ",
+		"the plan was carried out, and this is still needed: run the command again; if it stays, look at the lines above": "계획을 마쳤지만 아직 남은 것이 있습니다: 명령을 다시 실행하십시오. 그래도 남으면 위의 줄들을 보십시오",
+		"the file still names them: the same command again carries on, up takes them back in; the record of this run is ": "파일에는 아직 그 헤드가 있습니다: 같은 명령을 다시 실행하면 이어서 하고, up은 도로 넣습니다; 이 실행의 기록: ",
 	}
 }

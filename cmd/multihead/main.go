@@ -91,6 +91,7 @@ func newRoot(a *app) *cobra.Command {
 		newDownCmd(a),
 		newRecoverCmd(a),
 		newMaintenanceCmd(a),
+		newNodeCmd(a),
 		newInitCmd(a),
 		newConfigCmd(a),
 		newDrillCmd(a),

@@ -101,10 +101,13 @@ type upRun struct {
 	said   map[string]bool // heads in maintenance that were named to the person
 	// refused is why some services are not recovered, beside others that are.
 	refused error
+	// agreed is done once the plan was said yes to and the cluster is locked,
+	// before anything else; nil is nothing.
+	agreed func() error
 }
 
 // aim is what a run plans: what the file says, a stop, that what is there serves
-// again, or that one head is worked on.
+// again, that one head is worked on, or that heads leave.
 type aim int
 
 const (
@@ -113,6 +116,7 @@ const (
 	aimRecover
 	aimRest   // maintenance of one head begins
 	aimReturn // and ends
+	aimLeave
 )
 
 // prepare observes and plans. It changes nothing.
@@ -210,7 +214,8 @@ func (a *app) propose(ctx context.Context, run *upRun) error {
 	v := run.sess.view
 	a.leaveMaintained(run)
 	planned := map[aim]func(service.Intent, []string) (plan.Plan, error){aimUp: v.Plan, aimStop: v.StopPlan, aimRecover: v.RecoverPlan,
-		aimRest: run.restPlan, aimReturn: run.returnPlan}[run.aim]
+		aimLeave: v.LeavePlan,
+		aimRest:  run.restPlan, aimReturn: run.returnPlan}[run.aim]
 	p, err := planned(run.intent, run.phases)
 	switch {
 	case err == nil:

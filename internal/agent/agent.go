@@ -49,7 +49,9 @@ type Agent struct {
 	seq    uint64
 
 	fencing fencing
+	told    told
 
+	removed agentd.Removed // who has left the cluster; only read
 	id      *identity
 	hangs   hangs
 	leading bool // it acts for the cluster
@@ -93,6 +95,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.id = t
+	if a.removed, err = loadRemoved(); err != nil {
+		return err
+	}
 	sock, err := listenLocal(ctx)
 	if err != nil {
 		return err
@@ -103,6 +108,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		g.Go(func() error { a.watchMaintenance(ctx); return nil })
 		g.Go(func() error { a.watchAddress(ctx); return nil })
 		g.Go(func() error { a.watchCluster(ctx); return nil })
+		g.Go(func() error { a.retireWhenTold(ctx); return nil })
 	}
 	g.Go(func() error { return a.listen(ctx, t) })
 	for _, spec := range a.Cluster.HeadsAndWitnesses() {
@@ -142,6 +148,9 @@ func (a *Agent) judge(ctx context.Context) {
 		a.mu.Lock()
 		own := Verdict{Bad: copyOf(a.bad), Maintained: a.maint != nil}
 		j := decide(a.living(now), own, a.peers, now)
+		if a.told.out(now) {
+			j = Judgement{Why: "this head has left the cluster"}
+		}
 		a.mu.Unlock()
 		if now.Before(grace) {
 			j = Judgement{Fit: s.fit, Why: "just started"}

@@ -89,6 +89,9 @@ func (a *Agent) fenceHeads(ctx context.Context) {
 		s := a.scene(now)
 		was := a.fencing.order
 		order := decideFence(s)
+		if a.told.out(now) {
+			order = fenceOrder{} // it has left: the others' power is none of its business
+		}
 		a.fencing.order = order
 		look := a.toLook(order.Look, now)
 		begin := a.beginRound(order.Kill, now)

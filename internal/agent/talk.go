@@ -108,6 +108,9 @@ func (a *Agent) hear(ctx context.Context, c *tls.Conn) {
 		a.Log.Debug("a connection was refused", "from", c.RemoteAddr(), "error", err)
 		return
 	}
+	if a.turnAway(c) {
+		return
+	}
 	from := c.ConnectionState().PeerCertificates[0].Subject.CommonName
 	if !slices.Contains(a.electorate.Peers, from) {
 		a.Log.Warn("an agent that is not in the cluster file", "name", from, "address", c.RemoteAddr())
@@ -177,6 +180,7 @@ func (a *Agent) beat(ctx context.Context, t *identity, peer config.HostSpec) err
 		return err
 	}
 	defer c.Close()
+	go a.listenFor(c, peer.Hostname) // ends with the connection
 	enc := json.NewEncoder(c)
 	for {
 		// A peer that is off takes no more; the kernel's buffer would for long.

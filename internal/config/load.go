@@ -53,6 +53,16 @@ func Load(path string, opts ...Option) (*Cluster, Problems, error) {
 // Parse is Load for a file that was read already; name is what messages call
 // it.
 func Parse(name string, data []byte, opts ...Option) (*Cluster, Problems, error) {
+	c, problems, err := readFile(name, data, opts...)
+	if err == nil && len(problems.Errors()) > 0 {
+		return nil, problems, &InvalidError{problems}
+	}
+	return c, problems, err
+}
+
+// readFile is Parse for a file whose values may contradict each other: only one that
+// says nothing is an error.
+func readFile(name string, data []byte, opts ...Option) (*Cluster, Problems, error) {
 	o := options{lookup: os.LookupEnv}
 	for _, opt := range opts {
 		opt(&o)
@@ -83,8 +93,5 @@ func Parse(name string, data []byte, opts ...Option) (*Cluster, Problems, error)
 	d.problems = append(d.problems, validate(c, d)...)
 	c.source().secrets = d.secrets
 	d.problems.sort()
-	if len(d.problems.Errors()) > 0 {
-		return nil, d.problems, &InvalidError{d.problems}
-	}
 	return c, d.problems, nil
 }

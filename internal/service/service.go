@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"multihead/internal/config"
 	"multihead/internal/host"
@@ -84,7 +85,16 @@ type Intent struct {
 	// do not answer: what a majority of the last quorum holds may go on. It
 	// replaces no proof: without a majority it changes nothing.
 	Without bool
+	// Leaving are heads that are to be no part of the service any more; only
+	// Leaver.Leave looks at it. The file still names them.
+	Leaving []string
+	// Lost are those of Leaving that are gone for good: they do not answer, and
+	// are proven to be off, or a person has said so and typed the cluster's name.
+	Lost []string
 }
+
+// Leaves says whether that head is to leave.
+func (i Intent) Leaves(hostname string) bool { return slices.Contains(i.Leaving, hostname) }
 
 // Includes says whether the plan may change that host.
 func (i Intent) Includes(hostname string) bool {
@@ -150,6 +160,22 @@ type Recoverer interface {
 	// can only be seen after these steps is for the next round. It returns a
 	// *Refusal where data could be lost; Intent.Confirmed goes on all the same.
 	Recover(intent Intent) (plan.Phase, error)
+}
+
+// Leaver is a State of a service that a head can leave while it goes on on the
+// others. A service that is no Leaver is simply not there any more on a head that
+// the file does not name.
+type Leaver interface {
+	// Leave returns the steps by which the heads of Intent.Leaving stop being
+	// part: what they alone serve or hold is moved to the heads that stay, which
+	// forget them, and their daemons are stopped and do not start at boot. Data
+	// stays on their disks, aside where it would be in the way if they came back.
+	// The files of those that stay are not its business: the plan of the file
+	// that does not name the heads any more writes them. Nothing is done on a
+	// head of Intent.Lost. It returns a *Refusal, with the arithmetic, where what
+	// stays could not serve or would hold less than all, and an empty phase where
+	// the heads have left. After may name services whose heads leave before.
+	Leave(intent Intent) (plan.Phase, error)
 }
 
 // OnDisk is a Service whose clients, wherever they are, depend on the disk of every

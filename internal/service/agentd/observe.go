@@ -61,6 +61,7 @@ type seat struct {
 	ca      []byte // ca.crt
 	caPair  pair
 	own     []byte // certificate of agent.pem, and its key
+	removed Removed
 	runs    service.Answer
 	report  *Report
 	silence string // why the agent did not answer
@@ -77,13 +78,15 @@ type State struct {
 	authority pair            // the cluster's, or a new one
 	isNew     bool            // there was none
 	issued    map[string]pair // for those whose own does not serve
+	removed   Removed         // who left the cluster, as all hosts together know it
+	stamp     string          // of the run
 }
 
 var _ service.State = (*State)(nil)
 
 // Observe asks every head and witness at once.
 func (*Service) Observe(ctx context.Context, in service.Input) (service.State, error) {
-	s := &State{issued: map[string]pair{}, at: time.Now()}
+	s := &State{issued: map[string]pair{}, at: time.Now(), removed: Removed{}, stamp: in.Stamp}
 	var err error
 	if s.file, err = forAgents(in.Cluster); err != nil {
 		return nil, err
@@ -110,6 +113,11 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 		}
 	}
 	_ = g.Wait() // what a host does not answer is part of what was found
+	for _, t := range s.seats {
+		for name, at := range t.removed {
+			s.removed.add(name, at)
+		}
+	}
 	if err := s.certify(in.Cluster.Info.ClusterName, time.Now()); err != nil {
 		return nil, err
 	}
@@ -146,6 +154,10 @@ func (t *seat) look(ctx context.Context, r host.Reader) {
 		return
 	}
 	if t.own, err = read(PairFile); err != nil {
+		lost(err)
+		return
+	}
+	if t.removed, err = readRemoved(ctx, r); err != nil {
 		lost(err)
 		return
 	}
@@ -186,7 +198,7 @@ func (s *State) certify(cluster string, now time.Time) error {
 	}
 	for _, t := range s.seats {
 		addrs := []netip.Addr{t.addr}
-		if !t.reached || serves(t.own, s.authority.cert, t.name, addrs, now) {
+		if !t.reached || serves(t.own, s.authority.cert, t.name, addrs, now) && !s.removed.refusesPEM(t.name, t.own) {
 			continue
 		}
 		p, err := issue(s.authority, t.name, addrs, now)

@@ -41,6 +41,9 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		if p, ok := s.issued[t.name]; ok {
 			own = p.join()
 		}
+		if len(s.removed) > 0 {
+			add("removed", plan.File{Path: RemovedFile, Data: s.removed.text(), Attr: public})
+		}
 		add("certificate", plan.File{Path: PairFile, Data: own, Attr: secret, Secret: true})
 		add("config", plan.File{Path: ConfigFile, Data: s.file, Attr: secret, Secret: true})
 		add("unit", plan.File{Path: unitFile, Data: fmt.Appendf(nil, unitText, t.name), Attr: public})
@@ -48,7 +51,7 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 			add("fence-agents", plan.Packages{Names: t.fencePackages})
 		}
 		start.Steps = append(start.Steps,
-			plan.Step{ID: "agent.start", Host: t.name, Action: plan.Running(unit, unitFile, ConfigFile, PairFile, CAFile, binary)},
+			plan.Step{ID: "agent.start", Host: t.name, Action: plan.Running(unit, unitFile, ConfigFile, PairFile, CAFile, RemovedFile, binary)},
 			plan.Step{ID: "agent.answers", Host: t.name, Action: answers()})
 	}
 	ph.Stages = []plan.Stage{install, start}

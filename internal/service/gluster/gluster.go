@@ -33,6 +33,7 @@ type State struct {
 	conf  config.GlusterFSConfig
 	dirs  []directory // made on the volume
 	heads []head      // those with a brick, then those that only mount; each in the file's order
+	stamp string      // names what this run keeps aside
 }
 
 // head is one head that has a brick or mounts the volume.

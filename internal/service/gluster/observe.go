@@ -33,7 +33,7 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 	if c.SharedStorage.Type != config.StorageGlusterFS {
 		return observePlain(ctx, in), nil
 	}
-	s := &State{conf: c.SharedStorage.GlusterFS, dirs: directories(c)}
+	s := &State{conf: c.SharedStorage.GlusterFS, dirs: directories(c), stamp: in.Stamp}
 	var nodes []service.Node
 	for _, n := range in.HeadsWith(config.GlusterFS) {
 		nodes = append(nodes, n)

@@ -1,11 +1,9 @@
 package keepalived
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"multihead/internal/host"
 	"multihead/internal/plan"
@@ -172,21 +170,7 @@ func start(heads []head) []plan.Step {
 func (s *State) settled(heads []head) []plan.Step {
 	var out []plan.Step
 	for _, h := range heads {
-		out = append(out, plan.Step{ID: "keepalived.settled", Host: h.name, Action: plan.Await{
-			What: fmt.Sprintf("%s is held", s.vip.Address), Timeout: 30 * time.Second,
-			Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
-				l, err := askLinks(ctx, r)
-				if err != nil {
-					return false, "", err
-				}
-				if _, ok := l.with(s.vip.Address); ok {
-					return true, "held here", nil
-				}
-				if a, how := answers(ctx, r, s.vip.Address, h.sshPort); a == service.Yes {
-					return true, how, nil
-				}
-				return false, "neither held here nor reached at another head", nil
-			}}})
+		out = append(out, plan.Step{ID: "keepalived.settled", Host: h.name, Action: s.reachable(h)})
 	}
 	return out
 }

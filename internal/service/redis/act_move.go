@@ -222,32 +222,7 @@ func (m *mover) finish() error {
 // level moves whole batches, from all givers to one taker at a time: a taker
 // takes a new configuration epoch with each slot, and two that do so at once
 // could take the same.
-func (m *mover) level(ctx context.Context) error {
-	moves := m.transfers()
-	total, done := 0, 0
-	for _, t := range moves {
-		total += t.slots
-	}
-	for _, t := range moves {
-		own := m.mine[t.from]
-		slots := own.Slots.list()
-		slots = slots[len(slots)-t.slots:]
-		for batch := range slices.Chunk(slots, moveBatch) {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := m.move(t.from, t.to, batch); err != nil {
-				return err
-			}
-			done += len(batch)
-			plan.Tell(ctx, fmt.Sprintf("%d of %d slots", done, total))
-		}
-		if err := m.look(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (m *mover) level(ctx context.Context) error { return m.carry(ctx, m.transfers()) }
 
 // move brings slots with their keys from one master to another: the taker is
 // told to expect them, then the giver to send clients on; the keys go; then

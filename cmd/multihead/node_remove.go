@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/spf13/cobra"
+
+	"multihead/internal/config"
+	"multihead/internal/service"
+)
+
+// removeFlags is what node remove and node replace are told.
+type removeFlags struct {
+	upFlags
+	services []string
+	gone     bool
+	name, ip string // of the host that takes the place
+}
+
+func (f *removeFlags) flags(cmd *cobra.Command) {
+	f.reach.flags(cmd)
+	fl := cmd.Flags()
+	fl.BoolVar(&f.gone, "gone", false, "they do not answer, are switched off, and stay off")
+	fl.StringVar(&f.confirm, "confirm", "", "the cluster's `name`, typed: for scripts, in the place of the question")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be done; change nothing")
+	f.output = formatFlag(cmd, "table", "json")
+}
+
+func newNodeRemoveCmd(a *app) *cobra.Command {
+	var f removeFlags
+	cmd := &cobra.Command{
+		Use:   "remove HEAD...",
+		Short: "Take heads out of the cluster, the others serving on, and out of the cluster file",
+		Long: `Moves what only these heads serve or hold to the others, has the others forget
+them, stops their daemons for good, and takes them out of the cluster file; then
+does what up does. Data stays on their disks, under other names where it would be in
+the way if they came back. With --service they leave these services only.
+
+It is refused where the others could not serve, or would hold less than all. A head
+that does not answer may be serving: only where it is switched off and stays off say
+--gone. What was only on it is then lost, which is refused where it can be seen.
+Never switch a head on again that left in this way, before its disks are wiped.
+
+The file is written when the heads have left. A run that is cut off before that is
+continued by the same command, and taken back by up; after that, up continues it.
+
+Exit code: 0 done, 1 failed, 64 usage, 75 another run is at work, 78 the cluster
+file, 130 interrupted.`,
+		Example: `  multihead node remove server5
+  multihead node remove server5 --dry-run
+  multihead node remove server5 --service redis
+  multihead node remove server3 --gone              switched off for good`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return a.reported(*f.output, func(a *app, report *upReport) error { return a.nodeRemove(cmd.Context(), f, names, report) })
+		},
+	}
+	f.flags(cmd)
+	cmd.Flags().StringSliceVar(&f.services, "service", nil, "only these `services`: glusterfs, mariadb, redis, slurm, keepalived")
+	return cmd
+}
+
+func newNodeReplaceCmd(a *app) *cobra.Command {
+	var f removeFlags
+	cmd := &cobra.Command{
+		Use:   "replace HEAD --ip ADDRESS [--name HOSTNAME]",
+		Short: "Put a fresh host in a head's place: the head leaves, the host joins with its part of the file",
+		Long: `Does what node remove does for the head, gives its place in the cluster file, with
+its priority and services, to the other host, and then does what up does. Without
+--name the host has the same name as the head.
+
+Exit code: 0 done, 1 failed, 64 usage, 75 another run is at work, 78 the cluster
+file, 130 interrupted.`,
+		Example: `  multihead node replace server3 --name server6 --ip 192.168.1.106 --gone
+  multihead node replace server3 --ip 192.168.1.106 --gone`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return a.reported(*f.output, func(a *app, report *upReport) error { return a.nodeReplace(cmd.Context(), f, names[0], report) })
+		},
+	}
+	f.flags(cmd)
+	cmd.Flags().StringVar(&f.name, "name", "", "the new machine's own `hostname` (default: the head's)")
+	cmd.Flags().StringVar(&f.ip, "ip", "", "the new machine's `address`")
+	return cmd
+}
+
+func (a *app) nodeRemove(ctx context.Context, f removeFlags, names []string, report *upReport) error {
+	if err := switchable(f.services); err != nil {
+		return err
+	}
+	e, err := a.edit(func(d *config.Document, c *config.Cluster) error {
+		for _, name := range names {
+			if err := isHead(c, name); err != nil {
+				return err
+			}
+		}
+		return drop(d, names, f.services)
+	})
+	if err != nil {
+		return err
+	}
+	return a.leave(ctx, f, e, names, report)
+}
+
+// isHead refuses names that are no heads of the file.
+func isHead(c *config.Cluster, name string) error {
+	if _, ok := c.Head(name); ok {
+		return nil
+	}
+	var heads []string
+	for _, h := range c.Nodes.Controllers {
+		heads = append(heads, h.Hostname)
+	}
+	return usageError(fmt.Errorf("%s is no head of the cluster file, which has %s; if it has just been taken out, multihead up finishes that", name, inWords(heads)))
+}
+
+// drop takes heads out of the file, or switches services of theirs off. Each edit
+// looks at the file as the one before has left it.
+func drop(d *config.Document, names, services []string) error {
+	for _, name := range names {
+		if len(services) == 0 {
+			c, err := d.Cluster()
+			if err == nil {
+				err = d.DropHead(c, name)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		for _, s := range services {
+			c, err := d.Cluster()
+			if err == nil {
+				err = d.SetService(c, name, s, false)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (a *app) nodeReplace(ctx context.Context, f removeFlags, old string, report *upReport) error {
+	if f.name == "" {
+		f.name = old
+	}
+	spec, err := hostSpec(f.name, f.ip)
+	if err != nil {
+		return err
+	}
+	e, err := a.edit(func(d *config.Document, c *config.Cluster) error {
+		if err := isHead(c, old); err != nil {
+			return err
+		}
+		return d.ReplaceHead(c, old, spec)
+	})
+	if err != nil {
+		return err
+	}
+	if h, _ := e.before.Head(old); h.Hostname == spec.Hostname && h.Address == spec.Address {
+		return usageError(fmt.Errorf("%s has that address already: if the same machine was installed anew, take it out with node remove %s --gone and bring it in with node add", old, old))
+	}
+	fresh, _ := e.after.Head(f.name)
+	r := f.reach
+	r.lookOnly = true
+	look, err := a.open(ctx, e.after, []config.HostSpec{fresh.HostSpec}, r)
+	if err != nil {
+		return err
+	}
+	defer look.close()
+	if cause := look.view.Errs[f.name]; cause != nil {
+		return &exitError{exitFailed, fmt.Errorf("%s: "+a.tr("%s was not reached: %w"), a.tr("nothing was changed"), f.name, cause)}
+	}
+	return a.leave(ctx, f, e, []string{old}, report)
+}
+
+// leave has heads leave the cluster, writes the file that does not name them any
+// more, and brings the others to it.
+func (a *app) leave(ctx context.Context, f removeFlags, e *edited, names []string, report *upReport) error {
+	f.lookOnly = f.dryRun
+	run := &upRun{flags: f.upFlags, report: report, aim: aimLeave, phases: f.services,
+		intent: service.Intent{Mode: service.Auto, Leaving: names, Confirmed: f.confirm == e.before.Info.ClusterName}}
+	if f.gone {
+		run.intent.Lost = names
+	}
+	var err error
+	if run.sess, err = a.open(ctx, e.before, e.before.AllHosts(), f.reach); err != nil {
+		return err
+	}
+	defer func() { run.sess.close() }()
+	if f.gone {
+		proofs := map[string]string{}
+		for _, n := range names {
+			proofs[n] = "a person says that it is off for good"
+		}
+		run.sess.view.Proven(proofs)
+	}
+	if err := a.idle(ctx, run); err != nil {
+		return err
+	}
+	if err := a.propose(ctx, run); err != nil {
+		return err
+	}
+	report.found(run)
+	a.showPlan(run)
+	e.show(a)
+	fmt.Fprintln(a.stdout, a.tr("Then the hosts that stay are brought to the file, as multihead up does."))
+	if f.dryRun {
+		a.sayNothingChanged()
+		return nil
+	}
+	name := e.before.Info.ClusterName
+	if err := a.typedCluster(f.confirm, name, fmt.Sprintf(a.tr("%s leaves the cluster. Type the cluster's name (%s) to go on: "), inWords(names), name)); err != nil {
+		return err
+	}
+	run.flags.yes, run.intent.Confirmed = true, true
+	return a.carryOutLeave(ctx, run, e)
+}
+
+// carryOutLeave does what was agreed. A file that is written only when the heads
+// have left is what makes a run that was cut off go on: until then they leave, and
+// from then on the others forget them.
+func (a *app) carryOutLeave(ctx context.Context, run *upRun, e *edited) error {
+	if err := a.lock(ctx, run); err != nil {
+		return err
+	}
+	for round := 1; !run.prop.Empty(); round++ {
+		if round > maxRounds {
+			return &exitError{exitFailed, errors.New(a.tr("the plan was carried out, and this is still needed: run the command again; if it stays, look at the lines above"))}
+		}
+		if err := a.apply(ctx, run); err != nil {
+			return err
+		}
+		if err := a.propose(ctx, run); err != nil {
+			return err
+		}
+	}
+	run.report.Outcome = outcomeFailed // until the others are brought to the file
+	if err := e.write(a); err != nil {
+		return err
+	}
+	if err := run.become(ctx, e.after); err != nil {
+		return err
+	}
+	if err := a.propose(ctx, run); err != nil {
+		return err
+	}
+	if run.prop.Empty() {
+		_, err := a.verify(ctx, run)
+		return err
+	}
+	if !a.quiet {
+		a.showPlan(run)
+	}
+	return a.rounds(ctx, run)
+}
+
+// become turns the run into an up with another file, over the connections that
+// stand: the lock is held by them.
+func (run *upRun) become(ctx context.Context, c *config.Cluster) error {
+	before := maps.Clone(run.sess.view.Hosts)
+	run.sess.file, run.sess.specs = c, c.AllHosts()
+	run.aim, run.phases = aimUp, nil
+	run.intent = service.Intent{Mode: service.Auto}
+	err := run.sess.reach(ctx)
+	for name, h := range before {
+		if conn, ok := h.(connection); ok && run.sess.view.Hosts[name] != h {
+			_ = conn.Close()
+		}
+	}
+	return err
+}

@@ -1,0 +1,82 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"multihead/internal/plan"
+	"multihead/internal/service"
+)
+
+// leaver is a service that a head can leave.
+type leaver struct {
+	*fake
+	before []string
+}
+
+func (l *leaver) Observe(context.Context, service.Input) (service.State, error) { return l, nil }
+func (l *leaver) Leave(i service.Intent) (plan.Phase, error) {
+	return plan.Phase{After: l.before, Notes: i.Leaving}, l.refuse
+}
+
+func TestWhoMayLeave(t *testing.T) {
+	for name, tc := range map[string]struct {
+		off     []string
+		intent  service.Intent
+		refused string // empty: it may
+	}{
+		"one that answers":            {nil, service.Intent{Leaving: []string{"server3"}}, ""},
+		"two that answer":             {nil, service.Intent{Leaving: []string{"server2", "server3"}}, ""},
+		"all":                         {nil, service.Intent{Leaving: []string{"server1", "server2", "server3"}}, "no head would be left: 3 of 3"},
+		"one that is silent":          {[]string{"server3"}, service.Intent{Leaving: []string{"server3"}}, "unknown is not gone"},
+		"one that is gone":            {[]string{"server3"}, service.Intent{Leaving: []string{"server3"}, Lost: []string{"server3"}}, ""},
+		"one said to be gone, and is": {nil, service.Intent{Leaving: []string{"server3"}, Lost: []string{"server3"}}, "server3 answers, so it is not gone"},
+		"one, with another silent":    {[]string{"server3"}, service.Intent{Leaving: []string{"server2"}}, "1 of the 2 that stay"},
+		"one gone, with another silent": {[]string{"server2", "server3"}, service.Intent{Leaving: []string{"server3"}, Lost: []string{"server3"}, Confirmed: true},
+			"server2 does not answer"},
+		"most of them, gone":           {[]string{"server2", "server3"}, service.Intent{Leaving: []string{"server2", "server3"}, Lost: []string{"server2", "server3"}}, "1 of 3 heads answer, which is no majority"},
+		"most of them, gone and typed": {[]string{"server2", "server3"}, service.Intent{Leaving: []string{"server2", "server3"}, Lost: []string{"server2", "server3"}, Confirmed: true}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := three(t, nil, tc.off...)
+			_, err := v.LeavePlan(tc.intent, nil)
+			var refused *service.Refusal
+			switch {
+			case tc.refused == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case tc.refused != "" && (!errors.As(err, &refused) || !strings.Contains(refused.Reason, tc.refused) || refused.Remedy == ""):
+				t.Errorf("%v, want %q", err, tc.refused)
+			}
+		})
+	}
+}
+
+func TestServicesSayWhatIsLeftBeforeThem(t *testing.T) {
+	v := three(t, nil)
+	first := &leaver{fake: &fake{name: "first"}}
+	last := &leaver{fake: &fake{name: "mariadb"}, before: []string{"first"}}
+	other := &fake{name: "prepare"} // nothing to leave
+	if err := v.Observe(t.Context(), []service.Service{other, last, first}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := v.LeavePlan(service.Intent{Leaving: []string{"server3"}}, nil)
+	if err != nil || len(p.Phases) != 2 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	for _, ph := range p.Phases {
+		if ph.Name == "mariadb" && (len(ph.After) != 1 || ph.After[0] != "first" || ph.Notes[0] != "server3") {
+			t.Errorf("%+v", ph)
+		}
+	}
+	if p, _ = v.LeavePlan(service.Intent{Leaving: []string{"server3"}}, []string{"mariadb"}); len(p.Phases) != 1 {
+		t.Errorf("one service: %+v", p)
+	}
+	first.refuse = &service.Refusal{Service: "first", Reason: "no"}
+	last.refuse = &service.Refusal{Service: "mariadb", Reason: "neither"}
+	_, err = v.LeavePlan(service.Intent{Leaving: []string{"server3"}}, nil)
+	if refused, _ := service.Split(err); len(refused) != 2 {
+		t.Errorf("not every refusal is said: %v", err)
+	}
+}
