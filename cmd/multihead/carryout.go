@@ -160,7 +160,11 @@ func (a *app) apply(ctx context.Context, run *upRun) error {
 	if errors.Is(err, plan.ErrStopped) {
 		return &exitError{exitInterrupted, err}
 	}
-	return &exitError{exitFailed, fmt.Errorf("%w\n%s%s", err, a.tr("run up again to carry on; the record of this run is "), journal.Path())}
+	again := run.again
+	if again == "" {
+		again = a.tr("run up again to carry on; the record of this run is ")
+	}
+	return &exitError{exitFailed, fmt.Errorf("%w\n%s%s", err, again, journal.Path())}
 }
 
 // onInterrupt makes the first Ctrl-C finish the steps that run and the second

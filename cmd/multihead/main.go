@@ -88,6 +88,8 @@ func newRoot(a *app) *cobra.Command {
 		newEventsCmd(a),
 		newDownCmd(a),
 		newRecoverCmd(a),
+		newBackupCmd(a),
+		newBackupWorkCmd(),
 		newInitCmd(a),
 		newConfigCmd(a),
 		newDrillCmd(a),

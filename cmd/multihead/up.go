@@ -97,6 +97,8 @@ type upRun struct {
 	report *upReport
 	// refused is why some services are not recovered, beside others that are.
 	refused error
+	// again is what a person is told where the run failed; empty is to run up again.
+	again string
 }
 
 // aim is what a run plans: what the file says, a stop, or that what is there
