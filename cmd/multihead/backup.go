@@ -318,18 +318,18 @@ func (a *app) backupList(ctx context.Context, f backupFlags) error {
 		fmt.Fprintln(a.stdout, a.tr("There is no snapshot yet: multihead backup create makes one."))
 		return nil
 	}
-	printSnapshots(a.stdout, list)
+	printSnapshots(a.stdout, list, backup.Zone(run.sess.file))
 	return nil
 }
 
-func printSnapshots(w io.Writer, list []backup.Snapshot) {
-	fmt.Fprintf(w, "%-16s  %-20s  %-12s  %8s  %-20s  %-18s  %s\n", "ID", "TIME", "MADE BY", "SIZE", "ON", "VERIFIED", "ITEMS")
+func printSnapshots(w io.Writer, list []backup.Snapshot, zone *time.Location) {
+	fmt.Fprintf(w, "%-16s  %-20s  %-12s  %8s  %-24s  %-16s  %s\n", "ID", "TIME", "MADE BY", "SIZE", "ON", "VERIFIED", "ITEMS")
 	for _, s := range list {
 		verified := "no"
 		if !s.Verified.IsZero() {
-			verified = s.Verified.Local().Format("2006-01-02 15:04")
+			verified = s.Verified.In(zone).Format("2006-01-02 15:04")
 		}
-		fmt.Fprintf(w, "%-16s  %-20s  %-12s  %8s  %-20s  %-18s  %s\n", s.ID, s.Time.Local().Format(time.DateTime), s.Host, backup.Size(s.Bytes),
+		fmt.Fprintf(w, "%-16s  %-20s  %-12s  %8s  %-24s  %-16s  %s\n", s.ID, s.Time.In(zone).Format(time.DateTime), s.Host, backup.Size(s.Bytes),
 			strings.Join(s.On, ","), verified, strings.Join(s.Items, ","))
 		for _, h := range slices.Sorted(maps.Keys(s.Bad)) {
 			fmt.Fprintf(w, "  %s: DAMAGED: %s\n", h, s.Bad[h])
@@ -434,7 +434,7 @@ func (a *app) pruneWhat(ctx context.Context, run *upRun, sure bool) error {
 	b := run.sess.file.SharedStorage.Backup
 	held := backup.Look(ctx, run.sess.view.Readers(), b.Path)
 	a.sayUnreadable(held)
-	on := backup.Excess(held, b.Retention)
+	on := backup.Excess(held, b.Retention, backup.Zone(run.sess.file))
 	if len(on) == 0 {
 		fmt.Fprintln(a.stdout, a.tr("Nothing to forget: the retention keeps every snapshot there is."))
 		return nil

@@ -89,6 +89,7 @@ func newRoot(a *app) *cobra.Command {
 		newDownCmd(a),
 		newRecoverCmd(a),
 		newBackupCmd(a),
+		newRestoreCmd(a),
 		newBackupWorkCmd(),
 		newInitCmd(a),
 		newConfigCmd(a),

@@ -37,8 +37,16 @@ type Create struct {
 	Missing []string
 }
 
-// ID is the snapshot's id.
-func (c Create) ID() string { return c.Begin.Format(IDFormat) }
+// ID is the snapshot's id: the time at the heads, wherever the tool runs.
+func (c Create) ID() string { return c.Begin.In(Zone(c.Cluster)).Format(IDFormat) }
+
+// Zone is the heads' time zone; this machine's where the file names none.
+func Zone(c *config.Cluster) *time.Location {
+	if z, err := time.LoadLocation(c.Time.Timezone); err == nil && c.Time.Timezone != "" {
+		return z
+	}
+	return time.Local
+}
 
 // longest is how long one job may take: many gigabytes over a slow disk.
 const longest = 6 * time.Hour
@@ -113,7 +121,7 @@ func (c Create) Plan() plan.Plan {
 	items, id := Wanted(c.Cluster), c.ID()
 	b := c.Cluster.SharedStorage.Backup
 	base := Job{ID: id, Root: b.Path}
-	got := &collected{meta: Metadata{ID: id, Time: c.Begin.Truncate(time.Second), Host: c.Maker.Name, Cluster: c.Cluster.Info.ClusterName,
+	got := &collected{meta: Metadata{ID: id, Time: c.Begin.In(Zone(c.Cluster)).Truncate(time.Second), Host: c.Maker.Name, Cluster: c.Cluster.Info.ClusterName,
 		Size: len(c.Cluster.Nodes.Controllers), Items: items, Full: c.Full, Software: map[string]string{"multihead": c.Tool}}}
 	for _, h := range c.Cluster.Nodes.Controllers {
 		got.meta.Heads = append(got.meta.Heads, h.Hostname)

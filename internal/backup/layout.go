@@ -24,7 +24,7 @@ const KeyFile = "/etc/multihead/backup.key"
 // a new snapshot and at no other time.
 const Port = 9799
 
-// IDFormat is a snapshot's id: when it was begun, in the maker's local time.
+// IDFormat is a snapshot's id: when it was begun, in the heads' time zone.
 const IDFormat = "20060102_150405"
 
 var idPattern = regexp.MustCompile(`^\d{8}_\d{6}$`)

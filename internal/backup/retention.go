@@ -47,14 +47,14 @@ func Keep(times []time.Time, r config.BackupRetention) []bool {
 // Excess lists, by head, the snapshots that the retention does not keep. Each
 // head is judged by what it has that is whole: a copy that is damaged, or cannot
 // be read, takes nothing's place and is left for a person.
-func Excess(held map[string]Held, r config.BackupRetention) map[string][]string {
+func Excess(held map[string]Held, r config.BackupRetention, zone *time.Location) map[string][]string {
 	out := map[string][]string{}
 	for n, h := range held {
 		var whole []Stored
 		var times []time.Time
 		for _, s := range h.Stored {
 			if s.Bad == "" && s.Verified != nil {
-				whole, times = append(whole, s), append(times, s.Time.Local())
+				whole, times = append(whole, s), append(times, s.Time.In(zone))
 			}
 		}
 		for i, keep := range Keep(times, r) {
