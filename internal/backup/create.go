@@ -62,7 +62,7 @@ func Do(ctx context.Context, h host.Host, j Job) (Result, error) {
 		return Result{}, err
 	}
 	out, err := h.Run(ctx, host.Cmd{Stdin: in, Argv: []string{"systemd-run", "--quiet", "--wait", "--pipe", "--collect",
-		"--property=Nice=10", "--property=IOSchedulingClass=idle", "--property=CPUWeight=20", "--property=TimeoutStopSec=10s",
+		"--property=Nice=10", "--property=IOSchedulingClass=best-effort", "--property=IOSchedulingPriority=7", "--property=CPUWeight=20", "--property=TimeoutStopSec=10s",
 		binary, "backup-work"}})
 	if err != nil {
 		var exit *host.ExitError

@@ -191,7 +191,7 @@ func dumpTables(ctx context.Context, args []string, list []Database, dir string)
 	return serr
 }
 
-var createLine = regexp.MustCompile("^CREATE DATABASE .*`((?:[^`]|``)+)`(?: /\\*!40100 (.*?) ?\\*/)?;\n$")
+var createLine = regexp.MustCompile("^CREATE DATABASE (?:/\\*!32312 IF NOT EXISTS\\*/ )?`((?:[^`]|``)+)`(?: /\\*!40100 (.*?) ?\\*/)?;\n$")
 
 // split takes the dump of several databases apart: each gets the settings that
 // stand before all of them and its own statements, and is named in none, so that
