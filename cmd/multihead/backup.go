@@ -215,6 +215,10 @@ func (a *app) backupCreate(ctx context.Context, f backupFlags) error {
 	}
 	run, err := a.backupSession(ctx, f)
 	if err != nil {
+		if c := new(exitError); f.scheduled && errors.As(err, &c) && c.code == exitConfig {
+			fmt.Fprintln(a.stdout, c.err) // switched off since the timer was set
+			return nil
+		}
 		return err
 	}
 	defer run.sess.close()
@@ -245,7 +249,11 @@ func (a *app) backupCreate(ctx context.Context, f backupFlags) error {
 			return err
 		}
 	}
-	if left := run.sess.view.Unreached(); len(left) > 0 {
+	if left := run.sess.view.Unreached(); len(left) > 0 && f.scheduled {
+		// Status says that the head is off; made again, the snapshot would lack
+		// the same copy.
+		fmt.Fprintf(a.stdout, a.tr("%s was not reached and has no copy")+"\n", strings.Join(left, ", "))
+	} else if len(left) > 0 {
 		return &exitError{exitFailed, fmt.Errorf(a.tr("%s was not reached and has no copy"), strings.Join(left, ", "))}
 	}
 	return nil

@@ -161,7 +161,7 @@ func koreanTexts() map[string]string {
 		"List the snapshots, and which heads have them":                                                     "스냅샷과 그것을 가진 헤드를 나열합니다",
 		"Read snapshots back from every head's disk and compare them with what was stored":                  "모든 헤드의 디스크에서 스냅샷을 다시 읽어 저장한 것과 비교합니다",
 		"Forget snapshots that the file's retention does not keep":                                          "파일의 보존 규칙이 남기지 않는 스냅샷을 지웁니다",
-		"Bring databases back from a snapshot while the cluster serves":                                     "클러스터가 서비스하는 동안 스냅샷에서 데이터베이스를 되살립니다",
+		"Bring databases, or Redis, back from a snapshot while the cluster serves":                          "클러스터가 서비스하는 동안 스냅샷에서 데이터베이스나 Redis를 되살립니다",
 		"backups are off in the cluster file: write shared_storage.backup.enabled: true, then multihead up": "클러스터 파일에서 백업이 꺼져 있습니다: shared_storage.backup.enabled: true 를 쓰고 multihead up 을 실행하십시오",
 		"the record of this run is ":                                                                        "이 실행의 기록: ",
 		"Snapshot %s is on %s, read back and whole.\n":                                                      "스냅샷 %s: %s 에 있으며, 다시 읽어 온전함을 확인했습니다.\n",

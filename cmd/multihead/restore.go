@@ -29,14 +29,16 @@ func newRestoreCmd(a *app) *cobra.Command {
 	var f restoreFlags
 	cmd := &cobra.Command{
 		Use:   "restore",
-		Short: "Bring databases back from a snapshot while the cluster serves",
+		Short: "Bring databases, or Redis, back from a snapshot while the cluster serves",
 		Long: `Without --only, restore brings back what is missing: a database that was dropped.
 What exists is left alone. With --only database, it replaces what exists as well,
 and asks for the cluster's name.
 
 The snapshot is read back and compared with its checksums, loaded under another
 name, compared again, and put in its place in one statement; what was there stays
-beside it, in a database named mh_old_…. Where a step fails, all is as before.
+beside it, in a database named mh_old_…. With --only redis the keys become those
+of the snapshot, whatever head serves them now; what was there is kept as files.
+Where a step fails, all is as before.
 
 Exit code: 0 done, or nothing is missing; 1 failed; 64 usage; 75 another run is at
 work; 78 the cluster file; 130 interrupted.`,
@@ -51,7 +53,7 @@ work; 78 the cluster file; 130 interrupted.`,
 	f.choice(cmd)
 	cmd.MarkFlagsOneRequired("latest", "id")
 	fl := cmd.Flags()
-	fl.Var(choice{&f.only, []string{"database"}}, "only", "replace this, though it exists: database")
+	fl.Var(choice{&f.only, []string{"database", "redis"}}, "only", "replace this, though it exists: database or redis")
 	fl.StringSliceVar(&f.databases, "database", nil, "these `databases` alone")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be done; change nothing")
 	fl.BoolVarP(&f.yes, "yes", "y", false, "do it without asking; what replaces something still needs --confirm")
@@ -62,6 +64,9 @@ work; 78 the cluster file; 130 interrupted.`,
 func (a *app) restore(ctx context.Context, f restoreFlags) error {
 	if f.id != "" && !backup.ValidID(f.id) {
 		return usageError(fmt.Errorf("%q is no snapshot id; multihead backup list shows them", f.id))
+	}
+	if f.only == "redis" && len(f.databases) > 0 {
+		return usageError(errors.New("--database goes with --only database"))
 	}
 	f.lookOnly = f.dryRun
 	run, err := a.backupSession(ctx, f.backupFlags)
@@ -116,7 +121,7 @@ func (a *app) restore(ctx context.Context, f restoreFlags) error {
 // wanted looks at what there is, and says what is to be brought back.
 func (run *upRun) wanted(ctx context.Context, f restoreFlags, stamp string) (backup.Restore, error) {
 	c := run.sess.file
-	r := backup.Restore{Cluster: c, Replace: f.only == "database", Named: f.databases, Stamp: strings.ReplaceAll(strings.TrimSuffix(stamp, "Z"), "T", "_")}
+	r := backup.Restore{Cluster: c, Replace: f.only == "database", Redis: f.only == "redis", Named: f.databases, Stamp: strings.ReplaceAll(strings.TrimSuffix(stamp, "Z"), "T", "_")}
 	health, err := run.healths(ctx)
 	if err != nil {
 		return r, err

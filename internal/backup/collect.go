@@ -106,39 +106,41 @@ func (w Worker) glusterfs(ctx context.Context, j Job) (Result, error) {
 	return Result{}, nil
 }
 
-// redis fetches what every master holds, from a replica of it where it has one
-// that is in touch: the master forks for nobody's sake but its own.
+// redis fetches what every master holds.
 func (w Worker) redis(ctx context.Context, j Job) (Result, error) {
-	nodes, err := w.redisCLI(ctx, j, j.Redis, "INFO", "replication")
+	sources, err := w.fetch(ctx, j, filepath.Join(Layout{j.Root}.Staging(), "redis"))
+	return Result{Redis: sources}, err
+}
+
+// fetch writes what every master holds into a directory named redis, from a
+// replica of it where it has one that is in touch: the master forks for nobody's
+// sake but its own.
+func (w Worker) fetch(ctx context.Context, j Job, to string) ([]Keyspace, error) {
+	info, err := w.redisCLI(ctx, j, j.Redis, "INFO", "replication")
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
-	var sources []Keyspace
-	cluster, err := w.redisCLI(ctx, j, j.Redis, "CLUSTER", "NODES")
-	switch {
-	case err == nil && strings.Contains(cluster, "master"):
+	sources := []Keyspace{{Master: redisMaster(info, j.Redis), From: j.Redis}}
+	if cluster, err := w.redisCLI(ctx, j, j.Redis, "CLUSTER", "NODES"); err == nil && strings.Contains(cluster, "master") {
 		if sources, err = redisSources(cluster); err != nil {
-			return Result{}, err
+			return nil, err
 		}
-	default:
-		sources = []Keyspace{{Master: redisMaster(nodes, j.Redis), From: j.Redis}}
 	}
-	to := filepath.Join(Layout{j.Root}.Staging(), "redis")
 	if err := os.MkdirAll(to, 0o700); err != nil {
-		return Result{}, err
+		return nil, err
 	}
 	for i := range sources {
 		s := &sources[i]
 		s.File = filepath.Join("redis", strings.ReplaceAll(s.Master, ":", "_")+".rdb")
-		file := filepath.Join(Layout{j.Root}.Staging(), s.File)
+		file := filepath.Join(to, filepath.Base(s.File))
 		if _, err := w.redisCLI(ctx, j, s.From, "--rdb", file); err != nil {
-			return Result{}, fmt.Errorf("what %s holds, from %s: %w", s.Master, s.From, err)
+			return nil, fmt.Errorf("what %s holds, from %s: %w", s.Master, s.From, err)
 		}
 		if err := wholeRDB(ctx, file); err != nil {
-			return Result{}, err
+			return nil, err
 		}
 	}
-	return Result{Redis: sources}, nil
+	return sources, nil
 }
 
 // redisCLI asks one server. The password is in the environment, which is

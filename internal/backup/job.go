@@ -46,6 +46,7 @@ type Result struct {
 	Warnings  []string          `json:"warnings,omitempty"`
 	Meta      *Metadata         `json:"meta,omitempty"`
 	Names     []string          `json:"names,omitempty"`
+	Keys      int               `json:"keys,omitempty"`
 	Seconds   float64           `json:"seconds,omitempty"`
 	Need      int64             `json:"need,omitempty"`
 	Free      int64             `json:"free,omitempty"`

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +24,7 @@ type Restore struct {
 	Cluster  *config.Cluster
 	Snapshot Snapshot
 	Head     string            // does the work: it has the snapshot, and its database serves
+	Redis    bool              // Redis alone is made as of the snapshot
 	Replace  bool              // what exists is replaced as well
 	Named    []string          // these databases alone; empty is all
 	Existing []string          // the databases that exist now
@@ -34,6 +37,9 @@ type Restore struct {
 // chosen sorts the snapshot's databases: those that are brought back, and of
 // those the ones that replace something; and those that are left alone.
 func (r Restore) chosen() (bring, replaced []Database, left []string) {
+	if r.Redis {
+		return nil, nil, nil
+	}
 	for _, d := range r.Snapshot.Databases {
 		exists := slices.Contains(r.Existing, d.Name)
 		switch {
@@ -50,10 +56,13 @@ func (r Restore) chosen() (bring, replaced []Database, left []string) {
 	return bring, replaced, left
 }
 
-// Replaces lists the databases whose content would be replaced.
+// Replaces lists whose content would be replaced.
 func (r Restore) Replaces() []string {
 	_, replaced, _ := r.chosen()
 	var out []string
+	if r.Redis {
+		out = append(out, "redis")
+	}
 	for _, d := range replaced {
 		out = append(out, d.Name)
 	}
@@ -81,6 +90,9 @@ func (r Restore) Plan() (plan.Plan, error) {
 	}
 	if err := r.versions(); err != nil {
 		return plan.Plan{}, err
+	}
+	if r.Redis {
+		return r.keys()
 	}
 	bring, replaced, _ := r.chosen()
 	if len(bring) == 0 {
@@ -110,7 +122,7 @@ func (r Restore) Plan() (plan.Plan, error) {
 		}
 		s := job("swap."+d.Name, r.Head, what, in, &out, nil)
 		if strings.HasPrefix(what, "replace") {
-			s.Effect = "clients of " + d.Name + " see the state of " + r.Snapshot.Time.Local().Format(time.DateTime) + " from one moment to the next"
+			s.Effect = "clients of " + d.Name + " see the state of " + r.Snapshot.Time.In(Zone(r.Cluster)).Format(time.DateTime) + " from one moment to the next"
 		}
 		swap = append(swap, s)
 	}
@@ -132,16 +144,47 @@ func (r Restore) Plan() (plan.Plan, error) {
 	return plan.Plan{Phases: []plan.Phase{ph}}, nil
 }
 
-// versions refuses a snapshot of a newer database than the one that runs: an
-// older server may read it wrongly.
+// keys is the plan that makes Redis hold what the snapshot has.
+func (r Restore) keys() (plan.Plan, error) {
+	if len(r.Snapshot.Redis) == 0 {
+		return plan.Plan{}, refuse("multihead backup list -o json shows what each one has.", "the snapshot %s has nothing of Redis", r.Snapshot.ID)
+	}
+	head, ok := r.Cluster.Head(r.Head)
+	if !ok || !r.Cluster.Runs(r.Head, config.Redis) {
+		return plan.Plan{}, refuse("Bring a head back that has both.", "%s has the snapshot and does not run Redis", r.Head)
+	}
+	base := Job{ID: r.Snapshot.ID, Root: r.Cluster.SharedStorage.Backup.Path, Stamp: r.Stamp}
+	extract, tidy := base, base
+	extract.Op, tidy.Op = "extract", "tidy"
+	base.Redis = net.JoinHostPort(head.Address.String(), strconv.Itoa(r.Cluster.Redis.Cluster.Port))
+	base.Password = r.Cluster.Redis.Cluster.Password.Reveal()
+	keep, load, unload := base, base, base
+	keep.Op, load.Op, unload.Op = "redis-keep", "redis-load", "redis-unload"
+	swap := job("redis", r.Head, "make Redis hold the keys of the snapshot and no others", load, &unload, nil)
+	swap.Effect = "keys change one batch after the other to what they were at " + r.Snapshot.Time.In(Zone(r.Cluster)).Format(time.DateTime) + "; Redis serves throughout"
+	ph := plan.Phase{Name: Phase, Stages: []plan.Stage{
+		{Name: "read", Steps: []plan.Step{job("extract", r.Head, "read "+r.Snapshot.ID+" back and compare it with its checksums", extract, &tidy, nil)}},
+		{Name: "keep", Steps: []plan.Step{job("redis.keep", r.Head, "keep what Redis holds now in "+keep.keptRedis(), keep, nil, nil)}},
+		{Name: "swap", Steps: []plan.Step{swap}},
+		{Name: "tidy", Steps: []plan.Step{job("tidy", r.Head, "remove what was read back", tidy, nil, nil)}},
+	}}
+	return plan.Plan{Phases: []plan.Phase{ph}}, nil
+}
+
+// versions refuses a snapshot of a newer server than the one that runs: an older
+// one may read it wrongly.
 func (r Restore) versions() error {
-	had, have := r.Snapshot.Software["mariadb"], r.Running["mariadb"]
+	what := "mariadb"
+	if r.Redis {
+		what = "redis"
+	}
+	had, have := r.Snapshot.Software[what], r.Running[what]
 	if had == "" || have == "" {
 		return nil // the comparison after loading decides
 	}
 	if newer(had, have) {
 		return refuse("Upgrade the heads first, or restore on a cluster that has at least "+had+".",
-			"the snapshot was made with MariaDB %s, and %s runs here: an older server cannot be trusted with it", had, have)
+			"the snapshot was made with %s %s, and %s runs here: an older server cannot be trusted with it", what, had, have)
 	}
 	return nil
 }

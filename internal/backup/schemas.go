@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"os/exec"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -20,13 +21,20 @@ const socket = "/run/mysqld/mysqld.sock"
 // accessDenied is the server's number for a wrong name or password.
 const accessDenied = 1045
 
-// Running asks a host which version of the database is installed.
+// Running asks a host which versions of MariaDB and Redis are installed.
 func Running(ctx context.Context, r host.Reader) (map[string]string, error) {
-	out, err := r.Query(ctx, "mariadbd", "--version")
-	if err != nil {
-		return nil, err
+	found := map[string]string{}
+	for name, program := range map[string]string{"mariadb": "mariadbd", "redis": "redis-server"} {
+		out, err := r.Query(ctx, program, "--version")
+		if errors.Is(err, exec.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found[name] = versionPattern(out)
 	}
-	return map[string]string{"mariadb": versionPattern(out)}, nil
+	return found, nil
 }
 
 // Schemas lists the databases of a host's server that are not its own. It only

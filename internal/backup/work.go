@@ -31,6 +31,7 @@ func (w Worker) Work(ctx context.Context, j Job) (Result, error) {
 		"slurm": w.slurm, "glusterfs": w.glusterfs, "store": w.store, "offer": w.offer, "pull": w.pull, "drop": w.drop,
 		"verify": w.verify, "forget": w.forget,
 		"extract": w.extract, "tidy": w.tidy, "load": w.load, "unload": w.unload, "swap": w.swap, "unswap": w.unswap,
+		"redis-keep": w.redisKeep, "redis-load": w.redisLoad, "redis-unload": w.redisUnload,
 	}
 	op, ok := ops[j.Op]
 	if !ok {
