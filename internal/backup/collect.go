@@ -82,26 +82,35 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// glusterfs writes down what the volume is made of.
-func (w Worker) glusterfs(ctx context.Context, j Job) (Result, error) {
+// glusterd is where the volume's layout is written down. Its command line would
+// ask the other heads, and hangs for two minutes where one has just died.
+const glusterd = "/var/lib/glusterd"
+
+// glusterfs copies what glusterd knows of volumes, their options and its peers.
+func (w Worker) glusterfs(_ context.Context, j Job) (Result, error) {
 	to := filepath.Join(Layout{j.Root}.Staging(), "glusterfs")
-	if err := os.MkdirAll(to, 0o700); err != nil {
-		return Result{}, err
-	}
-	for name, args := range map[string][]string{
-		"volume-info.xml":    {"--mode=script", "--xml", "volume", "info"},
-		"volume-options.xml": {"--mode=script", "--xml", "volume", "get", "all", "all"},
-		"peers.xml":          {"--mode=script", "--xml", "pool", "list"},
-	} {
-		cmd := exec.CommandContext(ctx, "gluster", args...)
-		cmd.Env = environment()
-		out, err := output(cmd)
+	var files []string
+	for _, pattern := range []string{"glusterd.info", "options", "peers/*", "vols/*/info", "vols/*/bricks/*"} {
+		found, err := filepath.Glob(filepath.Join(glusterd, pattern))
 		if err != nil {
 			return Result{}, err
 		}
-		if err := os.WriteFile(filepath.Join(to, name), out, 0o600); err != nil {
+		files = append(files, found...)
+	}
+	for _, f := range files {
+		rel, err := filepath.Rel(glusterd, f)
+		if err != nil {
 			return Result{}, err
 		}
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(to, rel)), 0o700); err != nil {
+			return Result{}, err
+		}
+		if err := copyFile(f, filepath.Join(to, rel)); err != nil {
+			return Result{}, err
+		}
+	}
+	if !slices.ContainsFunc(files, func(f string) bool { return filepath.Base(f) == "info" }) {
+		return Result{Warnings: []string{glusterd + " has no volume"}}, nil
 	}
 	return Result{}, nil
 }
