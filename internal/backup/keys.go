@@ -56,7 +56,7 @@ func (w Worker) keysFrom(ctx context.Context, j Job, dir string) (Result, error)
 	if err != nil {
 		return Result{}, err
 	}
-	defer to.Close()
+	defer func() { _ = to.Close() }()
 	seen := map[string]bool{}
 	for _, f := range files {
 		if err := w.keysOf(ctx, f, to, seen); err != nil {
@@ -106,7 +106,7 @@ func (w Worker) keysOf(ctx context.Context, file string, to redis.UniversalClien
 		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", sock)
 		}})
-	defer from.Close()
+	defer func() { _ = from.Close() }()
 	if err := loaded(ctx, from); err != nil {
 		return err
 	}
