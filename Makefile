@@ -47,7 +47,7 @@ test-race: ## unit tests under the race detector (needs a C compiler)
 .PHONY: test-lab
 test-lab: build lab-setup ## end-to-end tests on the lab only (needs root)
 	@# What failed comes once more at the end: the whole log has thousands of lines.
-	@bash -o pipefail -c 'MULTIHEAD_BIN=$(CURDIR)/$(BIN) go test -tags lab -count=1 -p 1 -timeout 60m -v ./test/... ./internal/lab/... ./internal/host/remote/... 2>&1 | tee bin/test-lab.log' || \
+	@bash -o pipefail -c 'MULTIHEAD_BIN=$(CURDIR)/$(BIN) go test -tags lab -count=1 -p 1 -timeout 80m -v ./test/... ./internal/lab/... ./internal/host/remote/... 2>&1 | tee bin/test-lab.log' || \
 		{ printf '\n%s\n' "What failed:"; grep -B 25 -e '--- FAIL' -e '^panic:' bin/test-lab.log | cut -c 1-400 | tail -n 120; exit 1; }
 
 .PHONY: soak

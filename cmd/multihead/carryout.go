@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/term"
 
-	"multihead/internal/host"
 	"multihead/internal/plan"
 	"multihead/internal/service"
 )
@@ -91,11 +90,10 @@ func (a *app) ask(f upFlags) error {
 // lock takes the cluster's lock and makes sure that what was shown is still
 // what is needed.
 func (a *app) lock(ctx context.Context, run *upRun) error {
-	name, from := whoami()
-	ctxLock, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctxLock, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	run.sess.view.Few = run.aim == aimRecover && run.intent.Confirmed
-	err := run.sess.view.Lock(ctxLock, host.Owner{User: name, From: from, PID: os.Getpid(), Tool: version, Purpose: commandLine()})
+	err := run.sess.view.Lock(ctxLock, owner())
 	if err := a.locked(err); err != nil {
 		return err
 	}

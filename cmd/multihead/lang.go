@@ -137,6 +137,7 @@ func koreanTexts() map[string]string {
 		"Nothing to stop on the hosts that answered; what still runs on %s is not known.\n": "응답한 호스트에는 멈출 것이 없습니다. %s 에서 무엇이 아직 도는지는 알 수 없습니다.\n",
 		"No changes on the hosts that answered; not reached: %s.\n":                         "응답한 호스트에는 변경이 없습니다. 닿지 못한 호스트: %s.\n",
 		"Stopped on the hosts that answered; what still runs on %s is not known.\n":         "응답한 호스트에서 멈췄습니다. %s 에서 무엇이 아직 도는지는 알 수 없습니다.\n",
+		"Waiting: %v. It gives way at the end of its step.\n": "기다리는 중: %v. 지금 하는 단계가 끝나면 비켜 줍니다.\n",
 		"nothing was changed": "아무것도 바뀌지 않았습니다",
 		"  what to do: ":      "  할 일: ",
 		"refused: ":           "거절: ",

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -160,16 +162,32 @@ func (a *app) prepare(ctx context.Context, f upFlags) (*upRun, error) {
 	return run, nil
 }
 
-// idle lets the last step of a run that was cut off come to its end before the
-// cluster is looked at, and refuses beside a run that is at work. A dry run
-// looks in any case.
+// lockWait bounds how long a lock is waited for that comes free by itself: the
+// longest step of an agent's recovery is a database that reads its log again.
+const lockWait = 10 * time.Minute
+
+// idle lets the last step of a run that was cut off, and the agents' recovery, come
+// to its end before the cluster is looked at, and refuses beside a run that is at
+// work. A dry run looks in any case.
 func (a *app) idle(ctx context.Context, run *upRun) error {
 	if run.flags.lookOnly {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	return a.locked(run.sess.view.Idle(ctx))
+	var once sync.Once
+	run.sess.view.Waiting = func(held *host.LockedError) {
+		once.Do(func() {
+			fmt.Fprintf(a.stderr, a.tr("Waiting: %v. It gives way at the end of its step.\n"), held)
+		})
+	}
+	return a.locked(run.sess.view.Idle(ctx, owner()))
+}
+
+// owner is who takes the lock of the cluster.
+func owner() host.Owner {
+	name, from := whoami()
+	return host.Owner{User: name, From: from, PID: os.Getpid(), Tool: version, Purpose: commandLine()}
 }
 
 // locked gives a lock that somebody else holds its exit code.

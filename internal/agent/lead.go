@@ -45,16 +45,26 @@ func leads(e Electorate, peers map[string]heard, dead map[string]string, now tim
 	return true, ""
 }
 
-// throttle says when the next attempt may be made: one that changed nothing for
-// the better is followed by longer and longer pauses.
+// throttle says when the next look may be made, and the next attempt with it. A
+// look that finds nothing to do yet is cheap and harms nobody: its pauses stay
+// short. An attempt that did not end well is followed by longer and longer ones,
+// so that recovery never flaps.
 type throttle struct {
 	next  time.Time
-	tries int
+	tries int // attempts that did something
+	looks int // looks since then that did not
 }
 
 const (
 	firstPause   = 10 * time.Second
 	longestPause = 10 * time.Minute
+	// longestLook is the longest pause after a look at which nothing was done,
+	// though something is wrong: one costs a head about as much as a person's
+	// status.
+	longestLook = time.Minute
+	// fewTries is how many attempts may follow each other at the first pause's
+	// pace where each meets something else.
+	fewTries = 4
 	// calmFor is how long nothing has to be tried before the count begins
 	// anew.
 	calmFor = 2 * time.Minute
@@ -62,19 +72,29 @@ const (
 
 func (t *throttle) ready(now time.Time) bool { return !now.Before(t.next) }
 
-// tried counts an attempt.
-func (t *throttle) tried(now time.Time) {
+// looked counts a look that did nothing about what is wrong.
+func (t *throttle) looked(now time.Time) {
+	t.next = now.Add(min(firstPause<<min(t.looks, 10), longestLook))
+	t.looks++
+}
+
+// tried counts an attempt. One that ended well is no reason to wait long for what
+// fails next, and none to forget what failed before.
+func (t *throttle) tried(now time.Time, well bool) {
 	if now.Sub(t.next) > calmFor {
 		t.tries = 0
 	}
-	pause := firstPause << min(t.tries, 10)
-	t.tries++
-	t.next = now.Add(min(pause, longestPause))
+	t.looks = 0
+	t.next = now.Add(min(firstPause<<min(t.tries, 10), longestPause))
+	if !well || t.tries < fewTries {
+		t.tries++
+	}
 }
 
-// fresh begins anew: what is wrong is something else now.
+// fresh begins anew: what is wrong is something else now, or more may be done.
 func (t *throttle) fresh(now time.Time) {
-	if t.tries <= 4 {
+	t.looks = 0
+	if t.tries <= fewTries {
 		t.next = now
 	}
 }

@@ -103,7 +103,7 @@ func TestPausesGrowAndEndWhenItHasBeenCalm(t *testing.T) {
 	}
 	var pauses []string
 	for range 9 {
-		p.tried(now)
+		p.tried(now, false)
 		pauses = append(pauses, p.next.Sub(now).String())
 		now = p.next
 	}
@@ -114,8 +114,48 @@ func TestPausesGrowAndEndWhenItHasBeenCalm(t *testing.T) {
 		t.Error("what changes all the time is tried all the time")
 	}
 	now = now.Add(calmFor + time.Second)
-	if p.tried(now); p.next.Sub(now) != firstPause {
+	if p.tried(now, false); p.next.Sub(now) != firstPause {
 		t.Error(p.next.Sub(now))
+	}
+	for range 20 {
+		p.tried(p.next, true)
+	}
+	end := p.next
+	if p.fresh(now); !p.ready(now) {
+		t.Errorf("twenty recoveries went well, and the next thing that fails waits until %v", end)
+	}
+}
+
+func TestLooksThatDoNothingStayFrequent(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var p throttle
+	var pauses []string
+	for range 6 {
+		p.looked(now)
+		pauses = append(pauses, p.next.Sub(now).String())
+		now = p.next
+	}
+	if got := strings.Join(pauses, " "); got != "10s 20s 40s 1m0s 1m0s 1m0s" {
+		t.Error(got)
+	}
+	if p.tried(now, true); p.next.Sub(now) != firstPause {
+		t.Errorf("looks count as attempts: %v", p.next.Sub(now))
+	}
+}
+
+func TestWhatIsRefusedWhileAHeadIsMissingIsLookedAtAsSoonAsItHasBeenWaitedFor(t *testing.T) {
+	start := time.Unix(1000, 0)
+	var l ledger
+	var at []int
+	for s := range 60 {
+		now := start.Add(time.Duration(s) * time.Second)
+		if l.due([]string{"b mariadb: gone"}, []string{"c"}, now) {
+			at = append(at, s)
+			l.pace.looked(now)
+		}
+	}
+	if fmt.Sprint(at) != "[6 16 30 40]" {
+		t.Error(at)
 	}
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,12 +24,17 @@ const (
 	lookLimit = 2 * time.Second
 	// again is how long one that asks waits for looks at what is bad.
 	again = time.Second
-	// diskEvery is the pause between two writes that prove the disk.
+	// diskEvery is the pause between two writes that prove the system disk.
 	diskEvery = 5 * time.Second
+	// dataEvery is the same for a disk that clients everywhere wait for.
+	dataEvery = 2 * time.Second
 )
 
 // disk is what the proof of the system disk goes by.
 const disk = "disk"
+
+// silent is why a look is bad that has not ended.
+const silent = "does not answer"
 
 // errOthers is why other hosts are not looked at: their own agents do that.
 var errOthers = errors.New("its own agent looks at it")
@@ -48,9 +54,23 @@ func (a *Agent) watchServices(ctx context.Context, g *errgroup.Group) {
 			return nil
 		})
 	}
-	a.again[disk] = make(chan chan struct{})
+	a.watchDisk(ctx, g, disk, diskEvery, func() string { return proveDisk(filepath.Dir(proofFile), true) })
+	for _, s := range a.Services {
+		on, ok := s.(service.OnDisk)
+		if !ok || !a.Cluster.Runs(a.Name, s.Name()) || on.DataDir(a.Cluster) == "" {
+			continue
+		}
+		dir := on.DataDir(a.Cluster)
+		a.watchDisk(ctx, g, diskOf(s.Name()), dataEvery, func() string { return proveDisk(dir, false) })
+		g.Go(func() error { a.watchBadDisk(ctx, s.Name(), on); return nil })
+	}
+}
+
+// watchDisk proves again and again that a disk takes writes.
+func (a *Agent) watchDisk(ctx context.Context, g *errgroup.Group, name string, every time.Duration, prove func() string) {
+	a.again[name] = make(chan chan struct{})
 	g.Go(func() error {
-		a.loop(ctx, diskEvery, disk, proveDisk)
+		a.loop(ctx, every, name, func(context.Context) string { return prove() })
 		return nil
 	})
 }
@@ -98,7 +118,7 @@ func (a *Agent) loop(ctx context.Context, every time.Duration, name string, look
 		case <-ctx.Done():
 			return
 		case <-time.After(lookLimit + lookLimit/4):
-			a.found(name, "does not answer")
+			a.found(name, silent)
 			select {
 			case why := <-done:
 				a.found(name, why)
@@ -168,18 +188,26 @@ func (a *Agent) look(ctx context.Context, s service.Service) string {
 	return n.Reason
 }
 
-// proofFile is written to prove that the system disk takes writes.
+// proofFile is written to prove that the system disk takes writes; on others it has
+// the same name.
 const proofFile = "/var/cache/multihead/agent.proof"
 
-func proveDisk(context.Context) string {
-	if err := os.MkdirAll(filepath.Dir(proofFile), 0o700); err != nil {
-		return err.Error()
+// proveDisk writes the proof into a directory. One that is not there, and is not to
+// be made, has nothing on it that anybody waits for. The file is written over in
+// place: a disk that is only full is not one that takes no writes.
+func proveDisk(dir string, create bool) string {
+	if create {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err.Error()
+		}
+	} else if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return ""
 	}
-	f, err := os.OpenFile(proofFile, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, filepath.Base(proofFile)), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err.Error()
 	}
-	_, werr := f.WriteString(time.Now().Format(time.RFC3339) + "\n")
+	_, werr := f.WriteString(time.Now().UTC().Format(time.RFC3339) + "\n")
 	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
 		return err.Error()
 	}

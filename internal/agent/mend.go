@@ -37,7 +37,9 @@ type mending struct {
 	mu      sync.Mutex
 	journal *plan.Journal // once there is something to record
 	did     bool
-	refused map[string]bool // services that were refused when last looked at
+	at      map[*plan.Engine]bool // at work
+	gaveWay bool                  // a person has asked for the lock
+	refused map[string]bool       // services that were refused when last looked at
 }
 
 // bringBack looks at all services and does what makes them serve again. It says
@@ -52,7 +54,7 @@ func (a *Agent) bringBack(ctx context.Context, intent service.Intent, cause stri
 	defer v.Close()
 	v.Proven(a.provenDead())
 	v.Input.Stamp = time.Now().UTC().Format("20060102T150405Z")
-	m := &mending{a: a, view: v, intent: intent, cause: cause, refused: map[string]bool{}}
+	m := &mending{a: a, view: v, intent: intent, cause: cause, at: map[*plan.Engine]bool{}, refused: map[string]bool{}}
 	needed, err := m.propose(ctx, v, a.Services)
 	if err != nil || needed.Empty() {
 		return false, err
@@ -60,7 +62,10 @@ func (a *Agent) bringBack(ctx context.Context, intent service.Intent, cause stri
 	if locked, err := m.lock(ctx); err != nil || !locked {
 		return false, err
 	}
+	ended := make(chan struct{})
+	go m.giveWay(ctx, ended)
 	err = m.all(ctx)
+	close(ended)
 	if m.journal != nil {
 		err = errors.Join(err, m.journal.Close(err))
 	}
@@ -72,11 +77,43 @@ func (a *Agent) bringBack(ctx context.Context, intent service.Intent, cause stri
 func (m *mending) lock(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	err := m.view.Lock(ctx, host.Owner{User: "agent", From: m.a.Name, PID: os.Getpid(), Tool: m.a.Version, Purpose: "recover"})
+	err := m.view.Lock(ctx, host.Owner{User: "agent", From: m.a.Name, PID: os.Getpid(), Tool: m.a.Version, Purpose: "recover", Yields: true})
 	if errors.As(err, new(*host.LockedError)) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// giveWay ends the mending between two steps once a person asks for the lock:
+// what they do comes first, and what is left to mend is seen after. No event tells
+// it, for they may ask on any head.
+func (m *mending) giveWay(ctx context.Context, ended <-chan struct{}) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+		}
+		for _, h := range m.view.Hosts {
+			l, ok := h.(host.Locker)
+			if !ok {
+				continue
+			}
+			held, err := l.Holder(ctx, nil)
+			if err != nil || held == nil || !held.Asked {
+				continue
+			}
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.gaveWay = true
+			for e := range m.at {
+				e.Stop()
+			}
+			return
+		}
+	}
 }
 
 // all mends every service beside the others, each in rounds of its own: one that
@@ -118,11 +155,19 @@ func (m *mending) tooEarly(s service.Service) bool {
 func (m *mending) one(ctx context.Context, s service.Service) error {
 	view := *m.view // what it was found to be is this round's alone
 	for range rounds {
+		m.mu.Lock()
+		enough := m.gaveWay
+		m.mu.Unlock()
+		if enough {
+			return nil
+		}
 		prop, err := m.propose(ctx, &view, []service.Service{s})
 		if err != nil || prop.Empty() {
 			return err
 		}
-		if err := m.carryOut(ctx, &view, prop); err != nil {
+		if err := m.carryOut(ctx, &view, prop); errors.Is(err, plan.ErrStopped) {
+			return nil
+		} else if err != nil {
 			m.a.event("recovery-failed", m.a.Name, s.Name(), err.Error(), m.cause)
 			return err
 		}
@@ -224,7 +269,16 @@ func (m *mending) carryOut(ctx context.Context, v *cluster.View, prop plan.Propo
 			m.a.Log.Info("recovered", "service", ev.Phase)
 		}
 	})
+	m.mu.Lock()
+	m.at[engine] = true
+	if m.gaveWay {
+		engine.Stop()
+	}
+	m.mu.Unlock()
 	_, err := engine.Apply(ctx, prop)
+	m.mu.Lock()
+	delete(m.at, engine)
+	m.mu.Unlock()
 	return err
 }
 

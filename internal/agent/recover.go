@@ -34,6 +34,7 @@ type ledger struct {
 	since   time.Time // since when that has been so
 	missing time.Time // since when the same hosts have been missing
 	who     string    // which
+	waited  bool      // they have been waited for long enough
 	looked  time.Time // when all services were last looked at
 	pace    throttle
 }
@@ -63,14 +64,15 @@ func (a *Agent) watchCluster(ctx context.Context) {
 			continue
 		}
 		l.looked = now
-		waited := now.Sub(l.missing) >= waitForMissing && !a.mayHaveGoneOn(missing, peers)
+		waited := l.waited && !a.mayHaveGoneOn(missing, peers)
 		intent := service.Intent{Mode: service.Auto, Without: len(missing) == 0 || waited}
 		did, err := a.bringBack(ctx, intent, strings.Join(wrong, "; "))
-		if did || err != nil || len(wrong) > 0 {
-			l.pace.tried(time.Now())
-		}
-		if did {
-			l.soon(time.Now())
+		switch end := time.Now(); {
+		case did:
+			l.pace.tried(end, err == nil)
+			l.soon(end)
+		case err != nil || len(wrong) > 0:
+			l.pace.looked(end)
 		}
 		if err != nil {
 			a.Log.Warn("recovery", "error", err)
@@ -130,7 +132,11 @@ func (l *ledger) due(wrong, missing []string, now time.Time) bool {
 		l.looked = now // what was before this agent led has its own time
 	}
 	if who := strings.Join(missing, " "); who != l.who || l.missing.IsZero() {
-		l.who, l.missing = who, now
+		l.who, l.missing, l.waited = who, now, false
+	}
+	if !l.waited && now.Sub(l.missing) >= waitForMissing {
+		l.waited = true
+		l.pace.fresh(now) // what was refused without them may be done now
 	}
 	// Reasons change from moment to moment; what counts is where and who.
 	var where []string

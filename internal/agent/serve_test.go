@@ -81,7 +81,7 @@ func (l *lockable) Lock(context.Context, host.Owner) (host.Lease, error) {
 	return l, nil
 }
 
-func (l *lockable) Holder(context.Context) (*host.LockedError, error) { return nil, nil }
+func (l *lockable) Holder(context.Context, *host.Owner) (*host.LockedError, error) { return nil, nil }
 
 func (l *lockable) Release(context.Context) error {
 	l.mu.Lock()

@@ -292,7 +292,7 @@ func (l *locked) Lock(context.Context, host.Owner) (host.Lease, error) {
 	l.took++
 	return nil, nil
 }
-func (l *locked) Holder(context.Context) (*host.LockedError, error) { return l.held, nil }
+func (l *locked) Holder(context.Context, *host.Owner) (*host.LockedError, error) { return l.held, nil }
 
 func TestTheLockNeedsMoreThanHalfOfTheHeads(t *testing.T) {
 	lockable := func(off ...string) (*View, map[string]*locked) {
@@ -336,17 +336,29 @@ func TestTheLockNeedsMoreThanHalfOfTheHeads(t *testing.T) {
 	if err := v.Lock(t.Context(), host.Owner{}); !errors.As(err, &held) || all["server2"].took+all["server3"].took != 0 {
 		t.Errorf("another run is at work: %v", err)
 	}
-	if err := v.Idle(t.Context()); !errors.As(err, &held) {
+	if err := v.Idle(t.Context(), host.Owner{}); !errors.As(err, &held) {
 		t.Errorf("another run is at work, and it is idle: %v", err)
 	}
+	all["server1"].held = &host.LockedError{Host: "server1", Owner: host.Owner{User: "agent", Yields: true}}
+	waited := 0
+	v.Waiting = func(*host.LockedError) { waited++ }
+	short, done := context.WithTimeout(t.Context(), time.Millisecond)
+	defer done()
+	if err := v.Idle(short, host.Owner{}); !errors.As(err, &held) || waited != 1 {
+		t.Errorf("an agent gives way, and nobody waits for it (%d): %v", waited, err)
+	}
+	if err := v.Lock(short, host.Owner{Yields: true}); !errors.As(err, &held) || waited != 1 {
+		t.Errorf("one agent waits for another (%d): %v", waited, err)
+	}
+	v.Waiting = nil
 	all["server1"].held.Owner.Orphaned = true
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if err := v.Idle(ctx); !errors.As(err, &held) {
+	if err := v.Idle(ctx, host.Owner{}); !errors.As(err, &held) {
 		t.Errorf("a step that goes on is not awaited: %v", err)
 	}
 	all["server1"].held = nil
-	if err := v.Idle(t.Context()); err != nil {
+	if err := v.Idle(t.Context(), host.Owner{}); err != nil {
 		t.Errorf("idle: %v", err)
 	}
 }

@@ -18,7 +18,7 @@ import (
 // held, so that two runs that reach different heads cannot both go on. Heads that
 // are proven off (View.Proven) do not count: no run is at work there. Nor do any
 // that are silent where a person says so (View.Few). A lock whose tool was cut off
-// is awaited for as long as ctx lasts.
+// is awaited for as long as ctx lasts, and so is one that gives way.
 //
 // The locks end with the connections: a tool that was killed leaves none.
 func (v *View) Lock(ctx context.Context, owner host.Owner) error {
@@ -57,10 +57,11 @@ func (v *View) lockHost(ctx context.Context, name string, owner host.Owner) erro
 	// The kernel offers no event for a lock that comes free on another host.
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
+	told := false
 	for {
 		_, err := l.Lock(ctx, owner) // the lease ends with the connection
 		var held *host.LockedError
-		if err == nil || !errors.As(err, &held) || !held.Owner.Orphaned {
+		if err == nil || !errors.As(err, &held) || !v.worthWaiting(held, owner, &told) {
 			return err
 		}
 		select {
@@ -71,30 +72,43 @@ func (v *View) lockHost(ctx context.Context, name string, owner host.Owner) erro
 	}
 }
 
-// Idle waits until no head finishes the last step of a run that was cut off: a
-// daemon in the middle of its start would be neither there nor not there. A run
-// that is alive is a *host.LockedError at once. It only looks.
-func (v *View) Idle(ctx context.Context) error {
+// worthWaiting says whether a lock comes free before long, and tells View.Waiting
+// once that it is waited for. Two that give way do not wait for each other.
+func (v *View) worthWaiting(held *host.LockedError, owner host.Owner, told *bool) bool {
+	wait := held.Owner.Orphaned || held.Owner.Yields && !owner.Yields
+	if wait && !*told && v.Waiting != nil {
+		*told = true
+		v.Waiting(held)
+	}
+	return wait
+}
+
+// Idle waits until no head finishes the last step of a run that was cut off, nor
+// has an agent at work, which is asked to give way: a daemon in the middle of its
+// start would be neither there nor not there. A run that is alive is a
+// *host.LockedError at once. owner is who waits.
+func (v *View) Idle(ctx context.Context, owner host.Owner) error {
 	var g errgroup.Group
 	for _, head := range v.Cluster.Nodes.Controllers {
 		l, ok := v.Hosts[head.Hostname].(host.Locker)
 		if !ok {
 			continue
 		}
-		g.Go(func() error { return idle(ctx, l) })
+		g.Go(func() error { return v.idle(ctx, l, owner) })
 	}
 	return g.Wait()
 }
 
-func idle(ctx context.Context, l host.Locker) error {
+func (v *View) idle(ctx context.Context, l host.Locker, owner host.Owner) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	told := false
 	for {
-		held, err := l.Holder(ctx)
+		held, err := l.Holder(ctx, &owner)
 		if err != nil || held == nil {
 			return err
 		}
-		if !held.Owner.Orphaned {
+		if !v.worthWaiting(held, owner, &told) {
 			return held
 		}
 		select {

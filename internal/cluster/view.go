@@ -27,11 +27,12 @@ type Connector func(ctx context.Context, specs []config.HostSpec) (reached map[s
 // found to be.
 type View struct {
 	Cluster  *config.Cluster
-	Hosts    map[string]host.Host // those that were reached
-	Errs     map[string]error     // why the others were not
-	Dead     map[string]string    // of those, the ones proven to be switched off, and by what
-	Few      bool                 // a person goes on with fewer than half of the heads, and has typed the cluster's name
-	Local    string               // the head that the tool runs on; empty where it runs elsewhere
+	Hosts    map[string]host.Host         // those that were reached
+	Errs     map[string]error             // why the others were not
+	Dead     map[string]string            // of those, the ones proven to be switched off, and by what
+	Few      bool                         // a person goes on with fewer than half of the heads, and has typed the cluster's name
+	Waiting  func(held *host.LockedError) // told of a lock that is waited for; may be nil, and is called by several at once
+	Local    string                       // the head that the tool runs on; empty where it runs elsewhere
 	Input    service.Input
 	Services []service.Service // those that the file asks for on some head
 	States   map[string]service.State

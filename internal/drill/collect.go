@@ -198,12 +198,18 @@ func (r *run) checkVolume(ctx context.Context, ops []clients.Op) []check.Verdict
 			out = append(out, unread("volume on "+c.Hostname, errors.New("not reached")))
 			continue
 		}
-		data, err := h.ReadFile(ctx, path.Join(r.volumeDir(), r.volume[0]))
-		if err == nil {
-			views[c.Hostname], err = lines(string(data))
-		}
-		if err != nil {
-			out = append(out, unread("volume on "+c.Hostname, err))
+		for _, f := range r.volume {
+			data, err := h.ReadFile(ctx, path.Join(r.volumeDir(), f.file))
+			var numbers []int64
+			if err == nil {
+				numbers, err = lines(string(data))
+			}
+			if err != nil {
+				out = append(out, unread("volume on "+c.Hostname, err))
+			}
+			for _, n := range numbers {
+				views[c.Hostname] = append(views[c.Hostname], n+f.by.first)
+			}
 		}
 	}
 	out = append(out, check.Numbers("fsynced lines", check.Of(ops, clients.Volume, clients.Append), views))
@@ -246,7 +252,7 @@ func (r *run) checkJobs(ctx context.Context, ops []clients.Op) []check.Verdict {
 		known, err := r.knownJobs(ctx)
 		var v check.Verdict
 		if err == nil {
-			v = check.Jobs(jobs, known, r.jobPrefix(), r.long)
+			v = check.Jobs(jobs, known, r.jobPrefix(), r.long, r.unwritten())
 		} else {
 			v = unread("jobs", err)
 		}

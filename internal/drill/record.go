@@ -36,6 +36,7 @@ func (r *record) all() []clients.Op {
 type worker struct {
 	where string
 	what  []string // workloads
+	first int64    // its operations are numbered from here
 	conn  io.ReadWriteCloser
 	done  chan struct{} // the worker has said goodbye, or its host is gone
 	mu    sync.Mutex
@@ -48,7 +49,7 @@ func (r *run) startWorker(ctx context.Context, where string, spec clients.Spec, 
 	if err != nil {
 		return fmt.Errorf("start the workloads on %s: %w", orHere(where), err)
 	}
-	w := &worker{where: where, what: what, conn: conn, done: make(chan struct{})}
+	w := &worker{where: where, what: what, first: r.after(what), conn: conn, done: make(chan struct{})}
 	r.parts = append(r.parts, w)
 	spec.Run, spec.Limit = r.id, runLimit
 	line, err := json.Marshal(spec)
@@ -60,6 +61,18 @@ func (r *run) startWorker(ctx context.Context, where string, spec clients.Spec, 
 	}
 	go r.read(w, ahead)
 	return nil
+}
+
+// after is the number behind all that earlier workers used, for one that goes on
+// where the head of another lost its power.
+func (r *run) after(what []string) int64 {
+	first := int64(0)
+	for _, w := range r.parts {
+		if slices.Equal(w.what, what) {
+			first = max(first, w.first+1_000_000)
+		}
+	}
+	return first
 }
 
 func orHere(name string) string {
@@ -80,6 +93,7 @@ func (r *run) read(w *worker, ahead time.Duration) {
 		if json.Unmarshal(lines.Bytes(), &op) != nil {
 			continue
 		}
+		op.N += w.first
 		op.Due, op.Begin, op.End = op.Due.Add(-ahead), op.Begin.Add(-ahead), op.End.Add(-ahead)
 		switch op.Workload {
 		case clients.End:
@@ -92,6 +106,16 @@ func (r *run) read(w *worker, ahead time.Duration) {
 		default:
 			r.record.add(op)
 		}
+	}
+}
+
+// gone says whether a worker works no more.
+func (w *worker) gone() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -72,10 +72,16 @@ type run struct {
 	res     *Result
 	sql     *database // nil where the cluster has none
 	parts   []*worker
-	volume  []string              // files on the volume
+	volume  []appended            // files on the volume
 	long    check.Job             // the job that runs through the drill; zero where it had not started
 	nodes   map[string]check.Node // Slurm's, before
 	drained []string              // of them, those that were lost meanwhile
+}
+
+// appended is a file on the volume, and who appended to it.
+type appended struct {
+	file string
+	by   *worker
 }
 
 // event is something that happened, for the timeline.
@@ -254,8 +260,12 @@ func (r *run) green(ctx context.Context) error {
 		if err != nil && ctx.Err() != nil {
 			return err
 		}
+		well := err == nil && st.State == service.Up
+		if well {
+			r.volumeAgain(ctx)
+		}
 		missing, why := r.notServed(2 * time.Second)
-		if err == nil && st.State == service.Up && len(missing) == 0 {
+		if well && len(missing) == 0 {
 			r.res.Green = true
 			r.res.ToGreen = time.Since(r.res.Mended)
 			r.event("green", "well again, "+seconds(r.res.ToGreen)+" after the fault was undone")
@@ -327,13 +337,31 @@ func (r *run) measure(ops []clients.Op, w string) ServiceResult {
 
 // lossWindows are the times in which Redis may lose what it acknowledged: around
 // each thing that was broken, for as long as a master may not know yet that it
-// is alone.
+// is alone. What ends a fault is none, but where it takes a head's power.
 func (r *run) lossWindows() []check.Window {
 	timeout := r.env.File.Redis.Cluster.ClusterNodeTimeout.Duration()
 	var out []check.Window
 	for _, e := range r.res.Events {
-		if e.Kind == "fault" && !e.At.After(r.res.Mending) {
+		breaks := !e.At.After(r.res.Mending) || strings.HasPrefix(e.Text, string(PowerOff)+" ")
+		if e.Kind == "fault" && breaks {
 			out = append(out, check.Window{From: e.At.Add(-time.Second), To: e.At.Add(timeout + 2*time.Second)})
+		}
+	}
+	return out
+}
+
+// saveWait is how long slurmctld may keep what it accepted before it writes it to
+// its state directory: SAVE_MAX_WAIT in its source, 5 s, and a moment for the write.
+const saveWait = 6 * time.Second
+
+// unwritten are the times in which Slurm may forget what it accepted: before the
+// power of a head goes. Where slurmctld itself is killed it loses nothing more
+// than what it had not told slurmdbd, which is not allowed for.
+func (r *run) unwritten() []check.Window {
+	var out []check.Window
+	for _, e := range r.res.Events {
+		if e.Kind == "fault" && strings.HasPrefix(e.Text, string(PowerOff)+" ") {
+			out = append(out, check.Window{From: e.At.Add(-saveWait), To: e.At.Add(time.Second)})
 		}
 	}
 	return out

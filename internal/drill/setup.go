@@ -107,10 +107,29 @@ func (r *run) startVolume(ctx context.Context) error {
 	if err := sweep(ctx, h, r.volumeDir()); err != nil {
 		return fmt.Errorf("remove what an earlier drill left: %w", err)
 	}
-	file := r.id + "-" + name
-	r.volume = append(r.volume, file)
 	r.res.VolumeOn = name
-	return r.startWorker(ctx, name, clients.Spec{Volume: &clients.VolumeSpec{Dir: r.volumeDir(), File: file}}, clients.Volume)
+	return r.append(ctx, name, r.id+"-"+name)
+}
+
+// append begins to append lines to a file of the volume.
+func (r *run) append(ctx context.Context, name, file string) error {
+	err := r.startWorker(ctx, name, clients.Spec{Volume: &clients.VolumeSpec{Dir: r.volumeDir(), File: file}}, clients.Volume)
+	if err == nil {
+		r.volume = append(r.volume, appended{file, r.parts[len(r.parts)-1]})
+	}
+	return err
+}
+
+// volumeAgain goes on with the appends, to another file, where the head that made
+// them lost its power as all others did. The volume has to be mounted there.
+func (r *run) volumeAgain(ctx context.Context) {
+	if len(r.volume) == 0 || !r.volume[len(r.volume)-1].by.gone() {
+		return
+	}
+	name := r.res.VolumeOn
+	if err := r.append(ctx, name, fmt.Sprintf("%s-%s.%d", r.id, name, len(r.volume))); err != nil {
+		r.event("note", err.Error())
+	}
 }
 
 // runFile is a name that startVolume gives.
@@ -160,7 +179,7 @@ func (r *run) cleanVolume(ctx context.Context) error {
 	}
 	var errs []error
 	for _, f := range r.volume {
-		errs = append(errs, h.Remove(ctx, path.Join(r.volumeDir(), f)))
+		errs = append(errs, h.Remove(ctx, path.Join(r.volumeDir(), f.file)))
 	}
 	left, err := h.ReadDir(ctx, r.volumeDir())
 	if err == nil && len(left) == 0 {

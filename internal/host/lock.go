@@ -31,6 +31,9 @@ type Owner struct {
 	// Orphaned means that the tool is gone, and the machine is only still
 	// finishing the command that it was running. The lock goes when it ends.
 	Orphaned bool `json:"orphaned,omitempty"`
+	// Yields means that the holder lets go, at the end of the step it is at, once
+	// another asks: an agent that recovers, to a person.
+	Yields bool `json:"yields,omitempty"`
 }
 
 // LockedError is a lock that someone else holds.
@@ -38,6 +41,7 @@ type LockedError struct {
 	Host  string
 	Owner Owner
 	Age   time.Duration // by the locked machine's clock
+	Asked bool          // one that does not give way has asked for it, and waits
 }
 
 // Error says who holds the lock, since when, and for what.
@@ -58,10 +62,13 @@ func (e *LockedError) Error() string {
 type Locker interface {
 	// Lock takes the machine's lock at once or returns a *LockedError. It is
 	// held until the lease is released or the process that holds it ends, by
-	// whatever cause; no stale lock can stay behind.
+	// whatever cause; no stale lock can stay behind. A holder that gives way is
+	// thereby asked to; one that would is refused while another has asked.
 	Lock(ctx context.Context, owner Owner) (Lease, error)
-	// Holder says who holds the lock now, nil for nobody. It only looks.
-	Holder(ctx context.Context) (*LockedError, error)
+	// Holder says who holds the lock now, nil for nobody. It only looks, unless
+	// asking is somebody who wants the lock: then who gives way is asked to, and
+	// takes no lock anew for a while.
+	Holder(ctx context.Context, asking *Owner) (*LockedError, error)
 }
 
 // Lease is a lock that is held.
@@ -86,6 +93,9 @@ func (l *Local) Lock(ctx context.Context, owner Owner) (Lease, error) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return nil, err
 		}
+		if other := l.asked(); owner.Yields && other != nil {
+			return nil, other
+		}
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 		if err != nil {
 			return nil, err
@@ -93,7 +103,11 @@ func (l *Local) Lock(ctx context.Context, owner Owner) (Lease, error) {
 		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 			defer func() { _ = f.Close() }()
 			if errors.Is(err, syscall.EWOULDBLOCK) {
-				return nil, lockedError(l.name, f)
+				held := l.lockedError(f)
+				if held.Owner.Yields && !owner.Yields {
+					return nil, errors.Join(held, l.ask(owner))
+				}
+				return nil, held
 			}
 			return nil, &fs.PathError{Op: "lock", Path: path, Err: err}
 		}
@@ -114,9 +128,15 @@ func (l *Local) Lock(ctx context.Context, owner Owner) (Lease, error) {
 }
 
 // Holder implements Locker.
-func (l *Local) Holder(ctx context.Context) (*LockedError, error) {
+func (l *Local) Holder(ctx context.Context, asking *Owner) (*LockedError, error) {
 	path := l.lockPath()
 	return inTime(ctx, l.name, "look at the lock", func() (*LockedError, error) {
+		if asking != nil && !asking.Yields {
+			err := os.MkdirAll(filepath.Dir(path), 0o755)
+			if err = errors.Join(err, l.ask(*asking)); err != nil {
+				return nil, err
+			}
+		}
 		f, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
@@ -130,7 +150,7 @@ func (l *Local) Holder(ctx context.Context) (*LockedError, error) {
 		case err == nil:
 			return nil, nil // closing gives the shared lock back
 		case errors.Is(err, syscall.EWOULDBLOCK):
-			return lockedError(l.name, f), nil
+			return l.lockedError(f), nil
 		}
 		return nil, &fs.PathError{Op: "lock", Path: path, Err: err}
 	})
@@ -152,8 +172,8 @@ func (l *Local) lockPath() string {
 
 // lockedError reads who holds a lock. A holder that is just writing itself
 // down, or that died while it did, leaves the owner empty.
-func lockedError(name string, f *os.File) *LockedError {
-	e := &LockedError{Host: name}
+func (l *Local) lockedError(f *os.File) *LockedError {
+	e := &LockedError{Host: l.name, Asked: l.asked() != nil}
 	data := make([]byte, 64<<10)
 	n, err := f.ReadAt(data, 0)
 	if n > 0 && json.Unmarshal(data[:n], &e.Owner) == nil && !e.Owner.Since.IsZero() {

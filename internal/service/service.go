@@ -152,6 +152,18 @@ type Recoverer interface {
 	Recover(intent Intent) (plan.Phase, error)
 }
 
+// OnDisk is a Service whose clients, wherever they are, depend on the disk of every
+// head: one that takes no writes harms all of them.
+type OnDisk interface {
+	// DataDir is a directory of the service's data on each head that runs it, to
+	// which a small file of ours may be written; empty where there is none.
+	DataDir(c *config.Cluster) string
+	// LetGo ends on this host what serves from a disk that takes no writes, so
+	// that the others go on without it, and says whether there was anything. Nothing
+	// acknowledged may be lost by it.
+	LetGo(ctx context.Context, h host.Host, c *config.Cluster) (bool, error)
+}
+
 // Word is one of the states that people see. Every one that is not Up has a
 // reason.
 type Word string

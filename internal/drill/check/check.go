@@ -143,6 +143,11 @@ type Window struct {
 	From, To time.Time
 }
 
+// within says whether an operation ended in one of the windows.
+func within(op clients.Op, windows []Window) bool {
+	return slices.ContainsFunc(windows, func(w Window) bool { return !op.End.Before(w.From) && !op.End.After(w.To) })
+}
+
 // Keys checks the keys of Redis: one that was acknowledged and is not there is
 // lost. Redis replicates after it has acknowledged, so what was acknowledged
 // within one of the windows may be lost; it is counted. What was lost outside
@@ -161,7 +166,7 @@ func Keys(ops []clients.Op, values map[int64]string, windows []Window) (v Verdic
 			changed = append(changed, op.N)
 		case !there:
 			lost++
-			if !slices.ContainsFunc(windows, func(w Window) bool { return !op.End.Before(w.From) && !op.End.After(w.To) }) {
+			if !within(op, windows) {
 				outside = append(outside, op.N)
 			}
 		}
@@ -191,7 +196,9 @@ type Job struct {
 // was handed out for, that no job ended otherwise than by itself, that none was
 // made twice, and that the long job, which ran before anything was broken, still
 // runs and was not started anew. Names are the prefix and the operation's number.
-func Jobs(ops []clients.Op, jobs []Job, prefix string, long Job) Verdict {
+// slurmctld answers before it has written a job down: what it accepted within one
+// of the windows may be lost, and is counted.
+func Jobs(ops []clients.Op, jobs []Job, prefix string, long Job, windows []Window) Verdict {
 	byID, byName := map[string]Job{}, map[string][]string{}
 	for _, j := range jobs {
 		byID[j.ID] = j
@@ -200,7 +207,7 @@ func Jobs(ops []clients.Op, jobs []Job, prefix string, long Job) Verdict {
 		}
 	}
 	var wrong, lost, ended, twice []string
-	acked := 0
+	acked, unwritten := 0, 0
 	for _, op := range ops {
 		if op.Result != clients.OK {
 			continue
@@ -212,6 +219,8 @@ func Jobs(ops []clients.Op, jobs []Job, prefix string, long Job) Verdict {
 		}
 		j, ok := byID[op.Value]
 		switch {
+		case (!ok || j.Name != name) && within(op, windows):
+			unwritten++
 		case !ok || j.Name != name:
 			lost = append(lost, op.Value)
 		case !slices.Contains([]string{"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "COMPLETED"}, j.State):
@@ -237,6 +246,9 @@ func Jobs(ops []clients.Op, jobs []Job, prefix string, long Job) Verdict {
 		wrong = append(wrong, fmt.Sprintf("%d submissions made more than one job (%s)", len(twice), some(twice)))
 	}
 	right := fmt.Sprintf("%d accepted, all known, none killed", acked)
+	if unwritten > 0 {
+		right = fmt.Sprintf("%d accepted, none killed, %d lost within the declared bound (not yet written when the power went)", acked, unwritten)
+	}
 	switch now := byID[long.ID]; {
 	case long.ID == "":
 		right += "; the long job had not started, so nothing was shown about running jobs"

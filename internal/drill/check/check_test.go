@@ -85,25 +85,32 @@ func TestJobs(t *testing.T) {
 	ops := []clients.Op{{N: 0, Kind: clients.LongJob, Value: "10", Result: clients.OK}, {N: 0, Value: "11", Result: clients.OK}, {N: 1, Result: clients.Unknown}}
 	long := check.Job{ID: "10", Name: "d-long", State: "RUNNING", Start: "03:00"}
 	ended := check.Job{ID: "11", Name: "d-0", State: "COMPLETED"}
+	ops[1].End = time.Unix(100, 0)
+	before := []check.Window{{From: time.Unix(95, 0), To: time.Unix(101, 0)}}
+	after := []check.Window{{From: time.Unix(101, 0), To: time.Unix(106, 0)}}
 	for _, c := range []struct {
-		name  string
-		jobs  []check.Job
-		long  check.Job
-		ok    bool
-		words string
+		name    string
+		jobs    []check.Job
+		long    check.Job
+		ok      bool
+		words   string
+		windows []check.Window
 	}{
-		{"all known", []check.Job{long, ended}, long, true, "the long one runs on"},
-		{"one told of twice is one", []check.Job{long, ended, ended}, long, true, "none killed"},
-		{"the long job had not started", []check.Job{{ID: "10", Name: "d-long", State: "PENDING"}, ended}, check.Job{}, true, "nothing was shown about running jobs"},
-		{"a number is not known", []check.Job{long}, long, false, "1 of 2 jobs that were accepted are neither"},
-		{"a number is that of another job", []check.Job{long, {ID: "11", Name: "d-7", State: "COMPLETED"}}, long, false, "neither"},
-		{"one was killed", []check.Job{long, {ID: "11", Name: "d-0", State: "NODE_FAIL"}}, long, false, "11 NODE_FAIL"},
-		{"the long one was started anew", []check.Job{{ID: "10", Name: "d-long", State: "RUNNING", Start: "03:05"}, ended}, long, false, "ran since 03:00 and is now RUNNING since 03:05"},
-		{"one submission made two jobs", []check.Job{long, ended, {ID: "12", Name: "d-0", State: "PENDING"}}, long, false, "more than one job (d-0)"},
+		{"all known", []check.Job{long, ended}, long, true, "the long one runs on", before},
+		{"one was accepted and not yet written when the power went", []check.Job{long}, long, true, "1 lost within the declared bound", before},
+		{"one was written long before the power went", []check.Job{long}, long, false, "neither", after},
+		{"a number was given anew, as it was not yet written", []check.Job{long, {ID: "11", Name: "d-7", State: "COMPLETED"}}, long, true, "1 lost", before},
+		{"one told of twice is one", []check.Job{long, ended, ended}, long, true, "none killed", nil},
+		{"the long job had not started", []check.Job{{ID: "10", Name: "d-long", State: "PENDING"}, ended}, check.Job{}, true, "nothing was shown about running jobs", nil},
+		{"a number is not known", []check.Job{long}, long, false, "1 of 2 jobs that were accepted are neither", nil},
+		{"a number is that of another job", []check.Job{long, {ID: "11", Name: "d-7", State: "COMPLETED"}}, long, false, "neither", nil},
+		{"one was killed", []check.Job{long, {ID: "11", Name: "d-0", State: "NODE_FAIL"}}, long, false, "11 NODE_FAIL", nil},
+		{"the long one was started anew", []check.Job{{ID: "10", Name: "d-long", State: "RUNNING", Start: "03:05"}, ended}, long, false, "ran since 03:00 and is now RUNNING since 03:05", nil},
+		{"one submission made two jobs", []check.Job{long, ended, {ID: "12", Name: "d-0", State: "PENDING"}}, long, false, "more than one job (d-0)", nil},
 	} {
-		t.Run(c.name, func(t *testing.T) { judge(t, check.Jobs(ops, c.jobs, "d-", c.long), c.ok, c.words) })
+		t.Run(c.name, func(t *testing.T) { judge(t, check.Jobs(ops, c.jobs, "d-", c.long, c.windows), c.ok, c.words) })
 	}
-	judge(t, check.Jobs(nil, nil, "d-", check.Job{}), false, "no job was accepted")
+	judge(t, check.Jobs(nil, nil, "d-", check.Job{}, nil), false, "no job was accepted")
 }
 
 func TestNodes(t *testing.T) {

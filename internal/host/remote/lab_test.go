@@ -211,7 +211,7 @@ func TestLabAKilledToolLetsItsChangeFinishAndLeavesNoLock(t *testing.T) {
 			}
 			_ = cmd.Wait()
 			waitFor(t, "the lock to be orphaned", func() bool {
-				h, err := look.Holder(ctx)
+				h, err := look.Holder(ctx, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -224,7 +224,7 @@ func TestLabAKilledToolLetsItsChangeFinishAndLeavesNoLock(t *testing.T) {
 				t.Fatal(err)
 			}
 			waitFor(t, "the change to be finished", func() bool { _, err := look.Stat(ctx, mark+".done"); return err == nil })
-			waitFor(t, "the lock to be free", func() bool { h, err := look.Holder(ctx); return err == nil && h == nil })
+			waitFor(t, "the lock to be free", func() bool { h, err := look.Holder(ctx, nil); return err == nil && h == nil })
 		})
 	}
 }

@@ -358,8 +358,8 @@ type lease struct{ c *Client }
 func (l lease) Release(ctx context.Context) error { return l.c.change(ctx, request{Op: opUnlock}, nil) }
 
 // Holder implements host.Locker.
-func (c *Client) Holder(ctx context.Context) (*host.LockedError, error) {
-	resp, _, err := c.call(ctx, request{Op: opHolder}, nil)
+func (c *Client) Holder(ctx context.Context, asking *host.Owner) (*host.LockedError, error) {
+	resp, _, err := c.call(ctx, request{Op: opHolder, Owner: asking}, nil)
 	if resp.Locked != nil {
 		resp.Locked.Host = c.name
 	}

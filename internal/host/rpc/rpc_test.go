@@ -217,7 +217,7 @@ func TestTheSecondToLockIsToldWhoHoldsIt(t *testing.T) {
 	one, _, _ := pair(t, host.NewLocal("far").LockAt(lock), rpc.ServerOptions{})
 	two, _, _ := pair(t, host.NewLocal("far").LockAt(lock), rpc.ServerOptions{})
 	ctx := t.Context()
-	if h, err := two.Holder(ctx); h != nil || err != nil {
+	if h, err := two.Holder(ctx, nil); h != nil || err != nil {
 		t.Fatalf("free: %v, %v", h, err)
 	}
 	lease, err := one.Lock(ctx, host.Owner{User: "kim", From: "admin1", PID: 7, Tool: "v1", Purpose: "up --join"})
@@ -234,7 +234,7 @@ func TestTheSecondToLockIsToldWhoHoldsIt(t *testing.T) {
 			t.Errorf("%q does not say %q", err, word)
 		}
 	}
-	if h, err := two.Holder(ctx); h == nil || h.Owner.User != "kim" || err != nil {
+	if h, err := two.Holder(ctx, nil); h == nil || h.Owner.User != "kim" || err != nil {
 		t.Fatalf("held: %v, %v", h, err)
 	}
 	for range 2 {

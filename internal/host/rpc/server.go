@@ -220,7 +220,7 @@ func (s *server) lockCall(ctx context.Context, req request) (*host.LockedError, 
 		return nil, fmt.Errorf("%s: cannot be locked", s.h.Name())
 	}
 	if req.Op == opHolder {
-		return locker.Holder(ctx)
+		return locker.Holder(ctx, req.Owner)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -79,7 +79,9 @@ func (n node) health() service.NodeHealth {
 		}
 		h.Facts["state"] = "stopped"
 	case n.stands == starting:
-		h.State = service.Degraded
+		// One that systemd starts again and again is this most of the time, and
+		// serves nobody any more than one that is off.
+		h.State = service.Down
 		h.Facts["state"] = "starting"
 	case n.own():
 		h.State, h.Role, h.Reason = service.Down, "standalone", "mariadbd runs on its own, outside the cluster"

@@ -34,6 +34,7 @@ func (h *head) lookAtBrick(ctx context.Context, r host.Reader, brickPath string)
 		return err
 	default:
 		h.pending = pendingIn(waiting)
+		h.waiting = gfidsIn(waiting)
 	}
 	if h.pending > 0 {
 		// What is healed leaves the index, what is written joins it.
@@ -77,6 +78,19 @@ func pendingIn(index []host.FileInfo) int {
 	return n
 }
 
+// gfidsIn are the identities of the files and directories that a heal index lists,
+// the first ones.
+func gfidsIn(index []host.FileInfo) []string {
+	const enough = 256
+	var out []string
+	for _, f := range index {
+		if len(f.Name) == len("00000000-0000-0000-0000-000000000000") && len(out) < enough {
+			out = append(out, f.Name)
+		}
+	}
+	return out
+}
+
 // askRunning looks for the process that serves the brick.
 func (h *head) askRunning(ctx context.Context, r host.Reader, conf config.GlusterFSConfig) (err error) {
 	h.running, err = brickRuns(ctx, r, h.addr.String(), conf)
@@ -87,47 +101,68 @@ func (h *head) askRunning(ctx context.Context, r host.Reader, conf config.Gluste
 	return err
 }
 
-// frozenBrick is a brick whose process is stopped or dying.
+// frozenBrick is a brick whose process is stopped.
 type frozenBrick struct {
 	host, state string
 	pid         int
 }
 
 func (f *frozenBrick) Error() string {
-	return fmt.Sprintf("%s: the brick's process %d is stopped or dying (%s)", f.host, f.pid, f.state)
+	return fmt.Sprintf("%s: the brick's process %d is stopped (%s)", f.host, f.pid, f.state)
 }
 
 func brickRuns(ctx context.Context, r host.Reader, addr string, conf config.GlusterFSConfig) (service.Answer, error) {
+	pid, state, err := brickProcess(ctx, r, addr, conf)
+	switch {
+	case err != nil:
+		return service.Unsure, err
+	case pid == 0:
+		return service.No, nil
+	case strings.ContainsAny(state[:1], "Tt"):
+		return service.Unsure, &frozenBrick{r.Name(), state, pid}
+	case strings.ContainsAny(state[:1], "ZX"):
+		// It stays so for as long as a disk that hangs holds one of its threads.
+		return service.Unsure, fmt.Errorf("%s: the brick's process %d is ending (%s)", r.Name(), pid, state)
+	}
+	return service.Yes, nil
+}
+
+// brickProcess is the process that serves the brick, and the state in which the
+// kernel has it: a letter and its word. 0 is none.
+func brickProcess(ctx context.Context, r host.Reader, addr string, conf config.GlusterFSConfig) (pid int, state string, err error) {
 	pidFile := path.Join(pidDir, conf.VolumeName, addr+strings.ReplaceAll(conf.BrickPath, "/", "-")+".pid")
 	data, err := r.ReadFile(ctx, pidFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return service.No, nil
+		return 0, "", nil
 	}
 	if err != nil {
-		return service.Unsure, err
+		return 0, "", err
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	pid, err = strconv.Atoi(strings.TrimSpace(string(data)))
 	if err != nil || pid <= 1 {
-		return service.No, nil // emptied when the brick was stopped
+		return 0, "", nil // emptied when the brick was stopped
 	}
-	proc := path.Join("/proc", strconv.Itoa(pid))
-	cmdline, err := r.ReadFile(ctx, proc+"/cmdline")
-	if ended(err) || err == nil && !strings.Contains(string(cmdline), "glusterfsd") {
-		return service.No, nil // gone, and its number may be another's by now
+	status, err := r.ReadFile(ctx, path.Join("/proc", strconv.Itoa(pid), "status"))
+	if ended(err) {
+		return 0, "", nil
 	}
 	if err != nil {
-		return service.Unsure, err
+		return 0, "", err
 	}
-	status, err := r.ReadFile(ctx, proc+"/status")
-	if err != nil {
-		return service.Unsure, err
-	}
+	name, state := "", "? unknown"
 	for line := range strings.Lines(string(status)) {
-		if state, ok := strings.CutPrefix(line, "State:"); ok && strings.ContainsAny(strings.TrimSpace(state)[:1], "TtZX") {
-			return service.Unsure, &frozenBrick{r.Name(), strings.TrimSpace(state), pid}
+		key, value, _ := strings.Cut(line, ":")
+		switch key {
+		case "Name":
+			name = strings.TrimSpace(value)
+		case "State":
+			state = strings.TrimSpace(value)
 		}
 	}
-	return service.Yes, nil
+	if !strings.HasPrefix(name, "gluster") {
+		return 0, "", nil // its number is another's by now
+	}
+	return pid, state, nil
 }
 
 // ended says whether a process is there no more: its directory went, before or

@@ -59,6 +59,7 @@ type head struct {
 	onRoot  bool           // the brick path lies on the root file system
 	isMount bool           // the brick path is itself a mount point
 	pending int            // entries waiting to be healed from its brick; -1 is unknown
+	waiting []string       // what they are: some of the identities
 	stuck   time.Duration  // how long the set of those entries has not changed
 
 	past         map[string]past // of its units, where something does not serve

@@ -2,6 +2,7 @@ package gluster
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -50,12 +51,13 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 	}
 	ph.Notes = append(ph.Notes, q.notes...)
 	quorum := s.quorumSteps(cli, v, q)
-	bricks, notes, err := s.startBricks(cli, v, intent)
+	torn, bricks, notes, err := s.startBricks(cli, v, intent)
 	if err != nil {
 		return ph, err
 	}
 	ph.Notes = append(ph.Notes, notes...)
 	add("quorum", quorum...)
+	add("what was torn", torn...)
 	add("bricks", bricks...)
 	if q.serves {
 		loose := q.loosen || v.Options[quorumOption] == "none"
@@ -161,7 +163,7 @@ func (s *State) ownerOf(b brick) *head {
 // startBricks has glusterd start the bricks that do not run. It does so by force,
 // for every head that it reaches, and force makes a brick of whatever directory is
 // there: so nothing is started where a head could have an empty one.
-func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (steps []plan.Step, notes []string, err error) {
+func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (torn, steps []plan.Step, notes []string, err error) {
 	var waits []plan.Step
 	held := ""
 	for i := range s.heads {
@@ -179,19 +181,35 @@ func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (steps 
 		case h.running == service.Unsure && h.frozenBrick == 0, !intent.Includes(h.name):
 		default:
 			waits = append(waits, plan.Step{ID: "glusterfs.brick-serves", Host: h.name, Action: s.awaitBrick(h)})
+			if waiting := s.waitingFor(h); len(waiting) > 0 && h.running == service.No {
+				torn = append(torn, plan.Step{ID: "glusterfs.torn", Host: h.name, Action: s.removeTorn(waiting)})
+			}
 		}
 	}
 	switch {
 	case len(waits) == 0:
-		return nil, nil, nil
+		return nil, nil, nil, nil
 	case held != "":
-		return nil, []string{"No brick is started by force: " + held + "."}, nil
+		return nil, nil, []string{"No brick is started by force: " + held + "."}, nil
 	}
 	if err := s.emptied(v); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	start := plan.Step{ID: "glusterfs.start-bricks", Host: cli.name, Action: s.forceStart()}
-	return append([]plan.Step{start}, waits...), nil, nil
+	return torn, append([]plan.Step{start}, waits...), nil, nil
+}
+
+// waitingFor is what the other bricks have written down to be healed.
+func (s *State) waitingFor(h *head) []string {
+	seen := map[string]bool{}
+	for i := range s.heads {
+		if s.heads[i].name != h.name {
+			for _, gfid := range s.heads[i].waiting {
+				seen[gfid] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(seen))
 }
 
 // remount mounts the volume where it is to be mounted and is not, where the client

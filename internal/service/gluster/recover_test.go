@@ -72,6 +72,8 @@ func TestRecover(t *testing.T) {
 		{name: "a volume that was stopped", heads: 3, change: []func(*State){on(1, func(h *head) { h.running, h.vol.Status = service.No, volStarted+1 })}},
 		{name: "a frozen brick", heads: 3, change: []func(*State){on(1, func(h *head) { h.running, h.frozenBrick = service.Unsure, 915 })},
 			want: "end-brick@server2 start-bricks@server1"},
+		{name: "a brick ended in the middle of its work", heads: 3, change: []func(*State){on(1, func(h *head) { h.running = service.No }),
+			on(2, func(h *head) { h.waiting = []string{"e62fa9eb-9eb6-43d3-b6ee-dd786a80b1d6"} })}, want: "torn@server2 start-bricks@server1"},
 		{name: "a brick of which nothing is known", heads: 3, change: []func(*State){on(1, func(h *head) { h.running = service.Unsure })}},
 		{name: "the client of a mount has died", heads: 3, change: []func(*State){on(2, func(h *head) { h.answers = service.No })}, want: "remount@server3"},
 		{name: "a mount that was lost after it failed", heads: 3, change: []func(*State){on(2, func(h *head) {
