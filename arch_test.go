@@ -26,6 +26,8 @@ func allowed() map[string][]string {
 		"internal/service/servicetest": append(service, "internal/host/hosttest"),
 		"internal/service/all":         append(service, "internal/service/*"),
 		"internal/cluster":             {"internal/config", "internal/host", "internal/plan", "internal/service"},
+		"internal/backup":              {"internal/config", "internal/host", "internal/plan", "internal/service"},
+		"internal/service/backup":      append(service, "internal/backup"),
 		"internal/fence":               {"internal/config", "internal/host"},
 		"internal/bundle":              {"internal/host", "internal/plan"},
 		"internal/agent":               {"internal/cluster", "internal/config", "internal/fence", "internal/host", "internal/host/rpc", "internal/plan", "internal/service", "internal/service/agentd"},

@@ -173,6 +173,9 @@ func (a *app) apply(ctx context.Context, run *upRun) error {
 
 // carryOn says how a run that was cut off or failed goes on.
 func (run *upRun) carryOn() string {
+	if run.again != "" {
+		return run.again
+	}
 	if run.aim == aimLeave {
 		return "the file still names them: the same command again carries on, up takes them back in; the record of this run is "
 	}

@@ -127,7 +127,7 @@ func servicesButBase() []service.Service {
 // the sites' documents use, and the name that the first phase had before.
 func phaseNames(args []string) ([]string, error) {
 	numbers := map[string]string{"base": "prepare", "0": config.GlusterFS, "1": config.MariaDB, "2": config.Redis,
-		"3": config.Slurm, "4": config.Keepalived}
+		"3": config.Slurm, "4": config.Keepalived, "7": "backup"}
 	known := map[string]bool{}
 	var names []string
 	for _, s := range all.Services() {
@@ -142,10 +142,10 @@ func phaseNames(args []string) ([]string, error) {
 		switch {
 		case known[a]:
 			out = append(out, a)
-		case a == config.Web || a == "monitoring" || a == "backup" || a == "5" || a == "6" || a == "7":
+		case a == config.Web || a == "monitoring" || a == "5" || a == "6":
 			return nil, usageError(fmt.Errorf("phase %s: this release does not have it yet", a))
 		default:
-			return nil, usageError(fmt.Errorf("there is no phase %q; there are %s, and the numbers 0 to 4", a, strings.Join(names, ", ")))
+			return nil, usageError(fmt.Errorf("there is no phase %q; there are %s, and the numbers 0 to 4 and 7", a, strings.Join(names, ", ")))
 		}
 	}
 	return out, nil

@@ -139,7 +139,7 @@ const clearScreen = "\x1b[H\x1b[2J"
 // serviceLabels are the short names of the status table's columns.
 func serviceLabels() map[string]string {
 	return map[string]string{config.GlusterFS: "GFS", config.MariaDB: "MDB", config.Redis: "RDS",
-		config.Slurm: "SLM", config.Web: "WEB", config.Keepalived: "VIP", agentd.Name: "AGT"}
+		config.Slurm: "SLM", config.Web: "WEB", config.Keepalived: "VIP", agentd.Name: "AGT", "backup": "BAK"}
 }
 
 func (a *app) printStatus(s cluster.Status, wide bool) {

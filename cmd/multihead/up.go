@@ -104,6 +104,10 @@ type upRun struct {
 	// agreed is done once the plan was said yes to and the cluster is locked,
 	// before anything else; nil is nothing.
 	agreed func() error
+	// again is what a person is told where the run failed; empty is to run up again.
+	again string
+	// planner plans instead of the services, for what is not about them.
+	planner func(context.Context) (plan.Plan, error)
 }
 
 // aim is what a run plans: what the file says, a stop, that what is there serves
@@ -208,6 +212,16 @@ func (a *app) locked(err error) error {
 
 // propose observes, plans, and asks every host what of the plan is needed.
 func (a *app) propose(ctx context.Context, run *upRun) error {
+	if run.planner != nil {
+		p, err := run.planner(ctx)
+		if err != nil {
+			return a.refusals(err)
+		}
+		if run.prop, err = plan.Propose(ctx, p, run.sess.view.Readers()); err != nil {
+			return fmt.Errorf("nothing was changed: what is needed cannot be told: %w", err)
+		}
+		return nil
+	}
 	if err := run.sess.observe(ctx, all.Services()); err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func TestExampleLoadsWithTheCommentsTakenAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.WebServices.Services) != 8 || !c.SharedStorage.Backup.Enabled || len(problems) != 2 {
+	if len(c.WebServices.Services) != 8 || !c.SharedStorage.Backup.Enabled || len(problems) != 1 {
 		t.Errorf("%d services, %d problems:\n%s", len(c.WebServices.Services), len(problems), problems)
 	}
 }

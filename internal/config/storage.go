@@ -13,7 +13,7 @@ type SharedStorage struct {
 	MountPoint string          `yaml:"mount_point" doc:"for type existing: the directory that is mounted already"`
 	GlusterFS  GlusterFSConfig `yaml:"glusterfs" doc:"a replicated volume on the heads"`
 	NFS        NFS             `yaml:"nfs" doc:"an export of another machine"`
-	Backup     Backup          `yaml:"backup" doc:"snapshots of the cluster's state on each head's local disk" later:"backup"`
+	Backup     Backup          `yaml:"backup" doc:"snapshots of the cluster's state on each head's local disk"`
 }
 
 // GlusterFSConfig is a replicated volume with a brick on each head that has
@@ -42,7 +42,7 @@ type Backup struct {
 	Path      string          `yaml:"path" doc:"directory on each head's local disk"`
 	Schedule  BackupSchedule  `yaml:"schedule" doc:"when, in cron syntax"`
 	Retention BackupRetention `yaml:"retention" doc:"how many are kept"`
-	Items     []string        `yaml:"items" doc:"what is backed up" enum:"configs|databases|slurm_state|glusterfs_meta"`
+	Items     []string        `yaml:"items" doc:"what is backed up: databases are MariaDB's and Redis's; volume is the files on the shared volume; empty is all but volume" enum:"configs|databases|slurm_state|glusterfs_meta|volume"`
 }
 
 // BackupSchedule is in cron syntax.

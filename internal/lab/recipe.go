@@ -35,7 +35,7 @@ var servicePackages = []string{
 	"mariadb-server", "mariadb-client", "mariadb-backup", "galera-4", "galera-arbitrator-4", "socat",
 	"redis-server", "redis-sentinel", "redis-tools",
 	"slurmctld", "slurmd", "slurmdbd", "slurm-client", "slurm-wlm-mysql-plugin",
-	"keepalived", "haproxy", "nginx", "nftables", "rsync", "curl",
+	"keepalived", "haproxy", "nginx", "nftables", "rsync", "curl", "restic",
 }
 
 // serviceUnits are switched off in the image: what runs on a host is what

@@ -30,6 +30,9 @@ func Events(ctx context.Context, r host.Reader) ([]Event, error) {
 	return out, get(ctx, r, "/v1/events", &out)
 }
 
+// Ask asks the agent of a host how its head is.
+func Ask(ctx context.Context, r host.Reader) (*Report, error) { return askAgent(ctx, r) }
+
 // askAgent asks an agent how its head is.
 func askAgent(ctx context.Context, r host.Reader) (*Report, error) {
 	var out Report

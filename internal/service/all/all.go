@@ -4,6 +4,7 @@ package all
 import (
 	"multihead/internal/service"
 	"multihead/internal/service/agentd"
+	"multihead/internal/service/backup"
 	"multihead/internal/service/base"
 	"multihead/internal/service/galera"
 	"multihead/internal/service/gluster"
@@ -22,5 +23,6 @@ func Services() []service.Service {
 		slurm.New(),
 		keepalived.New(),
 		agentd.New(),
+		backup.New(),
 	}
 }

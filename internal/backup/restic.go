@@ -1,0 +1,164 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// tagPrefix is the tag by which a snapshot is found in every head's repository:
+// a copy has another id there.
+const tagPrefix = "multihead-"
+
+// restic is the engine on one repository of this machine.
+type restic struct {
+	repository string
+	key        string // file with the password
+}
+
+// command is restic with what every call needs. Nothing secret is in it.
+func (r restic) command(ctx context.Context, args ...string) *exec.Cmd {
+	argv := append([]string{"--repo", r.repository, "--password-file", r.key, "--no-cache", "--quiet"}, args...)
+	cmd := exec.CommandContext(ctx, "restic", argv...)
+	cmd.Env = append(environment(), "RESTIC_PROGRESS_FPS=0")
+	return cmd
+}
+
+// environment is what programs of this package get.
+func environment() []string {
+	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
+}
+
+// output runs a command and returns its standard output; what it said on the
+// other one is the error.
+func output(cmd *exec.Cmd) ([]byte, error) {
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := cmd.Run(); err != nil {
+		return out.Bytes(), fmt.Errorf("%s: %w", filepath.Base(cmd.Path), told(err, said.String()))
+	}
+	return out.Bytes(), nil
+}
+
+// told is an error with the last lines that its program said.
+func told(err error, said string) error {
+	lines := strings.Split(strings.TrimSpace(said), "\n")
+	if n := len(lines); n > 3 {
+		lines = lines[n-3:]
+	}
+	text := strings.TrimSpace(strings.Join(lines, "; "))
+	if text == "" {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, text)
+}
+
+func (r restic) run(ctx context.Context, args ...string) ([]byte, error) {
+	return output(r.command(ctx, args...))
+}
+
+// exists says whether there is a repository. A directory with something in it
+// that is none is an error: it is never made anew.
+func (r restic) exists() (bool, error) {
+	_, err := os.Stat(filepath.Join(r.repository, "config"))
+	if err == nil {
+		return true, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	entries, err := os.ReadDir(r.repository)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if e.Name() == "data" || e.Name() == "snapshots" || e.Name() == "keys" {
+			sub, err := os.ReadDir(filepath.Join(r.repository, e.Name()))
+			if err != nil {
+				return false, err
+			}
+			if e.Name() == "data" { // made with its 256 empty directories
+				sub = nil
+				werr := filepath.WalkDir(filepath.Join(r.repository, "data"), func(_ string, d fs.DirEntry, err error) error {
+					if err == nil && !d.IsDir() {
+						sub = append(sub, d)
+					}
+					return err
+				})
+				if werr != nil {
+					return false, werr
+				}
+			}
+			if e.Name() != "keys" && len(sub) > 0 {
+				return false, fmt.Errorf("%s has data in it and no config: a repository that was damaged; move it aside by hand", r.repository)
+			}
+		}
+	}
+	return false, nil
+}
+
+// snapshot is one entry of restic's own list.
+type snapshot struct {
+	ID   string   `json:"id"`
+	Tags []string `json:"tags"`
+}
+
+// list maps our ids to restic's.
+func (r restic) list(ctx context.Context) (map[string]string, error) {
+	out, err := r.run(ctx, "snapshots", "--json", "--no-lock")
+	if err != nil {
+		return nil, err
+	}
+	var all []snapshot
+	if err := json.Unmarshal(out, &all); err != nil {
+		return nil, fmt.Errorf("restic snapshots: %w", err)
+	}
+	found := map[string]string{}
+	for _, s := range all {
+		for _, t := range s.Tags {
+			if id, ok := strings.CutPrefix(t, tagPrefix); ok && ValidID(id) {
+				found[id] = s.ID
+			}
+		}
+	}
+	return found, nil
+}
+
+// tar streams a directory of a snapshot as tar.
+func (r restic) tar(ctx context.Context, snapshot, dir string, read func(io.Reader) error) error {
+	cmd := r.command(ctx, "dump", "--no-lock", "--archive", "tar", snapshot, dir)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	rerr := read(pipe)
+	if rerr == nil {
+		_, rerr = io.Copy(io.Discard, pipe)
+	} else {
+		_ = cmd.Process.Kill()
+	}
+	err = cmd.Wait()
+	if rerr != nil && said.Len() == 0 {
+		return rerr
+	}
+	if err != nil {
+		return fmt.Errorf("restic dump: %w", told(err, said.String()))
+	}
+	return rerr
+}
