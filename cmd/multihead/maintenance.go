@@ -169,8 +169,8 @@ func (a *app) mayRest(run *upRun) error {
 
 // begin fixes what the head's file says: the units to start again are those that run
 // now, and those that an earlier word stopped.
-func (r *upRun) begin(ctx context.Context, f maintenanceFlags) error {
-	reader := r.sess.view.Hosts[r.rest.head]
+func (run *upRun) begin(ctx context.Context, f maintenanceFlags) error {
+	reader := run.sess.view.Hosts[run.rest.head]
 	now := time.Now().Truncate(time.Second)
 	name, from := whoami()
 	file := agentd.Maintenance{Since: now, Until: now.Add(f.length), By: name, From: from, Reason: f.reason}
@@ -181,13 +181,13 @@ func (r *upRun) begin(ctx context.Context, f maintenanceFlags) error {
 	if before != nil {
 		file.Since, file.Start = before.Since, before.Start
 	}
-	stop, err := r.sess.view.StopPlan(r.intent, []string{config.Slurm})
+	stop, err := run.sess.view.StopPlan(run.intent, []string{config.Slurm})
 	if err != nil {
 		return err
 	}
 	for _, s := range stop.Steps {
 		u, ok := s.Action.(plan.Unit)
-		if !ok || s.Host != r.rest.head || slices.Contains(file.Start, u.Name) {
+		if !ok || s.Host != run.rest.head || slices.Contains(file.Start, u.Name) {
 			continue
 		}
 		stopped, err := u.Done(ctx, reader)
@@ -198,28 +198,28 @@ func (r *upRun) begin(ctx context.Context, f maintenanceFlags) error {
 			file.Start = append(file.Start, u.Name)
 		}
 	}
-	r.rest.file = file
+	run.rest.file = file
 	return nil
 }
 
 // restPlan hands over: the file first, so that no agent starts what is stopped.
-func (r *upRun) restPlan(service.Intent, []string) (plan.Plan, error) {
-	enter, err := agentd.Enter(r.rest.file)
+func (run *upRun) restPlan(service.Intent, []string) (plan.Plan, error) {
+	enter, err := agentd.Enter(run.rest.file)
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	p, err := r.sess.view.StopPlan(r.intent, []string{config.Slurm})
-	return r.around(p, plan.Stage{Name: "begin", Steps: []plan.Step{{ID: "maintenance.begin", Host: r.rest.head, Action: enter,
+	p, err := run.sess.view.StopPlan(run.intent, []string{config.Slurm})
+	return run.around(p, plan.Stage{Name: "begin", Steps: []plan.Step{{ID: "maintenance.begin", Host: run.rest.head, Action: enter,
 		Effect: "the virtual address and Slurm's primary go to another head"}}},
-		plan.Stage{Name: "hand over", Steps: []plan.Step{{ID: "maintenance.handed", Host: r.rest.head, Action: agentd.Handed(r.rest.alone)}}}), err
+		plan.Stage{Name: "hand over", Steps: []plan.Step{{ID: "maintenance.handed", Host: run.rest.head, Action: agentd.Handed(run.rest.alone)}}}), err
 }
 
 // returnPlan ends it. The head's agent starts what was stopped, and the one that acts
 // for the cluster has Slurm handed back in order once this run is over.
-func (r *upRun) returnPlan(service.Intent, []string) (plan.Plan, error) {
-	leave, err := agentd.Leave(r.rest.file, r.rest.file.Since)
-	return r.around(plan.Plan{}, plan.Stage{Name: "end", Steps: []plan.Step{{ID: "maintenance.end", Host: r.rest.head, Action: leave}}},
-		plan.Stage{Name: "ended", Steps: []plan.Step{{ID: "maintenance.ended", Host: r.rest.head, Action: agentd.Left()}}}), err
+func (run *upRun) returnPlan(service.Intent, []string) (plan.Plan, error) {
+	leave, err := agentd.Leave(run.rest.file, run.rest.file.Since)
+	return run.around(plan.Plan{}, plan.Stage{Name: "end", Steps: []plan.Step{{ID: "maintenance.end", Host: run.rest.head, Action: leave}}},
+		plan.Stage{Name: "ended", Steps: []plan.Step{{ID: "maintenance.ended", Host: run.rest.head, Action: agentd.Left()}}}), err
 }
 
 // around puts a phase of its own before a plan's.

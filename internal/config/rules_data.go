@@ -138,7 +138,7 @@ func checkRedis(k *checker) {
 		k.err("redis.cluster.maxmemory", msg("%q is not a size", m), msg("write a size such as 512mb or 2gb"))
 	}
 	if t := r.Cluster.ClusterNodeTimeout.Duration(); t < 500*time.Millisecond {
-		k.warn("redis.cluster.cluster_node_timeout", msg("after %d ms of silence a node counts as dead: a busy moment will look like a failure", t.Milliseconds()), msg("write 2000 or more"))
+		k.warn("redis.cluster.cluster_node_timeout", msg("after %d ms of silence a node counts as dead: a busy moment will look like a failure", t.Milliseconds()), msg("write 1000 or more"))
 	}
 	if r.Cluster.Password.IsZero() && len(heads) > 1 {
 		k.warn("redis.cluster.password", msg("Redis has no password: whoever reaches the network reads and changes everything in it"), msg(`write password: "${REDIS_PASSWORD}"`))

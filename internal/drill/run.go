@@ -157,7 +157,11 @@ func (r *run) warm(ctx context.Context) error {
 func (r *run) workloads() []string {
 	var out []string
 	for _, w := range r.parts {
-		out = append(out, w.what...)
+		for _, what := range w.what {
+			if !slices.Contains(out, what) {
+				out = append(out, what)
+			}
+		}
 	}
 	return out
 }

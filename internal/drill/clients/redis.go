@@ -8,7 +8,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -42,7 +41,7 @@ const RedisPrefix = "multihead_drill:"
 // mapEvery is how often a client looks anew at who serves which slots. The
 // library's own default is a minute, and a master that does not answer makes it
 // look no earlier.
-const mapEvery = 500 * time.Millisecond
+const mapEvery = 250 * time.Millisecond
 
 // RedisClient is a client that knows the cluster. dial may be nil.
 func RedisClient(s RedisSpec, dial func(ctx context.Context, network, address string) (net.Conn, error)) *redis.ClusterClient {
@@ -57,32 +56,43 @@ func RedisClient(s RedisSpec, dial func(ctx context.Context, network, address st
 
 // askedSlots asks all members at once who serves what, and takes the view that
 // most of those that answer have: one that is cut off from the others still
-// answers.
+// answers. Once more than half of all say the same, it waits for no more: one that
+// lost its power would cost redisDial each time.
 func askedSlots(ctx context.Context, s RedisSpec, dial func(ctx context.Context, network, address string) (net.Conn, error)) ([]redis.ClusterSlot, error) {
 	ctx, cancel := context.WithTimeout(ctx, redisDial)
 	defer cancel()
-	views := make([][]redis.ClusterSlot, len(s.Addresses))
-	errs := make([]error, len(s.Addresses))
-	var wg sync.WaitGroup
-	for i := range s.Addresses {
-		wg.Go(func() { views[i], errs[i] = SlotsOf(ctx, s, i, dial) })
+	type answer struct {
+		view []redis.ClusterSlot
+		err  error
 	}
-	wg.Wait()
-	count, best := map[string]int{}, -1
-	for i, v := range views {
-		if errs[i] != nil {
+	answers := make(chan answer, len(s.Addresses))
+	for i := range s.Addresses {
+		go func() {
+			view, err := SlotsOf(ctx, s, i, dial)
+			answers <- answer{view, err}
+		}()
+	}
+	var errs []error
+	var best []redis.ClusterSlot
+	count, most := map[string]int{}, 0
+	for range s.Addresses {
+		a := <-answers
+		if a.err != nil {
+			errs = append(errs, a.err)
 			continue
 		}
-		key := viewKey(v)
-		count[key]++
-		if best < 0 || count[key] > count[viewKey(views[best])] {
-			best = i
+		key := viewKey(a.view)
+		if count[key]++; count[key] > most {
+			best, most = a.view, count[key]
+		}
+		if 2*most > len(s.Addresses) {
+			break
 		}
 	}
-	if best < 0 {
+	if most == 0 {
 		return nil, errors.Join(errs...)
 	}
-	return views[best], nil
+	return best, nil
 }
 
 // viewKey is who the masters are, as text.
