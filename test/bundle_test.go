@@ -67,6 +67,11 @@ func (h *hosts) cutOffFromPackages() {
 		if out, err := h.trySh(name, "apt-get --simulate install munge"); err == nil {
 			h.t.Fatalf("%s still has a source: %s", name, out)
 		}
+		// systemd forgets the mount's unit in its own time; no up does that.
+		h.eventually("the mount's unit is forgotten on "+name, time.Minute, func() (bool, string) {
+			out := h.sh(name, "systemctl daemon-reload; systemctl list-units --all --no-legend 'srv-multihead*'")
+			return out == "", out
+		})
 	}
 }
 

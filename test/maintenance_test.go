@@ -11,6 +11,7 @@ import (
 // reboots it, and ends it; then another one's ends by itself.
 func (h *hosts) maintenance() {
 	h.t.Helper()
+	h.green() // one brick was killed for the record's sake, and heals
 	h.hasAddress("server1", true, "before anything else")
 	h.must("maintenance", "on", "server1", "--for", "20m", "--reason", "new memory", "--yes")
 	h.hasAddress("server1", false, "in maintenance")
