@@ -40,7 +40,10 @@ func ctldDropIn(mount, state string, dbd, first bool) []byte {
 	return []byte(b.String())
 }
 
-// dbdDropIn lets slurmdbd wait for its database instead of giving up.
+// dbdDropIn lets slurmdbd wait for its database instead of giving up. One that is
+// just changing between standing by and serving does not hear that it is to stop
+// (seen for 90 s, systemd's limit); killed it loses nothing, for slurmctld keeps
+// what was not confirmed.
 const dbdDropIn = `# Managed by multihead; changes are overwritten.
 [Unit]
 StartLimitIntervalSec=0
@@ -48,6 +51,7 @@ StartLimitIntervalSec=0
 [Service]
 RuntimeDirectory=slurmdbd
 RuntimeDirectoryMode=0755
+TimeoutStopSec=20
 Restart=on-failure
 RestartSec=1
 `
