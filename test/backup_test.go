@@ -298,7 +298,11 @@ func cutOff(h *hosts) {
 	if n := len(h.snapshots().Snapshots); n != was {
 		h.t.Errorf("%d snapshots, %d before", n, was)
 	}
-	// The next one waits for nobody who is gone: what was at work has ended.
+	// What was at work ends by itself, and the next one waits for nobody who is gone.
+	h.eventually("the work that lost its tool ends", time.Minute, func() (bool, string) {
+		out, err := h.trySh(maker, "pgrep -af '[b]ackup-work'")
+		return err != nil, out
+	})
 	h.sh(maker, "touch -d '-10 min' /data/system_backup/staging/.owner")
 	h.must("backup", "create")
 	if l := h.snapshots(); len(l.Snapshots) != was+1 || len(l.Problems) > 0 {
