@@ -196,8 +196,14 @@ type keyWriter struct {
 	fails  []string
 }
 
+// quiet keeps what the library says of every dial out of the log.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
 func (h *hosts) startKeys() *keyWriter {
 	h.t.Helper()
+	redis.SetLogger(quiet{})
 	spec := clients.RedisSpec{Password: h.secrets()["REDIS_PASSWORD"]}
 	for _, name := range []string{"server1", "server2", "server3"} {
 		spec.Addresses = append(spec.Addresses, h.address(name)+":6379")
