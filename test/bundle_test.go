@@ -18,6 +18,7 @@ import (
 // cluster from a bundle; a package that is missing from it, or damaged, is named
 // before anything is done anywhere. Afterwards the records say what was done.
 func TestBareHostsBecomeAClusterFromABundleAlone(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "bundle")
 	out, err := exec.CommandContext(t.Context(), binary, "bundle", "create", "--release", "trixie", dir).CombinedOutput()
 	if err != nil {
