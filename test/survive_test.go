@@ -70,11 +70,21 @@ func TestAllHeadsLosePowerAndNobodyTouchesAKey(t *testing.T) {
 	t.Run("one never returns, and then it does", func(t *testing.T) {
 		h := h.in(t)
 		h.goDark(acked)
+		before := len(acked.rows)
 		h.boot(heads[1:]...)
 		h.serves(acked, heads[1:])
+		after := slices.Clone(acked.rows[before:]) // what was taken since the boot
+		acked.rows = acked.rows[:before]
+		missing := acked.completeButTheLast(h, heads[1:])
+		t.Logf("%d of %d acknowledged rows are on the disk of %s alone", missing, before, heads[0])
+		acked.rows = append(acked.rows, after...)
 		acked.write(h, 20)
 		h.boot(heads[0])
 		h.backByItself(acked, running, heads)
+		kept, _ := h.trySh(heads[0], "ls /var/lib/mysql/.kept/*/auth_portal/acked.ibd")
+		if missing > 0 && !strings.Contains(kept, "acked.ibd") {
+			t.Errorf("what only %s had is not kept: %q", heads[0], kept)
+		}
 	})
 }
 
@@ -138,6 +148,41 @@ func (l *ledger) write(h *hosts, n int) {
 // complete makes sure that a head has every row that was acknowledged.
 func (l *ledger) complete(h *hosts, head string) {
 	h.t.Helper()
+	if lost := l.lost(h, head); len(lost) > 0 {
+		h.t.Errorf("%s lost %d of %d acknowledged rows: %v", head, len(lost), len(l.rows), lost)
+	}
+}
+
+// lagging is how many of the last rows may be on the disk of the head alone that
+// acknowledged them: Galera answers once the others have received a row, and flow
+// control (gcs.fc_limit, 16) holds the writers up where they have not yet applied
+// more than that; beside those are what the writers had under way.
+const lagging = 40
+
+// completeButTheLast is complete for heads that go on without the one that
+// acknowledged: of the rows just before the power went, some may be on its disk
+// alone, and are kept there. It says how many, and forgets them.
+func (l *ledger) completeButTheLast(h *hosts, heads []string) (missing int) {
+	h.t.Helper()
+	gone := map[int]bool{}
+	for _, head := range heads {
+		for _, n := range l.lost(h, head) {
+			gone[n] = true
+		}
+	}
+	newest := l.rows[len(l.rows)-min(len(l.rows), lagging):]
+	l.rows = slices.DeleteFunc(slices.Clone(l.rows), func(n int) bool {
+		if gone[n] && !slices.Contains(newest, n) {
+			h.t.Errorf("row %d is missing, and was acknowledged long before the power went", n)
+		}
+		return gone[n]
+	})
+	return len(gone)
+}
+
+// lost lists the acknowledged rows that a head has not.
+func (l *ledger) lost(h *hosts, head string) []int {
+	h.t.Helper()
 	have := map[string]bool{}
 	// It may still be receiving its copy.
 	h.eventually(head+" answers", time.Minute, func() (bool, string) {
@@ -153,9 +198,7 @@ func (l *ledger) complete(h *hosts, head string) {
 			lost = append(lost, n)
 		}
 	}
-	if len(lost) > 0 {
-		h.t.Errorf("%s lost %d of %d acknowledged rows: %v", head, len(lost), len(l.rows), lost)
-	}
+	return lost
 }
 
 // goDark cuts the power of all heads while clients write.
@@ -207,9 +250,6 @@ func (h *hosts) serves(l *ledger, heads []string) {
 		return err == nil, out + h.whatAgentsDid(heads)
 	})
 	h.t.Logf("jobs are taken %.1f s after the last boot", time.Since(begin).Seconds())
-	for _, head := range heads {
-		l.complete(h, head)
-	}
 }
 
 // backByItself waits until everything is green and nothing is missing.
