@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,11 +29,7 @@ func tell(t *testing.T, dir string, args ...string) said {
 	err := root.ExecuteContext(t.Context())
 	code := exitOK
 	if err != nil {
-		code = exitFailed
-		var coded *exitError
-		if errors.As(err, &coded) {
-			code = coded.code
-		}
+		code = exitCode(err)
 		errOut.WriteString(err.Error())
 	}
 	return said{code, out.String(), errOut.String()}
@@ -112,6 +107,8 @@ func TestConfigVerbs(t *testing.T) {
 		"the schema":                      {"config schema", 0, "https://json-schema.org/draft/2020-12/schema", ""},
 		"an older file":                   {"config convert my_cluster.yaml", 0, "  controllers: # the head\n    - hostname: head\n      ip_address: 10.0.0.1\n", "controller is now controllers"},
 		"a file in the present form":      {"config convert --write", 0, "nothing was changed", ""},
+		"help of what is none":            {"help bogus", 64, "", "unknown command"},
+		"a choice that is missing":        {"restore", 64, "", "at least one of the flags"},
 		"a verb that is none":             {"config valdate", 64, "", "did you mean: multihead config validate"},
 		"help":                            {"config --help", 0, "multihead config validate", ""},
 		"a starting file where one is":    {"init", 64, "", "is there already and was left as it is"},

@@ -44,15 +44,22 @@ func run(args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	var coded *exitError
-	if errors.As(err, &coded) {
-		if coded.err != nil {
-			fmt.Fprintln(os.Stderr, "multihead:", coded.err)
-		}
-		return coded.code
+	if coded := (*exitError)(nil); errors.As(err, &coded) {
+		err = coded
 	}
-	fmt.Fprintln(os.Stderr, "multihead:", err)
-	if wrongWords(err) {
+	if err.Error() != "" {
+		fmt.Fprintln(os.Stderr, "multihead:", err)
+	}
+	return exitCode(err)
+}
+
+// exitCode is how the tool ends after an error.
+func exitCode(err error) int {
+	var coded *exitError
+	switch {
+	case errors.As(err, &coded):
+		return coded.code
+	case wrongWords(err):
 		return exitUsage
 	}
 	return exitFailed
@@ -61,7 +68,7 @@ func run(args []string) int {
 // wrongWords tells cobra's own complaints about the command line, which are
 // plain errors, from everything else.
 func wrongWords(err error) bool {
-	for _, beginning := range []string{"unknown command", "accepts ", "requires at least", "if any flags in the group"} {
+	for _, beginning := range []string{"unknown command", "accepts ", "requires at least", "if any flags in the group", "at least one of the flags in the group"} {
 		if strings.HasPrefix(err.Error(), beginning) {
 			return true
 		}
@@ -107,10 +114,30 @@ func newRoot(a *app) *cobra.Command {
 		newDocsCmd(root),
 	)
 	root.InitDefaultCompletionCmd()
+	helpKnowsItsTopics(root)
 	commandGroups(root)
 	root.SetUsageTemplate(usageTemplate)
 	a.translateHelp(root)
 	return root
+}
+
+// helpKnowsItsTopics makes help of what is no command an error: cobra's own ends
+// with 0.
+func helpKnowsItsTopics(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() != "help" {
+			continue
+		}
+		help := c.Run
+		c.Run, c.RunE = nil, func(cmd *cobra.Command, args []string) error {
+			if _, _, err := root.Find(args); err != nil {
+				return err
+			}
+			help(cmd, args)
+			return nil
+		}
+	}
 }
 
 // usageTemplate is cobra's with the examples first: what people look for.
