@@ -27,14 +27,14 @@ configuration of all heads, each as the file's shared_storage.backup.items say.
 One head that does not hold the virtual address makes it; every head keeps a
 copy on its own disk, encrypted and deduplicated by restic. Nothing is stopped.
 
-Keep ` + backup.KeyFile + ` somewhere else as well: without it nobody reads a
-snapshot, and it is in none.`,
+Keep ` + backup.KeyFile + ` and the cluster file somewhere else as well: without
+the key nobody reads a snapshot, and it is in none.`,
 		Example: `  multihead backup create           make one now
   multihead backup list             what there is, where, and when it was verified
   multihead backup verify --latest  read it back on every head and compare
   multihead backup prune            forget what is older than the file asks for`,
 	}
-	cmd.AddCommand(newBackupCreateCmd(a), newBackupListCmd(a), newBackupVerifyCmd(a), newBackupPruneCmd(a))
+	cmd.AddCommand(newBackupCreateCmd(a), newBackupListCmd(a), newBackupVerifyCmd(a), newBackupPruneCmd(a), newBackupImportCmd(a))
 	return cmd
 }
 

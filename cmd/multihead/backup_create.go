@@ -46,6 +46,11 @@ func (a *app) backupCreate(ctx context.Context, f backupFlags) error {
 		return err
 	}
 	cr := backup.Create{Cluster: run.sess.file, Tool: version, Begin: time.Now(), Full: f.full, Reached: heads, Missing: run.sess.view.Unreached()}
+	cr.Warn = func(list []string) {
+		for _, line := range list {
+			fmt.Fprintln(a.stderr, a.tr("Warning: ")+line)
+		}
+	}
 	for _, h := range heads {
 		if h.Name == maker {
 			cr.Maker = h
@@ -57,6 +62,9 @@ func (a *app) backupCreate(ctx context.Context, f backupFlags) error {
 		return err
 	}
 	fmt.Fprintf(a.stdout, a.tr("Snapshot %s is on %s, read back and whole.\n"), cr.ID(), strings.Join(names(heads), ", "))
+	if !f.scheduled && !a.quiet {
+		fmt.Fprintf(a.stdout, a.tr("Keep %s and the cluster file away from the cluster too: without that key nobody reads a snapshot, and it is in none.\n"), backup.KeyFile)
+	}
 	if f.scheduled {
 		if err := a.pruneWhat(ctx, run, true); err != nil {
 			return err

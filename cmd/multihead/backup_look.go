@@ -24,6 +24,7 @@ type listed struct {
 	Heads    []string          `json:"heads"`
 	Bad      map[string]string `json:"bad"`
 	Verified *time.Time        `json:"verified"`
+	Offsite  *backup.Offsite   `json:"offsite,omitempty"`
 	Software map[string]string `json:"software"`
 	Warnings []string          `json:"warnings"`
 }
@@ -46,7 +47,7 @@ func (a *app) backupList(ctx context.Context, f backupFlags) error {
 			Problems  []string `json:"problems"`
 		}{1, []listed{}, problems}
 		for _, s := range list {
-			l := listed{ID: s.ID, Time: s.Time, Host: s.Host, Items: s.Items, Full: s.Full, Bytes: s.Bytes, Heads: append([]string{}, s.On...), Bad: s.Bad, Software: s.Software, Warnings: append([]string{}, s.Warnings...)}
+			l := listed{ID: s.ID, Time: s.Time, Host: s.Host, Items: s.Items, Full: s.Full, Bytes: s.Bytes, Heads: append([]string{}, s.On...), Bad: s.Bad, Software: s.Software, Warnings: append([]string{}, s.Warnings...), Offsite: s.Offsite}
 			if !s.Verified.IsZero() {
 				l.Verified = &s.Verified
 			}
@@ -73,6 +74,11 @@ func printSnapshots(w io.Writer, list []backup.Snapshot, zone *time.Location) {
 			strings.Join(s.On, ","), verified, strings.Join(s.Items, ","))
 		for _, h := range slices.Sorted(maps.Keys(s.Bad)) {
 			fmt.Fprintf(w, "  %s: DAMAGED: %s\n", h, s.Bad[h])
+		}
+		if s.Offsite != nil && s.Offsite.Error == "" {
+			fmt.Fprintf(w, "  off-site: copied %s\n", s.Offsite.At.In(zone).Format("2006-01-02 15:04"))
+		} else if s.Offsite != nil {
+			fmt.Fprintf(w, "  off-site: FAILED: %s\n", s.Offsite.Error)
 		}
 		for _, warning := range s.Warnings {
 			fmt.Fprintf(w, "  %s\n", warning)

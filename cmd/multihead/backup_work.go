@@ -19,6 +19,7 @@ import (
 // it: what is to be done comes on standard input.
 func newBackupWorkCmd() *cobra.Command {
 	var offer, address, allow string
+	var look bool
 	cmd := &cobra.Command{
 		Use:    "backup-work",
 		Short:  "One piece of work of a backup or restore, as told on standard input",
@@ -42,7 +43,11 @@ func newBackupWorkCmd() *cobra.Command {
 				return errors.New("standard input is no job") // its content may be secret
 			}
 			w := backup.Worker{Key: backup.KeyFile, PKI: [2]string{agentd.PairFile, agentd.CAFile}, Clock: time.Now}
-			r, err := w.Work(cmd.Context(), j)
+			do := w.Work
+			if look {
+				do = w.Looks
+			}
+			r, err := do(cmd.Context(), j)
 			if err != nil {
 				return err
 			}
@@ -56,6 +61,7 @@ func newBackupWorkCmd() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&offer, "offer", "", "serve the repository of this `directory` to other heads, to be read")
+	fl.BoolVar(&look, "look", false, "only jobs that change nothing")
 	fl.StringVar(&address, "address", "", "where to listen")
 	fl.StringVar(&allow, "allow", "", "who may read")
 	return cmd

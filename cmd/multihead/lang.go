@@ -210,7 +210,6 @@ func koreanTexts() map[string]string {
 		"List the snapshots, and which heads have them":                                                     "스냅샷과 그것을 가진 헤드를 나열합니다",
 		"Read snapshots back from every head's disk and compare them with what was stored":                  "모든 헤드의 디스크에서 스냅샷을 다시 읽어 저장한 것과 비교합니다",
 		"Forget snapshots that the file's retention does not keep":                                          "파일의 보존 규칙이 남기지 않는 스냅샷을 지웁니다",
-		"Bring databases, or Redis, back from a snapshot while the cluster serves":                          "클러스터가 서비스하는 동안 스냅샷에서 데이터베이스나 Redis를 되살립니다",
 		"backups are off in the cluster file: write shared_storage.backup.enabled: true, then multihead up": "클러스터 파일에서 백업이 꺼져 있습니다: shared_storage.backup.enabled: true 를 쓰고 multihead up 을 실행하십시오",
 		"the record of this run is ":                                                                        "이 실행의 기록: ",
 		"Snapshot %s is on %s, read back and whole.\n":                                                      "스냅샷 %s: %s 에 있으며, 다시 읽어 온전함을 확인했습니다.\n",
@@ -223,5 +222,13 @@ func koreanTexts() map[string]string {
 		"Restored from %s, compared, and on every head that answered.\n":           "%s 에서 되살리고 비교했으며, 응답한 모든 헤드에 있습니다.\n",
 		"nothing was changed: %s would be replaced; say --confirm %s":              "아무것도 바뀌지 않았습니다: %s 이(가) 바뀝니다. --confirm %s 를 쓰십시오",
 		"%s will be as of %s. Type the cluster's name (%s) to go on: ":             "%s 이(가) %s 시점의 것이 됩니다. 계속하려면 클러스터 이름(%s)을 입력하십시오: ",
+		// restore of the other parts, and off-site copies
+		"Bring databases, Redis, Slurm's state, the volume, configuration or all back from a snapshot":       "스냅샷에서 데이터베이스, Redis, Slurm 상태, 볼륨, 설정 또는 전부를 되살립니다",
+		"Bring snapshots from another repository to a head: the off-site copies, onto a cluster formed anew": "다른 저장소의 스냅샷을 헤드로 가져옵니다: 새로 만든 클러스터에 외부 사본을 가져올 때",
+		"Warning: ": "경고: ",
+		"Nothing came that was not there already.":                                                                               "새로 가져온 것이 없습니다.",
+		"%d snapshots came to %s; the newest, %s, was read back and is whole.\n":                                                 "스냅샷 %d개를 %s 에 가져왔습니다. 가장 새로운 %s 을(를) 다시 읽어 온전함을 확인했습니다.\n",
+		"Keep %s and the cluster file away from the cluster too: without that key nobody reads a snapshot, and it is in none.\n": "%s 와(과) 클러스터 파일을 클러스터 밖에도 보관하십시오: 이 키 없이는 누구도 스냅샷을 읽을 수 없고, 키는 스냅샷에 들어 있지 않습니다.\n",
+		"Daemons read configuration files when they start: look at multihead plan, and restart what reads them.":                 "데몬은 시작할 때 설정 파일을 읽습니다: multihead plan 을 보고, 그 파일을 읽는 데몬을 다시 시작하십시오.",
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"multihead/internal/backup"
 	"multihead/internal/config"
+	"multihead/internal/host"
 	"multihead/internal/plan"
 	"multihead/internal/service"
 )
@@ -22,6 +23,7 @@ import (
 type restoreFlags struct {
 	backupFlags
 	only      string
+	all       bool
 	databases []string
 }
 
@@ -29,23 +31,28 @@ func newRestoreCmd(a *app) *cobra.Command {
 	var f restoreFlags
 	cmd := &cobra.Command{
 		Use:   "restore",
-		Short: "Bring databases, or Redis, back from a snapshot while the cluster serves",
-		Long: `Without --only, restore brings back what is missing: a database that was dropped.
-What exists is left alone. With --only database, it replaces what exists as well,
-and asks for the cluster's name.
+		Short: "Bring databases, Redis, Slurm's state, the volume, configuration or all back from a snapshot",
+		Long: `Without --only, restore brings back databases that are missing, and leaves alone
+what exists. With --only it makes one part as of the snapshot, with --all
+everything that the snapshot has: that is how a cluster comes back on fresh hosts,
+after multihead up has formed it there. Both ask for the cluster's name.
 
-The snapshot is read back and compared with its checksums, loaded under another
-name, compared again, and put in its place in one statement; what was there stays
-beside it, in a database named mh_old_…. With --only redis the keys become those
-of the snapshot, whatever head serves them now; what was there is kept as files.
-Where a step fails, all is as before.
+  database   one statement puts it in place; what was there stays as mh_old_…
+  redis      batch by batch, while Redis serves; what was there is kept as files
+  slurm      the jobs: slurmctld stops meanwhile, jobs run on, job numbers go on
+  volume     the volume's files, if the snapshot has them (items: volume)
+  configs    the site's own configuration files; multihead up writes the others
+
+The snapshot is read back and compared with its checksums first, and what was
+there stays beside. Where a step fails, all is as before.
 
 Exit code: 0 done, or nothing is missing; 1 failed; 64 usage; 75 another run is at
 work; 78 the cluster file; 130 interrupted.`,
 		Example: `  multihead restore --latest --dry-run                         show what would be done
   multihead restore --latest                                   bring back what is missing
   multihead restore --latest --only database --database auth_portal
-  multihead restore --id 20261122_030000 --only database       all databases, as of then`,
+  multihead restore --id 20261122_030000 --only slurm          the jobs, as of then
+  multihead restore --latest --all                             everything, onto a fresh cluster`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.restore(cmd.Context(), f) },
 	}
@@ -53,11 +60,15 @@ work; 78 the cluster file; 130 interrupted.`,
 	f.choice(cmd)
 	cmd.MarkFlagsOneRequired("latest", "id")
 	fl := cmd.Flags()
-	fl.Var(choice{&f.only, []string{"database", "redis"}}, "only", "replace this, though it exists: database or redis")
+	fl.Var(choice{&f.only, []string{backup.OnlyDatabase, backup.OnlyRedis, backup.OnlySlurm, backup.OnlyVolume, backup.OnlyConfigs}}, "only",
+		"replace this, though it exists: database, redis, slurm, volume or configs")
+	fl.BoolVar(&f.all, "all", false, "replace everything that the snapshot has")
 	fl.StringSliceVar(&f.databases, "database", nil, "these `databases` alone")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be done; change nothing")
 	fl.BoolVarP(&f.yes, "yes", "y", false, "do it without asking; what replaces something still needs --confirm")
 	fl.StringVar(&f.confirm, "confirm", "", "the cluster's `name`, typed: needed where something is replaced")
+	cmd.MarkFlagsMutuallyExclusive("all", "only")
+	cmd.MarkFlagsMutuallyExclusive("all", "database")
 	return cmd
 }
 
@@ -65,8 +76,11 @@ func (a *app) restore(ctx context.Context, f restoreFlags) error {
 	if f.id != "" && !backup.ValidID(f.id) {
 		return usageError(fmt.Errorf("%q is no snapshot id; multihead backup list shows them", f.id))
 	}
-	if f.only == "redis" && len(f.databases) > 0 {
+	if f.only != "" && f.only != backup.OnlyDatabase && len(f.databases) > 0 {
 		return usageError(errors.New("--database goes with --only database"))
+	}
+	if f.all {
+		f.only = backup.All
 	}
 	f.lookOnly = f.dryRun
 	run, err := a.backupSession(ctx, f.backupFlags)
@@ -115,13 +129,16 @@ func (a *app) restore(ctx context.Context, f restoreFlags) error {
 		return err
 	}
 	fmt.Fprintf(a.stdout, a.tr("Restored from %s, compared, and on every head that answered.\n"), want.Snapshot.ID)
+	if len(want.Configs) > 0 {
+		fmt.Fprintln(a.stdout, a.tr("Daemons read configuration files when they start: look at multihead plan, and restart what reads them."))
+	}
 	return nil
 }
 
 // wanted looks at what there is, and says what is to be brought back.
 func (run *upRun) wanted(ctx context.Context, f restoreFlags, stamp string) (backup.Restore, error) {
 	c := run.sess.file
-	r := backup.Restore{Cluster: c, Replace: f.only == "database", Redis: f.only == "redis", Named: f.databases, Stamp: strings.ReplaceAll(strings.TrimSuffix(stamp, "Z"), "T", "_")}
+	r := backup.Restore{Cluster: c, Only: f.only, Named: f.databases, Stamp: strings.ReplaceAll(strings.TrimSuffix(stamp, "Z"), "T", "_"), Silent: run.sess.view.Unreached()}
 	health, err := run.healths(ctx)
 	if err != nil {
 		return r, err
@@ -134,12 +151,19 @@ func (run *upRun) wanted(ctx context.Context, f restoreFlags, stamp string) (bac
 		if health[config.MariaDB].Nodes[h.Name].State == service.Up {
 			r.Heads = append(r.Heads, h.Name)
 		}
-		if c.Runs(h.Name, config.Slurm) {
-			r.Slurm = append(r.Slurm, h.Name)
+		if host.RunningUnits(ctx, h.Reader, "slurmdbd.service")["slurmdbd.service"] {
+			r.Slurmdbd = append(r.Slurmdbd, h.Name)
+		}
+		if health[config.Slurm].Nodes[h.Name].Role == "primary" {
+			r.InCharge = h.Name
 		}
 	}
+	fit := r.Heads
+	if len(c.HeadsWith(config.MariaDB)) == 0 {
+		fit = names(run.reachedHeads())
+	}
 	var have []string
-	for _, n := range r.Heads {
+	for _, n := range fit {
 		if slices.Contains(r.Snapshot.On, n) {
 			have = append(have, n)
 		}
@@ -151,14 +175,30 @@ func (run *upRun) wanted(ctx context.Context, f restoreFlags, stamp string) (bac
 	if r.Head, err = backup.Choose(c, have, health); err != nil {
 		return r, err
 	}
-	reader := run.sess.view.Hosts[r.Head]
-	if r.Existing, err = backup.Schemas(ctx, reader, c.Database.MariaDB.RootPassword); err != nil {
-		return r, fmt.Errorf("which databases there are on %s: %w", r.Head, err)
+	return r, run.present(ctx, &r)
+}
+
+// present looks at what the head that does the work, and the others, have now.
+func (run *upRun) present(ctx context.Context, r *backup.Restore) error {
+	c, reader := run.sess.file, run.sess.view.Hosts[r.Head]
+	var err error
+	if len(c.HeadsWith(config.MariaDB)) > 0 {
+		if r.Existing, err = backup.Schemas(ctx, reader, c.Database.MariaDB.RootPassword); err != nil {
+			return fmt.Errorf("which databases there are on %s: %w", r.Head, err)
+		}
 	}
 	if r.Running, err = backup.Running(ctx, reader); err != nil {
-		return r, err
+		return err
 	}
-	return r, nil
+	if r.Only != backup.OnlyConfigs && r.Only != backup.All || !r.Snapshot.Has(backup.Configs) {
+		return nil
+	}
+	list, err := backup.ReadConfigs(ctx, reader, c.SharedStorage.Backup.Path, r.Snapshot.ID)
+	if err != nil {
+		return err
+	}
+	r.Configs, err = backup.Changed(ctx, list, run.sess.view.Readers())
+	return err
 }
 
 // sureToRestore asks: for a yes, and for the cluster's name where something is

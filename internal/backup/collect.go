@@ -33,6 +33,9 @@ func (w Worker) configs(_ context.Context, j Job) (Result, error) {
 				return Result{}, err
 			}
 		}
+		if err := writeAttributes(Layout{j.Root}.Staging(), head, j.Attributes[head]); err != nil {
+			return Result{}, err
+		}
 	}
 	return Result{}, nil
 }

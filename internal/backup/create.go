@@ -35,6 +35,27 @@ type Create struct {
 	Others  []Head // get a copy
 	Reached []Head // whose configuration is collected
 	Missing []string
+	Warn    func([]string) // is told what failed and is no failure of the snapshot
+}
+
+// RemoteOf is the file's off-site target; nil where it names none.
+func RemoteOf(c *config.Cluster) *Remote {
+	o := c.SharedStorage.Backup.Offsite
+	if o.Repository == "" {
+		return nil
+	}
+	return &Remote{Repository: o.Repository, User: o.User, Password: o.Password.Reveal()}
+}
+
+// Import is the plan that copies snapshots from another repository into that of a
+// head, and describes what has no description there. done is told what came.
+func Import(root, head string, from *Remote, done func(Result)) plan.Plan {
+	what := "describe the snapshots in " + Layout{root}.Repository() + " that have no description"
+	if from != nil {
+		what = "copy the snapshots of " + from.Repository + " to " + Layout{root}.Repository()
+	}
+	s := job("import", head, what, Job{Op: "import", Root: root, Remote: from}, nil, done)
+	return plan.Plan{Phases: []plan.Phase{{Name: "backup", Stages: []plan.Stage{{Name: "import", Steps: []plan.Step{s}}}}}}
 }
 
 // ID is the snapshot's id: the time at the heads, wherever the tool runs.
@@ -147,6 +168,12 @@ func (c Create) Plan() plan.Plan {
 	if len(c.Others) > 0 {
 		ph.Stages = append(ph.Stages, c.spread(base, got)...)
 	}
+	if off := RemoteOf(c.Cluster); off != nil {
+		j := base
+		j.Op, j.Remote, j.Deep = "offsite", off, c.Full
+		ph.Stages = append(ph.Stages, plan.Stage{Name: "off-site", Steps: []plan.Step{
+			job("offsite", c.Maker.Name, "copy it to "+off.Repository, j, nil, func(r Result) { c.Warn(r.Warnings) })}})
+	}
 	return plan.Plan{Phases: []plan.Phase{ph}}
 }
 
@@ -193,7 +220,9 @@ func (c Create) store(base Job, items []string, got *collected) plan.Step {
 			got.mu.Unlock()
 			if slices.Contains(items, Volume) && mount != "" {
 				j.Mount, m.Mount = mount, mount
-				j.Exclude = []string{c.Cluster.Slurm.StateSaveLocation}
+				// What lies beside them is of restores: kept, or cut off.
+				state := c.Cluster.Slurm.StateSaveLocation
+				j.Exclude = []string{state, state + ours + "*", path.Join(mount, restoringName+"*"), path.Join(mount, keptName+"*")}
 			}
 			j.Meta = &m
 			r, err := Do(ctx, h, j)
@@ -246,21 +275,20 @@ func (c Create) configs(base Job) plan.Step {
 	return plan.Step{ID: "backup.configs", Host: c.Maker.Name, Action: plan.Func{What: "collect the configuration of " + strconv.Itoa(len(c.Reached)) + " heads", Timeout: longest,
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
 			j := base
-			j.Op, j.Configs = "configs", map[string]map[string][]byte{}
+			j.Op, j.Configs, j.Attributes = "configs", map[string]map[string][]byte{}, map[string]map[string]Attr{}
 			var mu sync.Mutex
 			var wg sync.WaitGroup
 			var errs []error
 			for _, head := range c.Reached {
 				wg.Go(func() {
-					files := map[string][]byte{}
-					total := 0
+					t := tree{files: map[string][]byte{}, attrs: map[string]Attr{}}
 					var err error
 					for _, root := range configRoots {
-						err = errors.Join(err, readTree(ctx, head.Reader, root, files, &total, 0))
+						err = errors.Join(err, t.read(ctx, head.Reader, root, 0))
 					}
 					mu.Lock()
 					defer mu.Unlock()
-					j.Configs[head.Name] = files
+					j.Configs[head.Name], j.Attributes[head.Name] = t.files, t.attrs
 					if err != nil {
 						errs = append(errs, fmt.Errorf("%s: %w", head.Name, err))
 					}
@@ -275,9 +303,16 @@ func (c Create) configs(base Job) plan.Step {
 		}}}
 }
 
-// readTree reads what lies at and below a path: files alone, and not the backup's
-// own key, without which nobody reads a snapshot.
-func readTree(ctx context.Context, r host.Reader, p string, files map[string][]byte, total *int, depth int) error {
+// tree is files with what they are besides their content, by path.
+type tree struct {
+	files map[string][]byte
+	attrs map[string]Attr
+	total int // bytes
+}
+
+// read reads what lies at and below a path: files alone, and not the backup's own
+// key, without which nobody reads a snapshot.
+func (t *tree) read(ctx context.Context, r host.Reader, p string, depth int) error {
 	info, err := r.Stat(ctx, p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -294,7 +329,7 @@ func readTree(ctx context.Context, r host.Reader, p string, files map[string][]b
 			return err
 		}
 		for _, e := range entries {
-			if err := readTree(ctx, r, path.Join(p, e.Name), files, total, depth+1); err != nil {
+			if err := t.read(ctx, r, path.Join(p, e.Name), depth+1); err != nil {
 				return err
 			}
 		}
@@ -306,10 +341,10 @@ func readTree(ctx context.Context, r host.Reader, p string, files map[string][]b
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if *total += len(data); *total > mostConfig {
+	if t.total += len(data); t.total > mostConfig {
 		return fmt.Errorf("more than %s of configuration", size(mostConfig))
 	}
-	files[p] = data
+	t.files[p], t.attrs[p] = data, Attr{Mode: uint32(info.Mode.Perm()), Owner: info.Owner, Group: info.Group}
 	return err
 }
 

@@ -14,15 +14,21 @@ type Job struct {
 
 	// For begin: bytes that have to be free.
 	Need int64 `json:"need,omitempty"`
-	// For configs: path on the head → content, by head.
-	Configs map[string]map[string][]byte `json:"configs,omitempty"`
+	// For configs: path on the head → content, and what the file is besides, by head.
+	Configs    map[string]map[string][]byte `json:"configs,omitempty"`
+	Attributes map[string]map[string]Attr   `json:"attributes,omitempty"`
 	// For redis: a server to ask, and the password, which is a secret.
 	Redis    string `json:"redis,omitempty"`
 	Password string `json:"password,omitempty"`
-	// For slurm: the state directory.
-	State string `json:"state,omitempty"`
-	// For store: the volume's mount point where its files are wanted, and what
-	// is left out.
+	// For slurm, and to bring it back: the state directory, whose state it is, and
+	// the database of its accounting, empty for none.
+	State        string `json:"state,omitempty"`
+	SlurmCluster string `json:"slurm_cluster,omitempty"`
+	Accounting   string `json:"accounting,omitempty"`
+	// For extract: these folders of what was collected; empty is all.
+	Parts []string `json:"parts,omitempty"`
+	// For store, and to bring them back: the volume's mount point where its files
+	// are wanted, and what is left out.
 	Mount   string   `json:"mount,omitempty"`
 	Exclude []string `json:"exclude,omitempty"`
 	// For offer: the address to listen on, and who may ask, by the name in
@@ -31,7 +37,9 @@ type Job struct {
 	Allow   []string `json:"allow,omitempty"`
 	// For verify: the whole repository is read, not only the snapshot.
 	Deep bool `json:"deep,omitempty"`
-	// For forget: the snapshots that go.
+	// For offsite and import: the other repository.
+	Remote *Remote `json:"remote,omitempty"`
+	// For forget: the snapshots that go; for configs-keep: the files.
 	IDs []string `json:"ids,omitempty"`
 	// For the database steps of a restore.
 	Database *Database `json:"database,omitempty"`
@@ -47,6 +55,8 @@ type Result struct {
 	Meta      *Metadata         `json:"meta,omitempty"`
 	Names     []string          `json:"names,omitempty"`
 	Keys      int               `json:"keys,omitempty"`
+	NextJob   uint32            `json:"next_job,omitempty"` // the last job number given out
+	Configs   []ConfigFile      `json:"configs,omitempty"`
 	Seconds   float64           `json:"seconds,omitempty"`
 	Need      int64             `json:"need,omitempty"`
 	Free      int64             `json:"free,omitempty"`

@@ -148,6 +148,7 @@ type Stored struct {
 	Restic   string     `json:"restic_snapshot"`    // its id in this head's repository; empty where it is gone
 	Verified *time.Time `json:"verified,omitempty"` // last read back and found whole
 	Bad      string     `json:"bad,omitempty"`      // what the last verification found
+	Offsite  *Offsite   `json:"offsite,omitempty"`  // nil where this head copied it nowhere else
 }
 
 // Version returns the major and minor part of a software's version.

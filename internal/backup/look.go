@@ -92,6 +92,7 @@ type Snapshot struct {
 	On       []string          // heads that have it and found it whole, or have not looked yet
 	Bad      map[string]string // heads where it is damaged, and how
 	Verified time.Time         // the oldest verification of those in On; zero where one has none
+	Offsite  *Offsite          // of the head that copied it, or tried to; nil where none did
 }
 
 // Merge lists the snapshots of all heads, oldest first.
@@ -103,6 +104,9 @@ func Merge(held map[string]Held) []Snapshot {
 			if m == nil {
 				m = &Snapshot{Metadata: s.Metadata, Bad: map[string]string{}}
 				byID[s.ID] = m
+			}
+			if s.Offsite != nil && (m.Offsite == nil || m.Offsite.Error != "") {
+				m.Offsite = s.Offsite
 			}
 			if s.Bad != "" {
 				m.Bad[name] = s.Bad

@@ -106,7 +106,7 @@ func TestWhatIsRestored(t *testing.T) {
 	if len(r.Replaces()) != 0 || fmt.Sprint(r.Left()) != "[a]" {
 		t.Error(r.Replaces(), r.Left())
 	}
-	r.Replace = true
+	r.Only = OnlyDatabase
 	if got, want := stepIDs(t, r), "extract@s2 load.a@s2 load.b@s2 swap.a@s2 swap.b@s2 check@s1 check@s2 tidy@s2"; got != want {
 		t.Errorf("everything: %s", got)
 	}

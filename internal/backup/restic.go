@@ -21,12 +21,17 @@ const tagPrefix = "multihead-"
 // restic is the engine on one repository of this machine.
 type restic struct {
 	repository string
+	file       string // with the repository's address in it, instead: it may have a password
 	key        string // file with the password
 }
 
 // command is restic with what every call needs. Nothing secret is in it.
 func (r restic) command(ctx context.Context, args ...string) *exec.Cmd {
-	argv := append([]string{"--repo", r.repository, "--password-file", r.key, "--no-cache", "--quiet"}, args...)
+	at := []string{"--repo", r.repository}
+	if r.file != "" {
+		at = []string{"--repository-file", r.file}
+	}
+	argv := append(append(at, "--password-file", r.key, "--no-cache", "--quiet"), args...)
 	cmd := exec.CommandContext(ctx, "restic", argv...)
 	cmd.Env = append(environment(), "RESTIC_PROGRESS_FPS=0")
 	return cmd

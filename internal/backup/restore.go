@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"multihead/internal/config"
@@ -19,32 +16,68 @@ import (
 // Phase is the name of a restore's phase, and of what refuses one.
 const Phase = "restore"
 
+// What Restore.Only may name: that is replaced, though it exists. Empty brings
+// back databases that are missing and replaces nothing.
+const (
+	OnlyDatabase = "database"
+	OnlyRedis    = "redis"
+	OnlySlurm    = "slurm"
+	OnlyVolume   = "volume"
+	OnlyConfigs  = "configs"
+	All          = "all" // everything that the snapshot has
+)
+
 // Restore is what is asked for, and what was found.
 type Restore struct {
 	Cluster  *config.Cluster
 	Snapshot Snapshot
 	Head     string            // does the work: it has the snapshot, and its database serves
-	Redis    bool              // Redis alone is made as of the snapshot
-	Replace  bool              // what exists is replaced as well
+	Only     string            // what is replaced
 	Named    []string          // these databases alone; empty is all
 	Existing []string          // the databases that exist now
 	Running  map[string]string // software that runs now, by name
 	Stamp    string            // of what is kept aside
 	Heads    []string          // reached heads with the database
-	Slurm    []string          // reached heads with slurmdbd
+	Slurmdbd []string          // reached heads where slurmdbd runs
+	InCharge string            // the controller that serves, empty where none is known to
+	Silent   []string          // hosts that were not reached
+	Configs  []ConfigFile      // what differs of the site's configuration
+}
+
+// does says whether a part is to be brought back: named alone, or with everything
+// and in the snapshot.
+func (r Restore) does(part string) bool {
+	if r.Only != All {
+		return r.Only == part
+	}
+	m := r.Snapshot.Metadata
+	switch part {
+	case OnlyDatabase:
+		return len(m.Databases) > 0
+	case OnlyRedis:
+		return len(m.Redis) > 0 && len(r.Cluster.HeadsWith(config.Redis)) > 0
+	case OnlySlurm:
+		return m.Has("slurm") && len(r.Cluster.SlurmControllers()) > 0
+	case OnlyVolume:
+		return m.Mount != "" && r.Cluster.SharedMount() != ""
+	case OnlyConfigs:
+		return m.Has(Configs)
+	}
+	return false
 }
 
 // chosen sorts the snapshot's databases: those that are brought back, and of
 // those the ones that replace something; and those that are left alone.
 func (r Restore) chosen() (bring, replaced []Database, left []string) {
-	if r.Redis {
+	replace := r.does(OnlyDatabase)
+	if r.Only != "" && !replace {
 		return nil, nil, nil
 	}
 	for _, d := range r.Snapshot.Databases {
 		exists := slices.Contains(r.Existing, d.Name)
 		switch {
 		case len(r.Named) > 0 && !slices.Contains(r.Named, d.Name):
-		case exists && !r.Replace:
+		case exists && !replace:
 			left = append(left, d.Name)
 		default:
 			bring = append(bring, d)
@@ -60,8 +93,13 @@ func (r Restore) chosen() (bring, replaced []Database, left []string) {
 func (r Restore) Replaces() []string {
 	_, replaced, _ := r.chosen()
 	var out []string
-	if r.Redis {
-		out = append(out, "redis")
+	for _, part := range []string{OnlyRedis, OnlySlurm, OnlyVolume} {
+		if r.does(part) {
+			out = append(out, part)
+		}
+	}
+	if len(r.Configs) > 0 {
+		out = append(out, fmt.Sprintf("configs (%d files)", len(r.Configs)))
 	}
 	for _, d := range replaced {
 		out = append(out, d.Name)
@@ -80,111 +118,110 @@ func refuse(remedy, format string, args ...any) error {
 }
 
 // Plan is the steps: read the snapshot back and check it, load what is wanted
-// under another name and compare, and only then put it in its place in one
-// statement, what was there staying beside it. What fails is taken back.
+// beside what is there and compare, stop what would write meanwhile, and only then
+// put each part in its place, what was there staying beside it. What fails is
+// taken back.
 func (r Restore) Plan() (plan.Plan, error) {
-	for _, n := range r.Named {
-		if !slices.ContainsFunc(r.Snapshot.Databases, func(d Database) bool { return d.Name == n }) {
-			return plan.Plan{}, refuse("multihead backup list -o json shows what it has.", "the snapshot %s has no database %q", r.Snapshot.ID, n)
-		}
-	}
-	if err := r.versions(); err != nil {
+	if err := r.possible(); err != nil {
 		return plan.Plan{}, err
 	}
-	if r.Redis {
-		return r.keys()
-	}
 	bring, replaced, _ := r.chosen()
-	if len(bring) == 0 {
+	w := r.work(bring, replaced)
+	if len(w.swap) == 0 && len(w.configs) == 0 {
 		return plan.Plan{}, nil
 	}
-	base := Job{ID: r.Snapshot.ID, Root: r.Cluster.SharedStorage.Backup.Path, Stamp: r.Stamp}
-	extract, tidy := base, base
-	extract.Op, tidy.Op = "extract", "tidy"
-	ph := plan.Phase{Name: Phase}
+	base := r.base()
+	ph := plan.Phase{Name: Phase, Notes: w.notes}
 	stage := func(name string, steps ...plan.Step) {
 		if len(steps) > 0 {
 			ph.Stages = append(ph.Stages, plan.Stage{Name: name, Steps: steps})
 		}
 	}
-	stage("read", job("extract", r.Head, "read "+r.Snapshot.ID+" back and compare it with its checksums", extract, &tidy, nil))
-	var load, swap []plan.Step
-	for _, d := range bring {
-		j, unload, in, out := base, base, base, base
-		j.Op, unload.Op, in.Op, out.Op = "load", "unload", "swap", "unswap"
-		for _, p := range []*Job{&j, &unload, &in, &out} {
-			p.Database = &d
-		}
-		load = append(load, job("load."+d.Name, r.Head, "load "+d.Name+" beside what is there, and compare it", j, &unload, nil))
-		what := "bring " + d.Name + " back"
-		if slices.ContainsFunc(replaced, func(x Database) bool { return x.Name == d.Name }) {
-			what = "replace " + d.Name + "; what is there now stays as " + oldSchema(r.Stamp, d.Name)
-		}
-		s := job("swap."+d.Name, r.Head, what, in, &out, nil)
-		if strings.HasPrefix(what, "replace") {
-			s.Effect = "clients of " + d.Name + " see the state of " + r.Snapshot.Time.In(Zone(r.Cluster)).Format(time.DateTime) + " from one moment to the next"
-		}
-		swap = append(swap, s)
+	extract, tidy := base, base
+	extract.Op, extract.Parts, tidy.Op = "extract", r.parts(), "tidy"
+	if len(w.swap) > 0 && r.Only != OnlyVolume {
+		stage("read", job("extract", r.Head, "read "+r.Snapshot.ID+" back and compare it with its checksums", extract, &tidy, nil))
 	}
-	stage("load", load...)
-	accounting, on := r.Cluster.AccountingDatabase()
-	quiesce := on && slices.ContainsFunc(bring, func(d Database) bool { return d.Name == accounting.Name })
-	if quiesce {
-		stage("quiesce", r.slurmdbd(false)...)
+	stage("load", w.load...)
+	stage("keep", w.keep...)
+	for _, st := range w.quiesce {
+		stage(st.Name, st.Steps...)
 	}
-	stage("swap", swap...)
-	if quiesce {
-		stage("resume", r.slurmdbd(true)...)
+	stage("swap", w.swap...)
+	stage("configs", w.configs...)
+	for _, st := range w.resume {
+		stage(st.Name, st.Steps...)
 	}
-	stage("check", r.checks(bring)...)
-	stage("tidy", job("tidy", r.Head, "remove what was read back", tidy, nil, nil))
-	if len(replaced) > 0 {
-		ph.Notes = append(ph.Notes, "what is replaced stays in databases named "+oldPrefix+r.Stamp+"_…: drop them when you no longer need them")
+	stage("check", w.check...)
+	if len(w.swap) > 0 && r.Only != OnlyVolume {
+		stage("tidy", job("tidy", r.Head, "remove what was read back", tidy, nil, nil))
 	}
 	return plan.Plan{Phases: []plan.Phase{ph}}, nil
 }
 
-// keys is the plan that makes Redis hold what the snapshot has.
-func (r Restore) keys() (plan.Plan, error) {
-	if len(r.Snapshot.Redis) == 0 {
-		return plan.Plan{}, refuse("multihead backup list -o json shows what each one has.", "the snapshot %s has nothing of Redis", r.Snapshot.ID)
+func (r Restore) base() Job {
+	return Job{ID: r.Snapshot.ID, Root: r.Cluster.SharedStorage.Backup.Path, Stamp: r.Stamp}
+}
+
+// parts are the folders of the snapshot that are read back.
+func (r Restore) parts() []string {
+	folder := map[string]string{OnlyRedis: "redis", OnlySlurm: "slurm", OnlyDatabase: "databases", "": "databases"}
+	if p, ok := folder[r.Only]; ok {
+		return []string{p}
 	}
-	head, ok := r.Cluster.Head(r.Head)
-	if !ok || !r.Cluster.Runs(r.Head, config.Redis) {
-		return plan.Plan{}, refuse("Bring a head back that has both.", "%s has the snapshot and does not run Redis", r.Head)
+	return nil
+}
+
+// possible refuses what the snapshot does not have, or what cannot be brought back
+// onto what runs here.
+func (r Restore) possible() error {
+	for _, n := range r.Named {
+		if !slices.ContainsFunc(r.Snapshot.Databases, func(d Database) bool { return d.Name == n }) {
+			return refuse("multihead backup list -o json shows what it has.", "the snapshot %s has no database %q", r.Snapshot.ID, n)
+		}
 	}
-	base := Job{ID: r.Snapshot.ID, Root: r.Cluster.SharedStorage.Backup.Path, Stamp: r.Stamp}
-	extract, tidy := base, base
-	extract.Op, tidy.Op = "extract", "tidy"
-	base.Redis = net.JoinHostPort(head.Address.String(), strconv.Itoa(r.Cluster.Redis.Cluster.Port))
-	base.Password = r.Cluster.Redis.Cluster.Password.Reveal()
-	keep, load, unload := base, base, base
-	keep.Op, load.Op, unload.Op = "redis-keep", "redis-load", "redis-unload"
-	swap := job("redis", r.Head, "make Redis hold the keys of the snapshot and no others", load, &unload, nil)
-	swap.Effect = "keys change one batch after the other to what they were at " + r.Snapshot.Time.In(Zone(r.Cluster)).Format(time.DateTime) + "; Redis serves throughout"
-	ph := plan.Phase{Name: Phase, Stages: []plan.Stage{
-		{Name: "read", Steps: []plan.Step{job("extract", r.Head, "read "+r.Snapshot.ID+" back and compare it with its checksums", extract, &tidy, nil)}},
-		{Name: "keep", Steps: []plan.Step{job("redis.keep", r.Head, "keep what Redis holds now in "+keep.keptRedis(), keep, nil, nil)}},
-		{Name: "swap", Steps: []plan.Step{swap}},
-		{Name: "tidy", Steps: []plan.Step{job("tidy", r.Head, "remove what was read back", tidy, nil, nil)}},
-	}}
-	return plan.Plan{Phases: []plan.Phase{ph}}, nil
+	if err := r.versions(); err != nil {
+		return err
+	}
+	lacks := func(what string) error {
+		return refuse("multihead backup list shows what each one has; shared_storage.backup.items says what the next ones get.", "the snapshot %s has nothing of %s", r.Snapshot.ID, what)
+	}
+	switch {
+	case r.Only == OnlyRedis && len(r.Snapshot.Redis) == 0:
+		return lacks("Redis")
+	case r.Only == OnlySlurm && !r.Snapshot.Has("slurm"):
+		return lacks("Slurm")
+	case r.Only == OnlyVolume && r.Snapshot.Mount == "":
+		return lacks("the volume's files")
+	case r.Only == OnlyConfigs && !r.Snapshot.Has(Configs):
+		return lacks("the configuration")
+	case r.does(OnlyRedis) && !r.Cluster.Runs(r.Head, config.Redis):
+		return refuse("Bring a head back that has both.", "%s has the snapshot and does not run Redis", r.Head)
+	}
+	if r.does(OnlySlurm) {
+		for _, c := range r.Cluster.SlurmControllers() {
+			if slices.Contains(r.Silent, c.Hostname) {
+				return refuse("Bring it back, or power it off and take it out of the cluster (multihead node remove).",
+					"%s was not reached: its slurmctld may run, and write into the state that is being replaced", c.Hostname)
+			}
+		}
+	}
+	return nil
 }
 
 // versions refuses a snapshot of a newer server than the one that runs: an older
 // one may read it wrongly.
 func (r Restore) versions() error {
-	what := "mariadb"
-	if r.Redis {
-		what = "redis"
-	}
-	had, have := r.Snapshot.Software[what], r.Running[what]
-	if had == "" || have == "" {
-		return nil // the comparison after loading decides
-	}
-	if newer(had, have) {
-		return refuse("Upgrade the heads first, or restore on a cluster that has at least "+had+".",
-			"the snapshot was made with %s %s, and %s runs here: an older server cannot be trusted with it", what, had, have)
+	wanted := map[string]bool{"mariadb": r.Only == "" || r.does(OnlyDatabase), "redis": r.does(OnlyRedis), "slurm": r.does(OnlySlurm)}
+	for _, what := range []string{"mariadb", "redis", "slurm"} {
+		had, have := r.Snapshot.Software[what], r.Running[what]
+		if !wanted[what] || had == "" || have == "" { // the comparison after loading decides
+			continue
+		}
+		if newer(had, have) {
+			return refuse("Upgrade the heads first, or restore on a cluster that has at least "+had+".",
+				"the snapshot was made with %s %s, and %s runs here: an older server cannot be trusted with it", what, had, have)
+		}
 	}
 	return nil
 }
@@ -198,20 +235,6 @@ func newer(a, b string) bool {
 		return false
 	}
 	return x[0] > y[0] || x[0] == y[0] && x[1] > y[1]
-}
-
-// slurmdbd stops or starts the writer of the accounting database. slurmctld keeps
-// what it has to say meanwhile.
-func (r Restore) slurmdbd(run bool) []plan.Step {
-	var out []plan.Step
-	for _, h := range r.Slurm {
-		id, effect := "backup.slurmdbd.stop", "slurmctld keeps its accounting records until slurmdbd is back; jobs go on"
-		if run {
-			id, effect = "backup.slurmdbd.start", ""
-		}
-		out = append(out, plan.Step{ID: id, Host: h, Effect: effect, Action: plan.Unit{Name: "slurmdbd.service", Active: &run}})
-	}
-	return out
 }
 
 // checks waits until every head has what was brought back.

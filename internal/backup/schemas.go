@@ -21,11 +21,11 @@ const socket = "/run/mysqld/mysqld.sock"
 // accessDenied is the server's number for a wrong name or password.
 const accessDenied = 1045
 
-// Running asks a host which versions of MariaDB and Redis are installed.
+// Running asks a host which versions of MariaDB, Redis and Slurm are installed.
 func Running(ctx context.Context, r host.Reader) (map[string]string, error) {
 	found := map[string]string{}
-	for name, program := range map[string]string{"mariadb": "mariadbd", "redis": "redis-server"} {
-		out, err := r.Query(ctx, program, "--version")
+	for name, argv := range map[string][]string{"mariadb": {"mariadbd", "--version"}, "redis": {"redis-server", "--version"}, "slurm": {"slurmctld", "-V"}} {
+		out, err := r.Query(ctx, argv...)
 		if errors.Is(err, exec.ErrNotFound) {
 			continue
 		}

@@ -32,6 +32,9 @@ func (w Worker) Work(ctx context.Context, j Job) (Result, error) {
 		"verify": w.verify, "forget": w.forget,
 		"extract": w.extract, "tidy": w.tidy, "load": w.load, "unload": w.unload, "swap": w.swap, "unswap": w.unswap,
 		"redis-keep": w.redisKeep, "redis-load": w.redisLoad, "redis-unload": w.redisUnload,
+		"accounts": w.accounts, "unaccounts": w.unaccounts, "slurm-swap": w.slurmSwap, "slurm-unswap": w.slurmUnswap,
+		"volume-load": w.volumeLoad, "volume-unload": w.volumeUnload, "volume-swap": w.volumeSwap, "volume-unswap": w.volumeUnswap,
+		"configs-keep": w.configsKeep, "offsite": w.offsite, "import": w.bringIn,
 	}
 	op, ok := ops[j.Op]
 	if !ok {
@@ -51,7 +54,9 @@ func (w Worker) Work(ctx context.Context, j Job) (Result, error) {
 	return r, err
 }
 
-func (w Worker) restic(j Job) restic { return restic{Layout{j.Root}.Repository(), w.Key} }
+func (w Worker) restic(j Job) restic {
+	return restic{repository: Layout{j.Root}.Repository(), key: w.Key}
+}
 
 // marks says whether a job works in the staging directory, which is one
 // snapshot's at a time.

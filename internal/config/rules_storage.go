@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/url"
 	"path"
 	"regexp"
 	"strconv"
@@ -119,6 +120,7 @@ func checkBackup(k *checker) {
 	} else if m := k.SharedMount(); m != "" && path.IsAbs(m) && within(b.Path, m) {
 		k.warn(at+"path", msg("the backup is on the shared storage it is a backup of: what takes one takes both"), msg("use a directory of each head's local disk such as /data/system_backup"))
 	}
+	checkOffsite(k, b)
 	for _, s := range []struct{ key, value string }{{"full_backup", b.Schedule.FullBackup}, {"incremental", b.Schedule.Incremental}} {
 		if s.value != "" && !cronFields(s.value) {
 			k.err(at+"schedule."+s.key, msg("%q is not a time in cron syntax", s.value), msg(`write five fields, minute hour day month weekday, such as "0 2 * * *"`))
@@ -126,6 +128,34 @@ func checkBackup(k *checker) {
 	}
 	if r := b.Retention; b.Enabled && r.Daily+r.Weekly+r.Monthly == 0 {
 		k.err(at+"retention", msg("nothing would be kept"), msg("keep at least daily: 1"))
+	}
+}
+
+// checkOffsite looks at the second repository.
+func checkOffsite(k *checker, b Backup) {
+	o, at := b.Offsite, "shared_storage.backup.offsite."
+	rest := strings.HasPrefix(o.Repository, "rest:")
+	switch m := k.SharedMount(); {
+	case o.Repository == "":
+		return
+	case rest:
+		u, err := url.Parse(strings.TrimPrefix(o.Repository, "rest:"))
+		switch {
+		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+			k.err(at+"repository", msg("after rest: there is no address"), msg("write one such as rest:https://backup.example:8000/cluster/"))
+		case u.User != nil:
+			k.err(at+"repository", msg("a name or password stands in the address, which is shown"), msg("write them into offsite.user and offsite.password"))
+		case u.Scheme == "http" && !o.Password.IsZero():
+			k.warn(at+"repository", msg("the password travels in clear text"), msg("write rest:https://"))
+		}
+	case strings.HasPrefix(o.Repository, "sftp:"):
+	case !path.IsAbs(o.Repository):
+		k.err(at+"repository", msg("%q is no directory, and neither sftp: nor rest:", o.Repository), msg("write a directory on another machine's disk, sftp:user@host:/path or rest:https://host:8000/"))
+	case within(o.Repository, b.Path), m != "" && path.IsAbs(m) && within(o.Repository, m):
+		k.err(at+"repository", msg("%s is where the cluster itself keeps its data: what takes one takes both", o.Repository), msg("use a disk of another machine"))
+	}
+	if !rest && (o.User != "" || !o.Password.IsZero()) {
+		k.warn(at+"user", msg("only a rest: server is told a name and a password"), msg("for sftp: root of every head needs a key that the server knows"))
 	}
 }
 

@@ -43,6 +43,14 @@ type Backup struct {
 	Schedule  BackupSchedule  `yaml:"schedule" doc:"when, in cron syntax"`
 	Retention BackupRetention `yaml:"retention" doc:"how many are kept"`
 	Items     []string        `yaml:"items" doc:"what is backed up: databases are MariaDB's and Redis's; volume is the files on the shared volume; empty is all but volume" enum:"configs|databases|slurm_state|glusterfs_meta|volume"`
+	Offsite   Offsite         `yaml:"offsite" doc:"a second repository, away from the cluster, that every snapshot is copied to"`
+}
+
+// Offsite is where every snapshot is copied to, beside the heads.
+type Offsite struct {
+	Repository string `yaml:"repository" doc:"a directory on a disk of its own, or sftp: or rest: as restic takes them; empty is none"`
+	User       string `yaml:"user" doc:"for rest: who asks"`
+	Password   Secret `yaml:"password" doc:"for rest: the server's password; that of the repository is the cluster's own"`
 }
 
 // BackupSchedule is in cron syntax.

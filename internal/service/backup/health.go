@@ -48,6 +48,9 @@ func (s *State) Health() service.Health {
 	if why := s.overdue(last.Time); why != "" {
 		worse(service.Degraded, why)
 	}
+	if s.off != "" && last.Offsite != nil && last.Offsite.Error != "" {
+		worse(service.Degraded, fmt.Sprintf("%s has no copy at the off-site target: %s", last.ID, last.Offsite.Error))
+	}
 	return h
 }
 

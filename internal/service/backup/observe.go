@@ -46,6 +46,7 @@ type State struct {
 	seats  []seat
 	now    time.Time
 	drawn  []byte // a new key, for where nobody has one
+	off    string // the off-site target; empty is none
 }
 
 var _ service.State = (*State)(nil)
@@ -53,7 +54,7 @@ var _ service.State = (*State)(nil)
 // Observe asks every head at once.
 func (*Service) Observe(ctx context.Context, in service.Input) (service.State, error) {
 	b := in.Cluster.SharedStorage.Backup
-	s := &State{root: b.Path, now: time.Now()}
+	s := &State{root: b.Path, off: b.Offsite.Repository, now: time.Now()}
 	var err error
 	if s.timers, err = timers(b); err != nil {
 		return nil, err
