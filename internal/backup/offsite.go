@@ -110,8 +110,8 @@ func (w Worker) offsite(ctx context.Context, j Job) (Result, error) {
 	s.Offsite = &Offsite{At: w.Clock()}
 	var r Result
 	if err != nil {
-		s.Offsite.Error = err.Error()
-		r.Warnings = []string{"no copy at the off-site target: " + err.Error()}
+		s.Offsite.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
+		r.Warnings = []string{"no copy at the off-site target: " + s.Offsite.Error}
 	}
 	return r, w.writeStored(Layout{j.Root}, s)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func seats(edit func(s []seat)) *State {
-	st := &State{root: "/data/system_backup", now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), drawn: []byte("new")}
+	st := &State{root: "/data/system_backup", off: "/mnt/nas/hpc", now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), drawn: []byte("new")}
 	var err error
 	if st.timers, err = timers(config.Backup{Schedule: config.BackupSchedule{FullBackup: "0 2 * * 0", Incremental: "0 2 * * 1-6"}}); err != nil {
 		panic(err)
@@ -85,9 +85,17 @@ func TestHealthSaysWhatANightWouldLack(t *testing.T) {
 		"one night was lost": {func(s []seat) { s[0].held.Stored = []backup.Stored{at("20261121_020000", "")} }, service.Up, ""},
 		"two nights":         {func(s []seat) { s[0].held.Stored = []backup.Stored{at("20261120_020000", "")} }, service.Degraded, "2026-11-20"},
 		"a copy is damaged":  {func(s []seat) { s[1].held.Stored = []backup.Stored{at("20261122_020000", "x is missing")} }, service.Degraded, "x is missing"},
-		"a timer is off":     {func(s []seat) { s[2].timers["multihead-backup-full"] = "inactive" }, service.Degraded, "multihead-backup-full.timer is inactive"},
-		"a head has no key":  {func(s []seat) { s[2].key = nil }, service.Degraded, "password"},
-		"a head is off":      {func(s []seat) { s[2] = seat{name: "s3", why: "off"} }, service.Up, ""},
+		"not off-site": {func(s []seat) {
+			s[0].held.Stored = []backup.Stored{at("20261122_020000", "")}
+			s[0].held.Stored[0].Offsite = &backup.Offsite{Error: "not mounted"}
+		}, service.Degraded, "not mounted"},
+		"off-site by another head": {func(s []seat) {
+			s[0].held.Stored, s[1].held.Stored = []backup.Stored{at("20261122_020000", "")}, []backup.Stored{at("20261122_020000", "")}
+			s[0].held.Stored[0].Offsite, s[1].held.Stored[0].Offsite = &backup.Offsite{Error: "not mounted"}, &backup.Offsite{}
+		}, service.Up, ""},
+		"a timer is off":    {func(s []seat) { s[2].timers["multihead-backup-full"] = "inactive" }, service.Degraded, "multihead-backup-full.timer is inactive"},
+		"a head has no key": {func(s []seat) { s[2].key = nil }, service.Degraded, "password"},
+		"a head is off":     {func(s []seat) { s[2] = seat{name: "s3", why: "off"} }, service.Up, ""},
 		"nobody answers": {func(s []seat) {
 			for i := range s {
 				s[i] = seat{name: s[i].name, why: "off"}
