@@ -20,7 +20,7 @@ import (
 // found, and the timers make one snapshot between them, also after a failover.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
-	h := newLab(t, lab.Spec{Name: "bak", Heads: 3})
+	h := newLab(t, lab.Spec{Name: "bak", Heads: 3, Compute: 1, Spare: 1})
 	h.backups()
 	h.must("up", "--yes")
 	h.green()
@@ -43,7 +43,9 @@ func TestBackupAndRestore(t *testing.T) {
 	t.Run("a snapshot of a newer server, or of another format, is refused", func(t *testing.T) { foreign(h.in(t)) })
 	t.Run("a full disk is found before anything is collected", func(t *testing.T) { full(h.in(t)) })
 	t.Run("a backup that was cut off leaves nothing that counts", func(t *testing.T) { cutOff(h.in(t)) })
+	t.Run("jobs, files and configuration come back, or stay where that fails", func(t *testing.T) { parts(h.in(t)) })
 	t.Run("the timers make one snapshot, also after the leading head died", func(t *testing.T) { scheduled(h.in(t)) })
+	t.Run("a cluster comes back on fresh hosts from its off-site copy", func(t *testing.T) { rebuilt(h.in(t)) })
 }
 
 // fill makes a database with everything that a database has.
@@ -64,7 +66,7 @@ E`
 // backups adds the section to the lab's cluster file.
 func (h *hosts) backups() {
 	h.t.Helper()
-	h.clusterFile(h.all()...)
+	h.clusterFile(append(h.names(lab.Head), h.names(lab.Compute)...)...)
 	data, err := os.ReadFile(h.file)
 	if err != nil {
 		h.t.Fatal(err)
@@ -74,6 +76,7 @@ func (h *hosts) backups() {
     enabled: true
     schedule: {full_backup: "0 2 * * 0", incremental: "0 2 * * 1-6"}
     retention: {daily: 7, weekly: 4, monthly: 12}
+    items: [configs, databases, slurm_state, glusterfs_meta, volume]
 `, 1)
 	if text == string(data) {
 		h.t.Fatal("the lab's cluster file has no place for the section")
@@ -92,14 +95,16 @@ func (h *hosts) content(head, db string) string {
 
 // listing is what `backup list -o json` prints, as far as the tests read it.
 type listing struct {
-	Snapshots []struct {
-		ID       string            `json:"id"`
-		Host     string            `json:"host"`
-		Heads    []string          `json:"heads"`
-		Bad      map[string]string `json:"bad"`
-		Verified *time.Time        `json:"verified"`
-	} `json:"snapshots"`
-	Problems []string `json:"problems"`
+	Snapshots []listedSnapshot `json:"snapshots"`
+	Problems  []string         `json:"problems"`
+}
+
+type listedSnapshot struct {
+	ID       string            `json:"id"`
+	Host     string            `json:"host"`
+	Heads    []string          `json:"heads"`
+	Bad      map[string]string `json:"bad"`
+	Verified *time.Time        `json:"verified"`
 }
 
 func (h *hosts) snapshots() listing {

@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# backup.sh BIN: a snapshot of a cluster under load, and what a person would do by
+# hand with the same data in the same run: mariadb-dump | gzip, redis-cli --rdb of
+# every master, and tar of the volume, one after the other on one head.
+#
+# How much there is comes from the environment: BACKUP_DB_MB (of the database's
+# rows, 64), BACKUP_KEYS (of Redis, 5000), BACKUP_VOLUME_MB (64), BACKUP_HEADS (3).
+# With 2048, 200000 and 2048 it is the size that the project asks for, and takes
+# some 40 GB of disk.
+#
+# A client writes a row through the virtual address all the time; the longest time
+# between two acknowledged rows is reported for each side. Then 1 % of the rows, of
+# the keys and of the volume's bytes are changed, and both sides are measured
+# again. It judges nothing; anything else that runs on the machine is in the
+# numbers, and the load is printed beside them.
+#
+# Of multihead two times are reported: until the snapshot is stored, encrypted and
+# deduplicated, on the head that makes it (what the baseline's files are), and until
+# every head has a copy, and all copies were read back and compared.
+set -euo pipefail
+[ $# -eq 1 ] || {
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
+    exit 2
+}
+bin=$(realpath "$1")
+db=${BACKUP_DB_MB:-64} keys=${BACKUP_KEYS:-5000} volume=${BACKUP_VOLUME_MB:-64} heads=${BACKUP_HEADS:-3}
+lab=bbk$$
+work=$(mktemp -d)
+cleanup() {
+    trap - EXIT INT TERM
+    "$bin" lab down --name "$lab" -q >"$work/down" 2>&1 || cat "$work/down" >&2
+    rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+note() { printf '%s  load %s  %s\n' "$(date +%T)" "$(cut -d' ' -f1 /proc/loadavg)" "$*" >&2; }
+mh() { "$bin" "--lab=$lab" -f "$work/cluster.yaml" "$@"; }
+on() {
+    local host=$1
+    shift
+    "$bin" lab exec --name "$lab" "$host" -- "$@" </dev/null
+}
+# The disks are sparse: what is not written takes no place.
+gb=$(((db * 6 + volume * 5) / 1024 + 8))
+"$bin" lab up --name "$lab" --heads "$heads" --data "${gb}G" --system "$((gb + 8))G" -q >/dev/null
+dir=$(dirname "$("$bin" lab list | awk -v l="$lab" '$1 == l { print $NF }')")
+awk '{ print } /^    directories:/ { print "  backup:\n    enabled: true\n    retention: {daily: 7}\n    items: [configs, databases, slurm_state, glusterfs_meta, volume]" }' \
+    "$dir/my_multihead_cluster.yaml" >"$work/cluster.yaml"
+chmod 600 "$work/cluster.yaml"
+grep -q 'items: \[configs' "$work/cluster.yaml"
+# shellcheck disable=SC1091 # written by the lab
+. "$dir/secrets.env"
+vip=$(sed -n 's/.*address: *\([0-9.]*\).*/\1/p' <(sed -n '/vip:/,/}/p' "$work/cluster.yaml") | head -n 1)
+note "forming the cluster"
+mh up --yes -q >"$work/up" 2>&1 || {
+    tail -n 20 "$work/up" >&2
+    exit 1
+}
+
+note "filling: $db MB of rows, $keys keys, $volume MB of files"
+# Rows of 2 KB that compress as text does, by a half.
+on server1 mariadb -e "CREATE DATABASE bench; CREATE TABLE bench.log (id BIGINT AUTO_INCREMENT PRIMARY KEY, at TIMESTAMP(3) DEFAULT CURRENT_TIMESTAMP(3));
+CREATE USER client@'%' IDENTIFIED BY 'lab'; GRANT ALL ON bench.* TO client@'%';
+CREATE TABLE bench.bank (id INT PRIMARY KEY, balance INT); INSERT INTO bench.bank SELECT seq, 100 FROM seq_1_to_1000;
+CREATE TABLE bench.rows (id BIGINT AUTO_INCREMENT PRIMARY KEY, a CHAR(40), b TEXT)"
+for ((i = 0; i < db; i += 16)); do
+    on server1 mariadb bench -e "INSERT INTO \`rows\` (a, b) SELECT SHA1(RAND()), HEX(RANDOM_BYTES(1000)) FROM seq_1_to_8000"
+done
+on server1 env "REDISCLI_AUTH=$REDIS_PASSWORD" bash -c "for i in \$(seq $keys); do echo SET key:\$i value-\$i-\$RANDOM\$RANDOM\$RANDOM\$RANDOM; done | redis-cli -c >/dev/null"
+# Files of 4 MB, half of each random, half text.
+on server1 bash -c "mkdir -p /mnt/gluster/uploads && cd /mnt/gluster/uploads && for i in \$(seq $((volume / 4))); do { head -c 2097152 /dev/urandom; head -c 1048576 /dev/urandom | od -An -v -tx1 | tr -d ' \n' ; } > f\$i; done"
+
+# client FILE writes rows through the virtual address until /run/stop is there, and
+# leaves how many, how many failed and the longest gap in ms.
+client() {
+    on server2 rm -f /run/stop
+    on server2 bash -c "n=0 bad=0 gap=0 last=\$(date +%s%3N)
+while [ ! -e /run/stop ]; do
+    if mariadb --connect-timeout=2 -h $vip -u client -plab bench -e 'INSERT INTO log () VALUES ()' 2>/dev/null; then
+        now=\$(date +%s%3N); [ \$((now-last)) -gt \$gap ] && gap=\$((now-last)); last=\$now n=\$((n+1))
+    else bad=\$((bad+1)); fi
+done; echo \$n \$bad \$gap" >"$1" &
+}
+stop() {
+    on server2 touch /run/stop
+    wait
+}
+
+# baseline NAME: on the head that multihead would choose, too.
+baseline() {
+    client "$work/client"
+    local began=$EPOCHREALTIME
+    on server3 env "REDISCLI_AUTH=$REDIS_PASSWORD" bash -c 'set -e; rm -rf /data/byhand; mkdir /data/byhand; cd /data/byhand
+mariadb-dump --single-transaction --quick --routines --triggers --events --all-databases | gzip > all.sql.gz
+for m in $(redis-cli -h 127.0.0.1 CLUSTER NODES | awk "\$3 ~ /master/ { sub(/@.*/, \"\", \$2); print \$2 }"); do redis-cli -h ${m%:*} -p ${m#*:} --rdb redis_${m%:*}.rdb >/dev/null 2>&1; done
+tar -C /mnt/gluster -cf volume.tar .; sync -f .'
+    took=$(LC_ALL=C awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
+    stop
+    bytes=$(on server3 du -sb /data/byhand | cut -f1)
+    # Not in the way of what is measured next.
+    on server3 rm -rf /data/byhand
+    printf '%-11s by hand     %7s s %37s   %6d MB   %s\n' "$1" "$took" "" "$((bytes / 1000000))" "$(told)"
+}
+told() { awk '{ printf "client: %d rows, %d failed, longest gap %d ms", $1, $2, $3 }' "$work/client"; }
+
+snapshot() {
+    local before after
+    before=$(on server3 du -sb /data/system_backup | cut -f1)
+    client "$work/client"
+    local began=$EPOCHREALTIME
+    mh backup create >"$work/create" 2>&1 || {
+        tail -n 20 "$work/create" >&2
+        stop
+        exit 1
+    }
+    took=$(LC_ALL=C awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
+    stop
+    after=$(on server3 du -sb /data/system_backup | cut -f1)
+    mh runs show last -o json >"$work/run"
+    # Everything up to the step that stores it, its own included.
+    local stored
+    stored=$(jq -r '[.steps[] | select(.id | test("^backup\\.(begin|configs|slurm|glusterfs|redis|databases|store)$"))] | (map(.end | sub("\\.[0-9]+"; "") | fromdateiso8601) | max) - (map(.begin | sub("\\.[0-9]+"; "") | fromdateiso8601) | min)' "$work/run" 2>/dev/null || echo '?')
+    printf '%-11s multihead   %7s s (stored on one head after %5s s)   %6d MB   %s\n' "$1" "$took" "$stored" "$(((after - before) / 1000000))" "$(told)"
+    jq -r '.steps[]? | "            \(.host) \(.id) \(.seconds // .took // "")"' "$work/run" 2>/dev/null || true
+}
+
+on server3 mkdir -p /data/system_backup
+note "first: by hand"
+baseline first
+note "first: multihead"
+snapshot first
+note "changing 1 %"
+rows=$(on server1 mariadb -N bench -e 'SELECT MAX(id) FROM `rows`')
+on server1 mariadb bench -e "UPDATE \`rows\` SET a = SHA1(RAND()), b = HEX(RANDOM_BYTES(1000)) WHERE id BETWEEN $((rows / 2)) AND $((rows / 2 + rows / 100))"
+on server1 env "REDISCLI_AUTH=$REDIS_PASSWORD" bash -c "for i in \$(seq $((keys / 100 + 1))); do echo SET key:\$i changed-\$RANDOM; done | redis-cli -c >/dev/null"
+on server1 bash -c "cd /mnt/gluster/uploads && for i in \$(seq $((volume / 400 + 1))); do head -c 4194304 /dev/urandom > f\$i; done"
+note "again, with 1 % changed: by hand"
+baseline '1 % changed'
+note "again, with 1 % changed: multihead"
+snapshot '1 % changed'
+# What belongs together is of one moment, and whole.
+mh backup verify --latest
