@@ -219,6 +219,20 @@ func TestASwapThatWasCutOffComesBack(t *testing.T) {
 	}
 }
 
+func TestAccountsOfADumpAreMadeOnAMemberOfACluster(t *testing.T) {
+	const dump = "SET x;\nCREATE USER IF NOT EXISTS `root`@`localhost` IDENTIFIED VIA unix_socket;\nCREATE USER IF NOT EXISTS `a`@`%` IDENTIFIED BY PASSWORD '*AB';\n" +
+		"SELECT COALESCE(CURRENT_ROLE(),'NONE') into @current_role;\nCREATE ROLE IF NOT EXISTS mariadb_dump_import_role;\nGRANT mariadb_dump_import_role TO CURRENT_USER();\nSET ROLE mariadb_dump_import_role;\n" +
+		"GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` IDENTIFIED VIA unix_socket WITH GRANT OPTION;\nGRANT PROXY ON ''@'%' TO 'root'@'localhost' WITH GRANT OPTION;\n" +
+		"GRANT USAGE ON *.* TO `a`@`%` IDENTIFIED BY PASSWORD '*AB' REQUIRE SSL;\nGRANT SELECT ON `d`.* TO `a`@`%`;\n" +
+		"GRANT USAGE ON *.* TO `b`@`%` IDENTIFIED VIA mysql_native_password USING '*CD' OR unix_socket WITH GRANT OPTION;\n" +
+		"/*M!100005 SET DEFAULT ROLE NONE FOR 'a'@'%' */;\nSET ROLE NONE;\nDROP ROLE mariadb_dump_import_role;\n/*M!100203 EXECUTE IMMEDIATE CONCAT('SET ROLE ', @current_role) */;\n"
+	const want = "SET x;\nCREATE USER IF NOT EXISTS `a`@`%` IDENTIFIED BY PASSWORD '*AB';\nGRANT USAGE ON *.* TO `a`@`%` REQUIRE SSL;\nGRANT SELECT ON `d`.* TO `a`@`%`;\n" +
+		"GRANT USAGE ON *.* TO `b`@`%` WITH GRANT OPTION;\n/*M!100005 SET DEFAULT ROLE NONE FOR 'a'@'%' */;\n"
+	if got := siteAccounts([]byte(dump)); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
 func TestAccountsThatCameAreDropped(t *testing.T) {
 	got := dropAccounts([]string{"'root'@'localhost'", "'a'@'%'"}, []string{"'a'@'%'", "'b'@'10.%'", "'role'", "'root'@'localhost'"})
 	if want := "DROP USER IF EXISTS 'b'@'10.%';\nDROP ROLE IF EXISTS 'role';\n"; got != want {
