@@ -120,8 +120,17 @@ func (w Worker) databases(ctx context.Context, j Job) (Result, error) {
 		r.Warnings = append(r.Warnings, "not transactional, as it was at some moment of the dump: "+t)
 	}
 	// Accounts and rights, for a cluster that is built anew.
-	err = dumpTo(ctx, filepath.Join(dir, ".accounts.sql"), "--system=users", "--insert-ignore", "--skip-dump-date", "--skip-comments")
-	return r, err
+	file := filepath.Join(dir, filepath.Base(accountsFile))
+	if err := dumpTo(ctx, file, "--system=users", "--insert-ignore", "--skip-dump-date", "--skip-comments"); err != nil {
+		if ctx.Err() != nil {
+			return r, err
+		}
+		// One account that cannot be dumped (one without a name, as imports leave
+		// them) is no reason to have no snapshot of the data.
+		r.Warnings = append(r.Warnings, "accounts and rights are not in it: "+err.Error())
+		return r, os.Remove(file)
+	}
+	return r, nil
 }
 
 // tableOptions are of a dump that can be compared with another one of the same
