@@ -155,7 +155,7 @@ func (h *hosts) possession(head string) map[string]string {
 	out["rights"] = h.sh(head, "mariadb -N -e \"SHOW GRANTS FOR client@'%'\"")
 	out["keys"] = h.sh(head, "export REDISCLI_AUTH="+h.secrets()["REDIS_PASSWORD"]+"; for n in $(redis-cli CLUSTER NODES | awk '$3 ~ /master/ {sub(/@.*/,\"\",$2); print $2}'); do for k in $(redis-cli -h ${n%:*} -p ${n#*:} --scan); do echo $k $(redis-cli -c GET $k); done; done | sort | sha256sum")
 	out["jobs"] = h.queue(head)
-	out["files"] = h.sh(head, "cd /mnt/gluster/uploads && find . -type f -printf '%p %u %m ' -exec sha256sum {} + | sort | sha256sum")
+	out["files"] = h.sh(head, "cd /mnt/gluster/uploads && { find . -type f -printf '%p %u %m\n'; find . -type f -exec sha256sum {} +; } | sort | sha256sum")
 	return out
 }
 
@@ -168,13 +168,6 @@ func rebuilt(h *hosts) {
 	h.sh("server2", "export REDISCLI_AUTH="+h.secrets()["REDIS_PASSWORD"]+"; for i in $(seq 200); do echo SET key$i value$i; done | redis-cli -c >/dev/null; head -c 3000000 /dev/urandom > /mnt/gluster/uploads/large")
 
 	h.offsite()
-	r := h.must("backup", "create")
-	if !strings.Contains(r.stderr, "off-site") {
-		h.t.Errorf("nobody says that there is no off-site copy: %s", r)
-	}
-	if r := h.run("status"); r.code != 1 || !strings.Contains(r.stdout, "off-site") {
-		h.t.Errorf("status: %s", r)
-	}
 	for _, head := range h.names(lab.Head) {
 		h.knowOffsite(head)
 	}
