@@ -20,7 +20,7 @@ import (
 // found, and the timers make one snapshot between them, also after a failover.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
-	h := newLab(t, lab.Spec{Name: "resbak", Heads: 3, Compute: 1, Spare: 1})
+	h := newLab(t, lab.Spec{Name: "bak", Heads: 3, Compute: 1, Spare: 1})
 	h.backups()
 	h.must("up", "--yes")
 	h.green()
@@ -198,13 +198,13 @@ func replaced(h *hosts) {
 	before := h.content("server1", "auth_portal")
 	h.sh("server1", "mariadb auth_portal -e 'DELETE FROM rights; DROP VIEW readers; DROP PROCEDURE how_many; CREATE TABLE later (id INT PRIMARY KEY); INSERT INTO later VALUES (7)'")
 	args := []string{"restore", "--latest", "--only", "database", "--database", "auth_portal", "--yes"}
-	if r := h.run(args...); r.code != 64 || !strings.Contains(r.stderr, "--confirm resbak") {
+	if r := h.run(args...); r.code != 64 || !strings.Contains(r.stderr, "--confirm bak") {
 		h.t.Errorf("nobody typed the name: %s", r)
 	}
 	if got := h.sh("server1", "mariadb -N -e 'SELECT COUNT(*) FROM auth_portal.rights'"); got != "0" {
 		h.t.Errorf("a refused restore changed something: %s", got)
 	}
-	h.must(append(args, "--confirm", "resbak")...)
+	h.must(append(args, "--confirm", "bak")...)
 	if after := h.content("server3", "auth_portal"); after != before {
 		h.t.Errorf("auth_portal is %s, and was %s", after, before)
 	}
@@ -252,7 +252,7 @@ func foreign(h *hosts) {
 		}
 	}
 	h.each(had, "cp -a "+file+" /root/metadata; sed -i 's/\"mariadb\": \"[^\"]*\"/\"mariadb\": \"99.1.0\"/' "+file)
-	if r := h.run("restore", "--latest", "--only", "database", "--confirm", "resbak", "--yes"); r.code != 1 || !strings.Contains(r.stderr, "99.1.0") {
+	if r := h.run("restore", "--latest", "--only", "database", "--confirm", "bak", "--yes"); r.code != 1 || !strings.Contains(r.stderr, "99.1.0") {
 		h.t.Errorf("a newer server's snapshot: %s", r)
 	}
 	h.each(had, "sed -i 's/\"version\": 1,/\"version\": 2,/' "+file)

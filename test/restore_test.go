@@ -35,12 +35,12 @@ func (h *hosts) queue(head string) string {
 func parts(h *hosts) {
 	running := h.submit("server1", "--cpus-per-task=1 --wrap='sleep 7200'")
 	held := h.submit("server1", "--hold --wrap=true")
-	h.eventually("the job runs", time.Minute, func() (bool, string) {
+	h.eventually("the job runs", 3*time.Minute, func() (bool, string) {
 		out := h.queue("server1")
 		return strings.Contains(out, strconv.Itoa(running)+":RUNNING"), out
 	})
 	var began string
-	h.eventually("its process is there", time.Minute, func() (bool, string) {
+	h.eventually("its process is there", 3*time.Minute, func() (bool, string) {
 		out, err := h.trySh("node001", "pgrep -fx 'sleep 7200'")
 		began = out
 		return err == nil && out != "", out
@@ -49,7 +49,7 @@ func parts(h *hosts) {
 	h.sh("server3", "install -m 640 -g adm /dev/stdin "+own+" <<E\nthen\nE")
 	h.sh("server1", "mkdir -p /mnt/gluster/uploads/a && echo then > /mnt/gluster/uploads/a/f && echo gone > /mnt/gluster/uploads/gone && chown -R nobody /mnt/gluster/uploads/a && sync "+stateDir)
 	// What slurmctld was told has to be on disk to be in the snapshot.
-	h.eventually("slurmctld has saved its jobs", time.Minute, func() (bool, string) {
+	h.eventually("slurmctld has saved its jobs", 3*time.Minute, func() (bool, string) {
 		out := h.sh("server1", "find "+stateDir+" -path '*job."+strconv.Itoa(held)+"/script'; find "+stateDir+" -name job_state -newer "+stateDir+"/hash.*/job."+strconv.Itoa(held)+"/script")
 		return strings.Contains(out, "job_state") && strings.Contains(out, "/script"), out
 	})
@@ -60,25 +60,25 @@ func parts(h *hosts) {
 	h.sh("server2", "echo now > /mnt/gluster/uploads/a/f; rm /mnt/gluster/uploads/gone; echo new > /mnt/gluster/uploads/new")
 	h.sh("server3", "echo now > "+own)
 
-	if r := h.run("restore", "--latest", "--only", "slurm", "--yes"); r.code != 64 || !strings.Contains(r.stderr, "--confirm resbak") {
+	if r := h.run("restore", "--latest", "--only", "slurm", "--yes"); r.code != 64 || !strings.Contains(r.stderr, "--confirm bak") {
 		h.t.Errorf("nobody typed the name: %s", r)
 	}
 	// The controllers start only with the state that is there now: the one that was
 	// brought back fails, and what was there has to come back by itself.
 	h.each(h.names(lab.Head), "mkdir -p /run/systemd/system/slurmctld.service.d && printf '[Service]\\nExecStartPre=/usr/bin/test -e "+stateDir+"/only-now\\n' > /run/systemd/system/slurmctld.service.d/trap.conf && systemctl daemon-reload")
 	h.sh("server1", "touch "+stateDir+"/only-now")
-	r := h.run("restore", "--latest", "--only", "slurm", "--yes", "--confirm", "resbak")
+	r := h.run("restore", "--latest", "--only", "slurm", "--yes", "--confirm", "bak")
 	if r.code != 1 || !strings.Contains(r.stderr, "rolled back") {
 		h.t.Errorf("a state that slurmctld does not start with: %s", r)
 	}
-	h.eventually("Slurm has the jobs of before", time.Minute, func() (bool, string) {
+	h.eventually("Slurm has the jobs of before", 3*time.Minute, func() (bool, string) {
 		out, err := h.trySh("server1", "squeue --noheader --format='%i:%T' --sort=i")
 		return err == nil && strings.Contains(out, strconv.Itoa(later)) && !strings.Contains(out, strconv.Itoa(held)+":"), out
 	})
 	h.each(h.names(lab.Head), "rm /run/systemd/system/slurmctld.service.d/trap.conf && systemctl daemon-reload")
 	h.sh("server1", "rm "+stateDir+"/only-now; test -z \"$(ls -d "+stateDir+".multihead* 2>/dev/null)\"")
 
-	back := h.must("restore", "--latest", "--only", "slurm", "--yes", "--confirm", "resbak")
+	back := h.must("restore", "--latest", "--only", "slurm", "--yes", "--confirm", "bak")
 	want := strconv.Itoa(running) + ":RUNNING " + strconv.Itoa(held) + ":PENDING"
 	if got := h.queue("server2"); got != want {
 		h.t.Errorf("the queue is %q, and was %q: %s", got, want, back)
@@ -90,7 +90,7 @@ func parts(h *hosts) {
 		h.t.Errorf("the next job is %d, and %d was given out before", next, later)
 	}
 
-	h.must("restore", "--latest", "--only", "volume", "--yes", "--confirm", "resbak")
+	h.must("restore", "--latest", "--only", "volume", "--yes", "--confirm", "bak")
 	if got := h.sh("server3", "cd /mnt/gluster/uploads && cat a/f gone && stat -c %U a a/f && ls"); got != "then\ngone\nnobody\nnobody\na\ngone" {
 		h.t.Errorf("the volume's files: %q", got)
 	}
@@ -99,7 +99,7 @@ func parts(h *hosts) {
 	}
 	h.sh("server2", "rm -r /mnt/gluster/.multihead-kept-* "+stateDir+".multihead-*")
 
-	if r := h.must("restore", "--latest", "--only", "configs", "--yes", "--confirm", "resbak"); !strings.Contains(r.stderr+r.stdout, own) {
+	if r := h.must("restore", "--latest", "--only", "configs", "--yes", "--confirm", "bak"); !strings.Contains(r.stderr+r.stdout, own) {
 		h.t.Errorf("the plan does not name the file: %s", r)
 	}
 	if got := h.sh("server3", "cat "+own+" && stat -c '%a %G' "+own+" && cat /data/system_backup/kept/*/configs"+own); got != "then\n640 adm\nnow" {
@@ -139,7 +139,7 @@ func (h *hosts) knowOffsite(head string) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	pub := h.sh(head, "mkdir -p -m 700 /root/.ssh; test -e /root/.ssh/id_ed25519 || ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519; ssh-keyscan -t ed25519 "+spare.Address.String()+" >> /root/.ssh/known_hosts 2>/dev/null; cat /root/.ssh/id_ed25519.pub")
+	pub := h.sh(head, "mkdir -p -m 700 /root/.ssh; test -e /root/.ssh/id_ed25519 || ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519; ssh-keyscan -T 60 -t ed25519 "+spare.Address.String()+" >> /root/.ssh/known_hosts 2>/dev/null; cat /root/.ssh/id_ed25519.pub")
 	h.sh("spare1", "mkdir -p -m 700 /root/.ssh; echo '"+pub+"' >> /root/.ssh/authorized_keys")
 }
 
@@ -150,7 +150,7 @@ func (h *hosts) possession(head string) map[string]string {
 	for _, db := range []string{"site", "auth_portal"} {
 		out[db] = h.content(head, db)
 	}
-	out["accounting"] = h.sh(head, "mariadb -N -e 'SELECT id_job,state,time_submit FROM slurm_acct_db.resbak_job_table ORDER BY 1,3' | sha256sum")
+	out["accounting"] = h.sh(head, "mariadb -N -e 'SELECT id_job,state,time_submit FROM slurm_acct_db.bak_job_table ORDER BY 1,3' | sha256sum")
 	out["accounts"] = h.sh(head, "mariadb -N -e \"SELECT user,host,JSON_VALUE(priv,'$.authentication_string') FROM mysql.global_priv ORDER BY 1,2\" | sha256sum")
 	out["rights"] = h.sh(head, "mariadb -N -e \"SHOW GRANTS FOR client@'%'\"")
 	out["keys"] = h.sh(head, "export REDISCLI_AUTH="+h.secrets()["REDIS_PASSWORD"]+"; for n in $(redis-cli CLUSTER NODES | awk '$3 ~ /master/ {sub(/@.*/,\"\",$2); print $2}'); do for k in $(redis-cli -h ${n%:*} -p ${n#*:} --scan); do echo $k $(redis-cli -c GET $k); done; done | sort | sha256sum")
@@ -193,10 +193,10 @@ func rebuilt(h *hosts) {
 	}) {
 		h.t.Errorf("%+v", l)
 	}
-	if r := h.run("restore", "--latest", "--all", "--yes"); r.code != 64 || !strings.Contains(r.stderr, "--confirm resbak") {
+	if r := h.run("restore", "--latest", "--all", "--yes"); r.code != 64 || !strings.Contains(r.stderr, "--confirm bak") {
 		h.t.Errorf("nobody typed the name: %s", r)
 	}
-	back := h.must("restore", "--latest", "--all", "--yes", "--confirm", "resbak")
+	back := h.must("restore", "--latest", "--all", "--yes", "--confirm", "bak")
 	h.t.Logf("formed in %.1f s, brought back in %.1f s", formed.took.Seconds(), back.took.Seconds())
 	for _, head := range h.names(lab.Head) {
 		for what, is := range h.possession(head) {
