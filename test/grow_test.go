@@ -179,7 +179,7 @@ func (w *writers) stopAndCheck(newest string) {
 	close(w.stop)
 	w.wg.Wait()
 	h.sh("server1", "touch /run/writer.stop")
-	h.eventually("the volume's writer ends", 30*time.Second, func() (bool, string) {
+	h.eventually("the volume's writer ends", time.Minute, func() (bool, string) {
 		_, err := h.trySh("server1", "test -e /run/writer.done")
 		return err == nil, ""
 	})
