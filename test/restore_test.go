@@ -186,7 +186,9 @@ func rebuilt(h *hosts) {
 	}
 	h.sh("server1", "mkdir -p -m 700 /etc/multihead; umask 077; cat > /etc/multihead/backup.key <<'E'\n"+key+"\nE")
 	formed := h.must("up", "--yes")
-	h.knowOffsite("server1")
+	for _, head := range h.names(lab.Head) { // whichever makes the next snapshot
+		h.knowOffsite(head)
+	}
 	h.must("backup", "import")
 	if l := h.snapshots(); !slices.ContainsFunc(l.Snapshots, func(s listedSnapshot) bool {
 		return s.ID == newest[len(newest)-1].ID && s.Verified != nil
