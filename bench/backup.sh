@@ -62,7 +62,7 @@ note "filling: $db MB of rows, $keys keys, $volume MB of files"
 # Rows of 2 KB that compress as text does, by a half.
 on server1 mariadb -e "CREATE DATABASE bench; CREATE TABLE bench.log (id BIGINT AUTO_INCREMENT PRIMARY KEY, at TIMESTAMP(3) DEFAULT CURRENT_TIMESTAMP(3));
 CREATE USER client@'%' IDENTIFIED BY 'lab'; GRANT ALL ON bench.* TO client@'%';
-CREATE TABLE bench.bank (id INT PRIMARY KEY, balance INT); INSERT INTO bench.bank SELECT seq, 100 FROM seq_1_to_1000;
+CREATE TABLE bench.bank (id INT PRIMARY KEY, balance INT); USE bench; INSERT INTO bench.bank SELECT seq, 100 FROM seq_1_to_1000;
 CREATE TABLE bench.rows (id BIGINT AUTO_INCREMENT PRIMARY KEY, a CHAR(40), b TEXT)"
 for ((i = 0; i < db; i += 16)); do
     on server1 mariadb bench -e "INSERT INTO \`rows\` (a, b) SELECT SHA1(RAND()), HEX(RANDOM_BYTES(1000)) FROM seq_1_to_8000"
