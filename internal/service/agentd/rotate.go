@@ -82,13 +82,15 @@ func (s *State) Rotate(r *CertificateRotation) (plan.Phase, error) {
 	}
 	if !changed {
 		ph.Stages = append(ph.Stages, s.trustBoth(next)...)
-		for _, t := range s.seats {
-			if own, ok := issued[t.name]; ok {
-				ph.Stages = append(ph.Stages, plan.Stage{Name: "certificate of " + t.name, Steps: append([]plan.Step{
-					{ID: "agent.certificate", Host: t.name, Action: plan.File{Path: PairFile, Data: own, Attr: secret, Secret: true}}},
-					s.again(t, "certificate")...)})
-			}
+	}
+	for _, t := range s.seats {
+		st := plan.Stage{Name: "certificate of " + t.name}
+		if own, ok := issued[t.name]; ok {
+			st.Steps = append(st.Steps, plan.Step{ID: "agent.certificate", Host: t.name, Action: plan.File{Path: PairFile, Data: own, Attr: secret, Secret: true}})
 		}
+		// One that has its certificate may not have read it, where a run was cut off.
+		st.Steps = append(st.Steps, s.again(t, "certificate")...)
+		ph.Stages = append(ph.Stages, st)
 	}
 	ph.Stages = append(ph.Stages, s.trustNew(next)...)
 	ph.Notes = []string{"each agent is restarted up to three times, one after the other; the virtual address stays where it is meanwhile"}
