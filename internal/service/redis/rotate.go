@@ -7,8 +7,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"multihead/internal/config"
@@ -38,13 +41,7 @@ func (s *State) Accept(next *config.Cluster) (plan.Phase, error) {
 		return plan.Phase{}, refusal("Leave redis.cluster.password as it was.",
 			"a password where there was none, or none where there was one, is no rotation: all clients would have to change in the same moment")
 	}
-	for _, v := range s.allVoters() {
-		if v.answer == running {
-			return plan.Phase{}, refusal("Leave redis.cluster.password as it was; the other passwords can be rotated without it.",
-				"the sentinels' own password cannot be changed while they run, so this release does not rotate that of a Redis with sentinels")
-		}
-	}
-	return s.onEach("accept", func(i instance) plan.Action { return s.accept(i, passwordHash(then)) })
+	return s.onEach("accept", func(t taker) plan.Action { return s.accept(t, passwordHash(then)) })
 }
 
 // Retire implements service.Rotator.
@@ -52,86 +49,121 @@ func (s *State) Retire() (plan.Phase, error) {
 	if s.wanted.conf.Password.IsZero() {
 		return plan.Phase{}, nil
 	}
-	return s.onEach("retire", func(i instance) plan.Action { return s.retire(i) })
+	return s.onEach("retire", s.retire)
 }
 
-func (s *State) allVoters() []voter {
-	out := slices.Clone(s.witnesses)
-	for _, h := range s.heads {
-		out = append(out, h.voter)
-	}
-	return out
+// taker is a server or a sentinel: both know users, and write down what they know.
+type taker struct {
+	what  string // "port 6379"
+	file  string // where it writes it down
+	write []string
+	reach func(ctx context.Context, r host.Reader, password string) (*conn, error)
 }
 
-// onEach is a step on every server. One that does not answer would miss it.
-func (s *State) onEach(id string, action func(instance) plan.Action) (plan.Phase, error) {
+func serverTaker(i instance) taker {
+	return taker{fmt.Sprintf("port %d", i.Port), i.StateFile(), []string{"CONFIG", "REWRITE"},
+		func(ctx context.Context, r host.Reader, password string) (*conn, error) {
+			return reach(ctx, r, i, password)
+		}}
+}
+
+func sentinelTaker(port int) taker {
+	at := net.JoinHostPort("127.0.0.1", strconv.Itoa(sentinelPort(port)))
+	return taker{"the sentinel", sentinelFile(port), []string{"SENTINEL", "FLUSHCONFIG"},
+		func(ctx context.Context, r host.Reader, password string) (*conn, error) {
+			return connect(ctx, r, at, password)
+		}}
+}
+
+// onEach is a step on every server, and on every sentinel where there are any. One
+// that does not answer would miss it.
+func (s *State) onEach(id string, action func(taker) plan.Action) (plan.Phase, error) {
 	var ph plan.Phase
 	var errs []error
 	stage := plan.Stage{Name: "servers"}
+	away := func(who, why string) {
+		if why == "" {
+			why = "it does not run"
+		}
+		errs = append(errs, refusal("Bring it back first: multihead status, multihead up.", "%s: %s", who, why))
+	}
 	for _, h := range s.heads {
 		for _, sv := range h.servers {
 			if sv.answer != running {
-				why := sv.why
-				if why == "" {
-					why = "it does not run"
-				}
-				errs = append(errs, refusal("Bring it back first: multihead status, multihead up.", "%s: %s", sv.at, why))
+				away(sv.at.String(), sv.why)
 				continue
 			}
-			stage.Steps = append(stage.Steps, plan.Step{ID: fmt.Sprintf("redis.%d.%s", sv.at.Port, id), Host: h.name, Action: action(sv.at)})
+			stage.Steps = append(stage.Steps, plan.Step{ID: fmt.Sprintf("redis.%d.%s", sv.at.Port, id), Host: h.name, Action: action(serverTaker(sv.at))})
+		}
+	}
+	if voters := s.allVoters(); slices.ContainsFunc(voters, func(v voter) bool { return v.answer == running }) {
+		for _, v := range voters {
+			if v.answer != running {
+				away("the sentinel on "+v.name, v.why)
+				continue
+			}
+			stage.Steps = append(stage.Steps, plan.Step{ID: "redis.sentinel." + id, Host: v.name, Action: action(sentinelTaker(s.wanted.port))})
 		}
 	}
 	ph.Stages = []plan.Stage{stage}
 	return ph, errors.Join(errs...)
 }
 
+func (s *State) allVoters() []voter {
+	var out []voter
+	for _, h := range s.heads {
+		out = append(out, h.voter)
+	}
+	return append(out, s.witnesses...)
+}
+
 // accept gives the default user one more password.
-func (s *State) accept(i instance, hash string) plan.Action {
+func (s *State) accept(t taker, hash string) plan.Action {
 	password := s.wanted.conf.Password
 	return plan.Func{
-		What: fmt.Sprintf("port %d accepts the new password beside those in use", i.Port),
+		What: t.what + " accepts the new password beside those in use",
 		Kind: plan.Change,
 		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
-			return onServer(ctx, h, i, password, func(c *conn) (bool, error) {
+			return t.ask(ctx, h, password, func(c *conn) (bool, error) {
 				live, err := c.passwords()
 				if err != nil {
 					return false, err
 				}
-				kept, err := writtenDown(ctx, h, i)
+				kept, err := t.writtenDown(ctx, h)
 				return slices.Contains(live, hash) && slices.Contains(kept, hash), err
 			})
 		},
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			if err := setUser(ctx, h, i, password, "#"+hash); err != nil {
+			if err := t.setUser(ctx, h, password, "#"+hash); err != nil {
 				return nil, err
 			}
-			return plan.Func{What: fmt.Sprintf("port %d does not accept the new password", i.Port), Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-				return nil, setUser(ctx, h, i, password, "!"+hash)
+			return plan.Func{What: t.what + " does not accept the new password", Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+				return nil, t.setUser(ctx, h, password, "!"+hash)
 			}}, nil
 		},
 	}
 }
 
 // retire leaves the default user the file's password alone.
-func (s *State) retire(i instance) plan.Action {
+func (s *State) retire(t taker) plan.Action {
 	password := s.wanted.conf.Password
 	hash := passwordHash(password)
 	return plan.Func{
-		What: fmt.Sprintf("port %d accepts the password of the file alone", i.Port),
+		What: t.what + " accepts the password of the file alone",
 		Kind: plan.Change,
 		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
-			return onServer(ctx, h, i, password, func(c *conn) (bool, error) {
+			return t.ask(ctx, h, password, func(c *conn) (bool, error) {
 				live, err := c.passwords()
 				if err != nil {
 					return false, err
 				}
-				kept, err := writtenDown(ctx, h, i)
+				kept, err := t.writtenDown(ctx, h)
 				other := func(p string) bool { return p != hash }
 				return !slices.ContainsFunc(live, other) && !slices.ContainsFunc(kept, other), err
 			})
 		},
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			c, err := reach(ctx, h, i, password.Reveal())
+			c, err := t.reach(ctx, h, password.Reveal())
 			if err != nil {
 				return nil, err
 			}
@@ -141,30 +173,40 @@ func (s *State) retire(i instance) plan.Action {
 				return nil, err
 			}
 			if !slices.Contains(live, hash) {
-				return nil, fmt.Errorf("%s does not accept the password of the file: nothing is taken from it", i)
+				return nil, fmt.Errorf("%s: %s does not accept the password of the file: nothing is taken from it", h.Name(), t.what)
 			}
 			var back []string
 			for _, p := range live {
 				back = append(back, "#"+p)
 			}
-			if err := setUser(ctx, h, i, password, "resetpass", "#"+hash); err != nil {
+			if err := t.setUser(ctx, h, password, "resetpass", "#"+hash); err != nil {
 				return nil, err
 			}
-			return plan.Func{What: fmt.Sprintf("port %d accepts the passwords before as well", i.Port), Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-				return nil, setUser(ctx, h, i, password, back...)
+			return plan.Func{What: t.what + " accepts the passwords before as well", Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+				return nil, t.setUser(ctx, h, password, back...)
 			}}, nil
 		},
 	}
 }
 
+// ask asks one that runs.
+func (t taker) ask(ctx context.Context, r host.Reader, password config.Secret, ask func(*conn) (bool, error)) (bool, error) {
+	c, err := t.reach(ctx, r, password.Reveal())
+	if err != nil {
+		return false, err
+	}
+	defer c.close()
+	return ask(c)
+}
+
 // setUser changes the default user of a server and has it written down.
-func setUser(ctx context.Context, h host.Reader, i instance, password config.Secret, rules ...string) error {
-	c, err := reach(ctx, h, i, password.Reveal())
+func (t taker) setUser(ctx context.Context, h host.Reader, password config.Secret, rules ...string) error {
+	c, err := t.reach(ctx, h, password.Reveal())
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	_, err = c.all(askLimit, append([]string{"ACL", "SETUSER", "default"}, rules...), []string{"CONFIG", "REWRITE"})
+	_, err = c.all(askLimit, append([]string{"ACL", "SETUSER", "default"}, rules...), t.write)
 	return err
 }
 
@@ -187,8 +229,8 @@ var hashWord = regexp.MustCompile(`#([0-9a-f]{64})\b`)
 
 // writtenDown are the hashes that a server's own file gives the default user; they
 // outweigh requirepass when it starts.
-func writtenDown(ctx context.Context, r host.Reader, i instance) ([]string, error) {
-	data, err := r.ReadFile(ctx, i.StateFile())
+func (t taker) writtenDown(ctx context.Context, r host.Reader) ([]string, error) {
+	data, err := r.ReadFile(ctx, t.file)
 	if err != nil {
 		return nil, err
 	}
@@ -236,4 +278,63 @@ func (c *conn) setAll(set []string, requirepass *config.Secret) error {
 	}
 	_, err := c.do(set...)
 	return err
+}
+
+// sentinelPasswords makes a running sentinel prove itself to the servers, and to the
+// other sentinels, by the file's password. What it does so by cannot be asked of it
+// and stands in its file.
+func sentinelPasswords(w wanted) plan.Action {
+	t := sentinelTaker(w.port)
+	password := w.conf.Password
+	return plan.Func{
+		What: "have the sentinel use the password of the file",
+		Kind: plan.Change,
+		Satisfied: func(ctx context.Context, r host.Reader) (bool, error) {
+			if password.IsZero() {
+				return true, nil
+			}
+			data, err := r.ReadFile(ctx, t.file)
+			if errors.Is(err, fs.ErrNotExist) {
+				return false, nil
+			}
+			return usesPassword(data, password), err
+		},
+		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+			c, err := t.reach(ctx, h, password.Reveal())
+			if err != nil {
+				return nil, err
+			}
+			defer c.close()
+			data, err := h.ReadFile(ctx, t.file)
+			if err != nil || usesPassword(data, password) { // one that was made a moment ago
+				return nil, err
+			}
+			_, err = c.all(askLimit, []string{"SENTINEL", "CONFIG", "SET", "sentinel-pass", password.Reveal()},
+				[]string{"SENTINEL", "SET", sentinelGroup, "auth-pass", password.Reveal()}, t.write)
+			return nil, err
+		},
+	}
+}
+
+// usesPassword says whether a sentinel's file has it prove itself by a password. Ours
+// quote it; what the sentinel writes does not.
+func usesPassword(file []byte, password config.Secret) bool {
+	found := 0
+	for line := range strings.Lines(string(file)) {
+		line = strings.TrimSpace(line)
+		for _, key := range []string{"sentinel sentinel-pass ", "sentinel auth-pass " + sentinelGroup + " "} {
+			word, ok := strings.CutPrefix(line, key)
+			if !ok {
+				continue
+			}
+			if plain, err := strconv.Unquote(word); err == nil {
+				word = plain
+			}
+			if word != password.Reveal() {
+				return false
+			}
+			found++
+		}
+	}
+	return found == 2
 }

@@ -46,9 +46,10 @@ func TestWhatCannotOverlapIsRefused(t *testing.T) {
 	if ph, err := with("a").Accept(to("a")); err != nil || len(ph.Stages) > 0 {
 		t.Errorf("the same password: %+v %v", ph, err)
 	}
-	for name, s := range map[string]*State{"no rotation": with(""), "sentinel": func() *State {
+	for name, s := range map[string]*State{"no rotation": with(""), "the sentinel on w1": func() *State {
 		s := with("a")
-		s.witnesses = []voter{{answer: running}}
+		s.heads = []head{{name: "s1", voter: voter{answer: running}}}
+		s.witnesses = []voter{{name: "w1"}}
 		return s
 	}(), "does not run": func() *State {
 		s := with("a")
@@ -57,6 +58,22 @@ func TestWhatCannotOverlapIsRefused(t *testing.T) {
 	}()} {
 		if _, err := s.Accept(to("b")); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestWhatASentinelProvesItselfBy(t *testing.T) {
+	for name, c := range map[string]struct {
+		file string
+		want bool
+	}{
+		"as we write it":         {"sentinel sentinel-pass \"new\"\nsentinel auth-pass " + sentinelGroup + " \"new\"\n", true},
+		"as the sentinel does":   {"sentinel auth-pass " + sentinelGroup + " new\nport 1\nsentinel sentinel-pass new\n", true},
+		"one of them is old":     {"sentinel auth-pass " + sentinelGroup + " old\nsentinel sentinel-pass new\n", false},
+		"one of them is missing": {"sentinel auth-pass " + sentinelGroup + " new\n", false},
+	} {
+		if got := usesPassword([]byte(c.file), config.NewSecret("new")); got != c.want {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }
