@@ -67,6 +67,9 @@ func (h *hosts) changeSecrets(names ...string) (old, all map[string]string) {
 	if err := os.WriteFile(h.SecretsPath(), []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
+	if err := h.WriteClusterFile(h.ClusterFile(), lab.ClusterOptions{}); err != nil {
+		h.t.Fatal(err)
+	}
 	return old, all
 }
 

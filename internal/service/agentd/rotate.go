@@ -144,7 +144,7 @@ func (s *State) trustNew(next pair) []plan.Stage {
 	for _, t := range s.seats {
 		if t.head {
 			keep.Steps = append(keep.Steps, plan.Step{ID: "agent.authority", Host: t.name, Action: plan.File{Path: caPairFile, Data: next.join(), Attr: secret, Secret: true}})
-			clean.Steps = append(clean.Steps, plan.Step{ID: "agent.clean", Host: t.name, Action: plan.Absent{Path: nextFile}})
+			clean.Steps = append(clean.Steps, plan.Step{ID: "agent.clean", Host: t.name, Action: gone{plan.Absent{Path: nextFile}}})
 		}
 		stages = append(stages, plan.Stage{Name: t.name + " forgets the old one", Steps: append([]plan.Step{
 			{ID: "agent.only", Host: t.name, Action: plan.File{Path: CAFile, Data: next.cert, Attr: public, Secret: true}}},
@@ -244,3 +244,9 @@ func (t seat) expiry(now time.Time) string {
 
 // warnBefore is how long before its end a certificate is spoken of.
 const warnBefore = 90 * 24 * time.Hour
+
+// gone is Absent for what an earlier step of the same plan makes.
+type gone struct{ plan.Absent }
+
+// Watches implements plan.Watcher.
+func (g gone) Watches() []string { return []string{g.Path} }

@@ -78,7 +78,7 @@ func TestAgentsKnowEachOtherAfterEveryStepOfARotation(t *testing.T) {
 				default:
 					t.Errorf("it writes %s", f.Path)
 				}
-			case plan.Absent:
+			case gone:
 				seat.next = pair{}
 			default:
 				continue

@@ -150,7 +150,7 @@ func (k MungeKeys) Plan(r *KeyRotation) (plan.Phase, error) {
 			plan.Step{ID: "munge.key", Host: h.Name, Action: plan.File{Path: mungeKey, Data: key, Attr: own, Secret: true},
 				Effect: "munge restarts on all hosts at once: Slurm's commands may be refused for a moment; jobs go on"},
 			plan.Step{ID: "munge.unit", Host: h.Name, Action: plan.Running(mungeUnit, mungeKey)})
-		clean.Steps = append(clean.Steps, plan.Step{ID: "munge.clean", Host: h.Name, Action: plan.Absent{Path: nextKey}})
+		clean.Steps = append(clean.Steps, plan.Step{ID: "munge.clean", Host: h.Name, Action: gone{plan.Absent{Path: nextKey}}})
 	}
 	ph.Stages = []plan.Stage{place, change, {Name: "prove", Steps: proofs(hosts)}, clean}
 	ph.Notes = append(ph.Notes, "the key that is replaced is kept on every host as "+keptKeys+k.Stamp)
@@ -265,3 +265,9 @@ func (k MungeKeys) Age() time.Duration {
 	}
 	return k.At.Sub(k.Hosts[0].Since)
 }
+
+// gone is Absent for what an earlier step of the same plan makes.
+type gone struct{ plan.Absent }
+
+// Watches implements plan.Watcher.
+func (g gone) Watches() []string { return []string{g.Path} }
