@@ -69,7 +69,7 @@ func serverTaker(i instance) taker {
 
 func sentinelTaker(port int) taker {
 	at := net.JoinHostPort("127.0.0.1", strconv.Itoa(sentinelPort(port)))
-	return taker{"the sentinel", sentinelFile(port), []string{"SENTINEL", "FLUSHCONFIG"},
+	return taker{"the sentinel", sentinelFile(sentinelPort(port)), []string{"SENTINEL", "FLUSHCONFIG"},
 		func(ctx context.Context, r host.Reader, password string) (*conn, error) {
 			return connect(ctx, r, at, password)
 		}}
@@ -89,6 +89,9 @@ func (s *State) onEach(id string, action func(taker) plan.Action) (plan.Phase, e
 	}
 	for _, h := range s.heads {
 		for _, sv := range h.servers {
+			if sv.answer == absent && !sv.managed {
+				continue // a group with sentinels has one server on a head
+			}
 			if sv.answer != running {
 				away(sv.at.String(), sv.why)
 				continue

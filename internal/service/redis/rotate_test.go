@@ -53,7 +53,7 @@ func TestWhatCannotOverlapIsRefused(t *testing.T) {
 		return s
 	}(), "does not run": func() *State {
 		s := with("a")
-		s.heads = []head{{name: "s1", servers: []server{{answer: absent}}}}
+		s.heads = []head{{name: "s1", servers: []server{{answer: absent, managed: true}}}}
 		return s
 	}()} {
 		if _, err := s.Accept(to("b")); err == nil || !strings.Contains(err.Error(), name) {
