@@ -3,6 +3,7 @@
 package test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,7 +36,7 @@ func TestFourHeadsFormOneCluster(t *testing.T) {
 		{"no secret is readable", noSecretIsReadable},
 		{"a service switched off on one head leaves that head out", nil},
 		{"one head off: discover says so and up forms nothing", oneHeadOff},
-		{"down and up lose nothing", downAndUp},
+		{"down, all power off and on, and up lose nothing", downAndUp},
 	}
 	for _, s := range steps {
 		if s.f == nil {
@@ -273,7 +274,14 @@ func downAndUp(h *hosts) {
 			h.t.Errorf("%s still runs something after down: %s", head, out)
 		}
 	}
-	h.must("up", "--yes")
+	// The cluster is carried to another room.
+	if err := errors.Join(h.PowerOff(h.t.Context()), h.PowerOn(h.t.Context())); err != nil {
+		h.t.Fatal(err)
+	}
+	h.eventually("up brings all of it back", 4*time.Minute, func() (bool, string) {
+		r := h.run("up", "--yes")
+		return r.code == 0, r.String()
+	})
 	h.green()
 	if got := h.sh("server2", `mariadb -N -e "SELECT COUNT(*) FROM auth_portal.seen"`); got != rows {
 		h.t.Errorf("%s rows, were %s", got, rows)
