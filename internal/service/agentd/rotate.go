@@ -64,8 +64,10 @@ func (s *State) Rotate(r *CertificateRotation) (plan.Phase, error) {
 	if !begun && (s.authority.same(next) || s.AuthorityAge() <= r.OlderThan) {
 		return ph, nil
 	}
-	if h := s.Health(); !begun && h.State != service.Up {
-		return ph, &service.Refusal{Service: Name, Reason: h.Reason, Remedy: "Mend that first: multihead status, multihead up."}
+	if !begun {
+		if err := s.allWell(); err != nil {
+			return ph, err
+		}
 	}
 	changed := true
 	issued := map[string][]byte{}
@@ -115,6 +117,17 @@ func (s *State) allThere() error {
 	}
 	if len(errs) == 0 && s.isNew {
 		refuse("no head", "has the agents' authority")
+	}
+	return errors.Join(errs...)
+}
+
+// allWell refuses where an agent is not well, unless it is its certificate that ends.
+func (s *State) allWell() error {
+	var errs []error
+	for _, t := range s.seats {
+		if n := s.healthOf(t); n.State != service.Up && n.Reason != t.expiry(s.at) {
+			errs = append(errs, &service.Refusal{Service: Name, Reason: t.name + ": " + n.Reason, Remedy: "Mend that first: multihead status, multihead up."})
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -221,12 +234,13 @@ func (s *State) AuthorityAge() time.Duration {
 }
 
 // expiry says which certificate of a seat ends soon enough to be spoken of; empty
-// is none. up renews those of agents long before.
+// is none. up renews those of agents, and makes a new authority once the old one has
+// ended: then agents do not know each other any more in any case.
 func (t seat) expiry(now time.Time) string {
 	for _, c := range []struct {
-		what string
-		pem  []byte
-	}{{"its agent's certificate", t.own}, {"the agents' authority", t.ca}} {
+		what, soon string
+		pem        []byte
+	}{{"the agents' authority", "multihead rotate certificates", t.ca}, {"its agent's certificate", "multihead up", t.own}} {
 		cert, err := parseCert(c.pem)
 		if err != nil {
 			continue
@@ -234,9 +248,9 @@ func (t seat) expiry(now time.Time) string {
 		end := cert.NotAfter.Local().Format(time.DateOnly)
 		switch {
 		case now.After(cert.NotAfter):
-			return fmt.Sprintf("%s ended on %s: multihead rotate certificates", c.what, end)
+			return fmt.Sprintf("%s ended on %s: multihead up", c.what, end)
 		case now.Add(warnBefore).After(cert.NotAfter):
-			return fmt.Sprintf("%s ends on %s: multihead rotate certificates", c.what, end)
+			return fmt.Sprintf("%s ends on %s: %s", c.what, end, c.soon)
 		}
 	}
 	return ""

@@ -147,6 +147,25 @@ func TestACertificateRotationIsRefusedWhereAnAgentWouldMissIt(t *testing.T) {
 	}
 }
 
+// What status complains of then is what the rotation mends.
+func TestAnAuthorityThatEndsSoonIsRotated(t *testing.T) {
+	s, r := rotating(t)
+	s.at = s.at.Add(authorityLife - 30*24*time.Hour)
+	for i := range s.seats {
+		own, err := issue(s.authority, s.seats[i].name, []netip.Addr{s.seats[i].addr}, s.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.seats[i].own = own.join()
+	}
+	if h := s.Health(); h.State != service.Degraded || !strings.Contains(h.Reason, "rotate certificates") {
+		t.Errorf("status says %s: %s", h.State, h.Reason)
+	}
+	if ph, err := s.Rotate(r); err != nil || len(ph.Stages) == 0 {
+		t.Errorf("%+v %v", ph, err)
+	}
+}
+
 func TestACertificateThatEndsSoonIsSpokenOf(t *testing.T) {
 	s, _ := rotating(t)
 	if got := s.seats[0].expiry(s.at); got != "" {
