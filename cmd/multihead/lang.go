@@ -230,5 +230,23 @@ func koreanTexts() map[string]string {
 		"%d snapshots came to %s; the newest, %s, was read back and is whole.\n":                                                 "스냅샷 %d개를 %s 에 가져왔습니다. 가장 새로운 %s 을(를) 다시 읽어 온전함을 확인했습니다.\n",
 		"Keep %s and the cluster file away from the cluster too: without that key nobody reads a snapshot, and it is in none.\n": "%s 와(과) 클러스터 파일을 클러스터 밖에도 보관하십시오: 이 키 없이는 누구도 스냅샷을 읽을 수 없고, 키는 스냅샷에 들어 있지 않습니다.\n",
 		"Daemons read configuration files when they start: look at multihead plan, and restart what reads them.":                 "데몬은 시작할 때 설정 파일을 읽습니다: multihead plan 을 보고, 그 파일을 읽는 데몬을 다시 시작하십시오.",
+		// rotate
+		"Change passwords, the munge key or the agents' certificates while the cluster serves": "클러스터가 서비스하는 동안 비밀번호, munge 키, 에이전트 인증서를 바꿉니다",
+		"Give all hosts a new munge key":                                                                                                                   "모든 호스트에 새 munge 키를 줍니다",
+		"Give the agents a new authority and new certificates":                                                                                             "에이전트에 새 인증 기관과 새 인증서를 줍니다",
+		"Move to the passwords that were changed in the cluster file: both are good until --finish":                                                        "클러스터 파일에서 바꾼 비밀번호로 옮깁니다: --finish 전까지는 둘 다 쓸 수 있습니다",
+		"No changes: all hosts have one munge key, made %s ago. --older-than 0s replaces it all the same.":                                                 "변경 없음: 모든 호스트의 munge 키가 같고 %s 전에 만들었습니다. 그래도 바꾸려면 --older-than 0s.",
+		"All hosts have the new munge key, and each has proven it.":                                                                                        "모든 호스트가 새 munge 키를 가졌고 각각 확인했습니다.",
+		"No changes: the agents' authority was made %s ago. --older-than 0s replaces it all the same.":                                                     "변경 없음: 에이전트의 인증 기관은 %s 전에 만들었습니다. 그래도 바꾸려면 --older-than 0s.",
+		"The agents know each other by the new authority alone.":                                                                                           "이제 에이전트는 새 인증 기관으로만 서로를 압니다.",
+		"the cluster is not well, and what is away now would miss the rotation:":                                                                           "클러스터가 정상이 아니며, 지금 없는 것은 교체에서 빠집니다:",
+		"Mend that first: multihead status, multihead up.":                                                                                                 "먼저 그것을 고치십시오: multihead status, multihead up.",
+		"Then what the cluster itself uses is moved to the new passwords, as multihead up does. The old ones stay good.":                                   "그다음 클러스터 자신이 쓰는 것을 multihead up 처럼 새 비밀번호로 옮깁니다. 이전 것도 계속 쓸 수 있습니다.",
+		"The cluster uses the new passwords, and the old ones are good as well. Give your clients the new ones, then: multihead rotate passwords --finish": "클러스터는 새 비밀번호를 쓰고, 이전 것도 쓸 수 있습니다. 클라이언트를 새것으로 바꾼 다음: multihead rotate passwords --finish",
+		"No changes: the cluster uses the passwords of the file.":                                                                                          "변경 없음: 클러스터는 파일의 비밀번호를 씁니다.",
+		"Older ones are good as well, until: multihead rotate passwords --finish":                                                                          "이전 것도 쓸 수 있습니다. 끝내려면: multihead rotate passwords --finish",
+		"No changes: the passwords of the file are the only ones that are good.":                                                                           "변경 없음: 파일의 비밀번호만 쓸 수 있습니다.",
+		"Only the passwords of the file are good now.":                                                                                                     "이제 파일의 비밀번호만 쓸 수 있습니다.",
+		"the same command again carries on; the record of this run is ":                                                                                    "같은 명령을 다시 실행하면 이어서 합니다; 이 실행의 기록: ",
 	}
 }
