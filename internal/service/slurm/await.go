@@ -171,7 +171,7 @@ func unregistered(sinfo string, names []string) []string {
 // connection for the end of the controller and forgets its address: from then
 // on nothing that sacctmgr changes reaches it. Reading its configuration again
 // makes it register once more.
-func registered(cluster string) plan.Action {
+func registered(cluster, state string) plan.Action {
 	is := func(ctx context.Context, h host.Reader) (bool, string, error) {
 		out, err := h.Query(ctx, "sacctmgr", "-nP", "show", "cluster", "format=cluster,controlhost")
 		if err != nil {
@@ -192,7 +192,7 @@ func registered(cluster string) plan.Action {
 			return ok, err
 		},
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			if err := reconfigure(ctx, h); err != nil {
+			if err := reconfigure(ctx, h, state); err != nil {
 				return nil, err
 			}
 			return plan.Await{What: "the controller of " + cluster + " is registered", Until: is, Timeout: 30 * time.Second}.Do(ctx, h)

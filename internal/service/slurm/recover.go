@@ -85,13 +85,19 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 			// Not waited for: its start may be queued behind its database's.
 			dbd.Steps = append(dbd.Steps, step(h.name, "dbd.recover", launch(dbdUnit, "--no-block")))
 		}
-		if !h.ctldPast.startable(h.units[ctldUnit]) {
+		// systemd tries again and again to start one that its guard refuses.
+		tries := intent.Confirmed && len(h.state.lost) > 0 && h.units[ctldUnit] == "activating"
+		if !tries && !h.ctldPast.startable(h.units[ctldUnit]) {
 			continue
 		}
 		if err := h.fits(clusterName(s.cluster)); err != nil {
 			return ph, err
 		}
-		if why := s.unready(h); why != "" {
+		why := s.unready(h)
+		if why == "" && len(h.state.lost) > 0 && !intent.Confirmed {
+			why = strings.Join(h.state.lost, ", ") + " is gone from " + h.state.path
+		}
+		if why != "" {
 			ph.Notes = append(ph.Notes, fmt.Sprintf("slurmctld on %s is not started: %s", h.name, why))
 			continue
 		}
@@ -99,6 +105,17 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 	}
 	if len(dbd.Steps) > 0 {
 		ph.Stages = append(ph.Stages, dbd)
+	}
+	if gone, _ := s.whatIsLost(); gone != "" && !serves {
+		back, err := s.lostState(intent)
+		if err != nil && len(dbd.Steps) > 0 {
+			ph.Notes = append(ph.Notes, err.Error()) // first what can be done
+			return ph, nil
+		}
+		if err != nil {
+			return plan.Phase{}, err
+		}
+		ph.Stages = append(ph.Stages, back)
 	}
 	if !serves && len(fit) > 0 {
 		first := fit[0]
@@ -150,6 +167,8 @@ func (s *State) unready(h head) string {
 		return h.state.why
 	case h.state.data == service.No:
 		return "there is no state of a cluster in " + h.state.path
+	case h.state.lostWhy != "":
+		return h.state.lostWhy
 	case h.marked != service.Yes:
 		return path.Join(h.state.path, marker) + " is not there"
 	}

@@ -54,7 +54,7 @@ func TestTheControllerInChargeIsNotRestarted(t *testing.T) {
 		m := hosttest.New("server1").Answer("scontrol version", version).
 			Answer("scontrol ping", "Slurmctld(primary) at server1 is UP\n").
 			OnRun("systemctl restart", ok).OnRun("scontrol reconfigure", ok)
-		if _, err := (load{}).Do(context.Background(), m); err != nil {
+		if _, err := (load{state: "/mnt/gluster/slurm/state"}).Do(context.Background(), m); err != nil {
 			t.Fatal(err)
 		}
 		var ran []string
