@@ -144,7 +144,9 @@ func (s *State) awaitNodes(intent service.Intent) plan.Await {
 }
 
 // unregistered is the nodes of names that the controller has not heard of since
-// it knows them, each with its state.
+// it knows them, each with its state. One that registered and does not answer at this
+// moment ("idle*") has: a controller that has just taken over says so of nodes until
+// it has asked them, and that is for who looks at health.
 func unregistered(sinfo string, names []string) []string {
 	states := map[string]string{}
 	for line := range strings.Lines(sinfo) {
@@ -157,7 +159,7 @@ func unregistered(sinfo string, names []string) []string {
 		switch st := states[n]; {
 		case st == "":
 			out = append(out, n+" unknown to slurmctld")
-		case strings.Contains(st, "*"), strings.HasPrefix(st, "unknown"):
+		case strings.HasPrefix(st, "unknown"), strings.HasPrefix(st, "down") && strings.Contains(st, "*"):
 			out = append(out, n+" "+st)
 		}
 	}

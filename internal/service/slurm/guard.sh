@@ -51,10 +51,8 @@ fi
 
 # From here on nothing is a reason not to start.
 [ -s "$dir/job_state" ] || exit 0 # nothing has been saved yet
-if [ "$(stat -c '%U %a' "$dir")" != 'root 1770' ]; then
-	find "$dir" -maxdepth 1 -type f -user root ! -name '.multihead-*' ! -name '*_state.old' -exec chown "$user" {} +
-	chown root "$dir" && chmod 1770 "$dir" || exit 0
-fi
+find "$dir" -maxdepth 1 -type f -user root ! -name '.multihead-*' ! -name '*_state.old' -exec chown "$user" {} +
+[ "$(stat -c '%U %a' "$dir")" = 'root 1770' ] || { chown root "$dir" && chmod 1770 "$dir"; } || exit 0
 for name in job_state node_state resv_state; do
 	[ -s "$dir/$name" ] || continue
 	[ "$(stat -c %U "$dir/$name.old" 2>/dev/null)" = root ] && is_guard "$dir/$name.old" && continue

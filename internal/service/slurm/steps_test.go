@@ -140,8 +140,8 @@ func TestMounted(t *testing.T) {
 }
 
 func TestUnregistered(t *testing.T) {
-	got := unregistered("node001 idle\nnode002 idle*\nnode003 drained\nnode004 unknown\n", []string{"node001", "node002", "node003", "node004", "node005"})
-	if strings.Join(got, "; ") != "node002 idle*; node004 unknown; node005 unknown to slurmctld" {
+	got := unregistered("node001 idle\nnode002 idle*\nnode003 drained\nnode004 unknown\nnode006 down*\nnode007 unknown*\n", []string{"node001", "node002", "node003", "node004", "node005", "node006", "node007"})
+	if strings.Join(got, "; ") != "node004 unknown; node005 unknown to slurmctld; node006 down*; node007 unknown*" {
 		t.Errorf("%q", got)
 	}
 }
