@@ -35,7 +35,7 @@ const (
 // savedCopy is a copy of the state.
 type savedCopy struct {
 	at   time.Time // when slurmctld saved it, by its own clock, to the second
-	next uint32    // the number of the last job that had been given out
+	next uint32    // the number of the next job
 }
 
 const copyTime = "20060102T150405Z"
@@ -89,7 +89,7 @@ func outdated(copies []savedCopy) []savedCopy {
 	return out
 }
 
-// jobState reads the head of a job_state: when it was saved, and the last number of a
+// jobState reads the head of a job_state: when it was saved, and the number of the next
 // job. It is packed in network order: a text with its length, the version (2 bytes),
 // the time (8), the number (4).
 func jobState(data []byte) (savedCopy, error) {
@@ -120,7 +120,7 @@ const skipped = 10000
 // maxJob is Slurm's largest number of a job unless slurm.conf says less.
 const maxJob = 0x03ff0000
 
-// skipJobs raises the number of the last job in a job_state.
+// skipJobs raises the number of the next job in a job_state.
 func skipJobs(data []byte) []byte {
 	at := jobNumberAt(data)
 	if at < 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,7 +33,7 @@ func at(t *testing.T, when string, next uint32) savedCopy {
 	return savedCopy{tm.UTC(), next}
 }
 
-func TestJobStateSaysWhenItWasSavedAndTheLastNumber(t *testing.T) {
+func TestJobStateSaysWhenItWasSavedAndTheNextNumber(t *testing.T) {
 	want := at(t, "2026-11-22 11:58:17", 5)
 	data := []byte(jobStateOf(want))
 	got, err := jobState(data)
@@ -53,6 +54,23 @@ func TestJobStateSaysWhenItWasSavedAndTheLastNumber(t *testing.T) {
 	for _, none := range []string{"", "x", strings.Repeat("\x00", 60), "\x00\x00\x00\x11PROTOCOL_VERSION\x00\x2a\x00"} {
 		if _, err := jobState([]byte(none)); err == nil {
 			t.Errorf("%q is taken for a job_state", none)
+		}
+	}
+}
+
+// As 24.11.5 and 22.05.8 wrote it, after two jobs.
+func TestJobStateOfTheRealDaemons(t *testing.T) {
+	for version, hexed := range map[string]string{
+		"24.11.5": "0000001150524f544f434f4c5f56455253494f4e002a0000000000 6b02dde3 00000003 0000000000000000",
+		"22.05.8": "0000001150524f544f434f4c5f56455253494f4e00260000000000 6b02dded 00000003 0000000000000000",
+	} {
+		data, err := hex.DecodeString(strings.ReplaceAll(hexed, " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := jobState(data)
+		if err != nil || got.next != 3 || got.at.UTC().Format("2006-01-02 15") != "2026-11-22 12" {
+			t.Errorf("%s: %+v, %v", version, got, err)
 		}
 	}
 }
