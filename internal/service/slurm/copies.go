@@ -174,7 +174,7 @@ func (*Service) Keep(ctx context.Context, h host.Host, c *config.Cluster) error 
 }
 
 func writeCopy(ctx context.Context, h host.Host, c savedCopy, files map[string][]byte) error {
-	if err := h.Mkdir(ctx, copiesDir, host.Attr{Mode: 0o700}); err != nil {
+	if _, err := (plan.Dir{Path: copiesDir, Attr: host.Attr{Mode: 0o700}}).Do(ctx, h); err != nil {
 		return err
 	}
 	half := path.Join(copiesDir, halfCopy)

@@ -125,7 +125,7 @@ func TestKeepCopiesWhatIsNewer(t *testing.T) {
 	c := site(t)
 	dir := c.Slurm.StateSaveLocation
 	name := c.SlurmControllers()[1].Hostname
-	m := hosttest.New(name).Dir("/var/lib/multihead")
+	m := hosttest.New(name).Dir("/var/lib")
 	save := func(when savedCopy) {
 		m.File(dir+"/job_state", jobStateOf(when), host.Attr{ModTime: when.at}).File(dir+"/node_state", fmt.Sprint(when.next))
 	}
