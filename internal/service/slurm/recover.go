@@ -86,7 +86,7 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 			dbd.Steps = append(dbd.Steps, step(h.name, "dbd.recover", launch(dbdUnit, "--no-block")))
 		}
 		// systemd tries again and again to start one that its guard refuses.
-		tries := intent.Confirmed && len(h.state.lost) > 0 && h.units[ctldUnit] == "activating"
+		tries := intent.Confirmed && h.refusedWithoutState()
 		if !tries && !h.ctldPast.startable(h.units[ctldUnit]) {
 			continue
 		}
@@ -120,7 +120,7 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 	if !serves && len(fit) > 0 {
 		first := fit[0]
 		ph.Stages = append(ph.Stages, plan.Stage{Name: "first controller", Steps: []plan.Step{
-			step(first.name, "ctld.recover", launch(ctldUnit)),
+			step(first.name, "ctld.recover", first.launch()),
 			step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)),
 		}})
 		fit = fit[1:]
@@ -142,7 +142,7 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 	others := plan.Stage{Name: "other controllers"}
 	for _, h := range fit {
 		others.Steps = append(others.Steps,
-			step(h.name, "ctld.recover", launch(ctldUnit)),
+			step(h.name, "ctld.recover", h.launch()),
 			step(h.name, "ctld.serves", awaitPort("slurmctld on "+h.name+" takes connections", ctldPort)))
 	}
 	if len(others.Steps) > 0 {
@@ -196,6 +196,23 @@ func launch(unit string, options ...string) plan.Action {
 			return nil, err
 		},
 	}
+}
+
+// launch starts slurmctld. One that its guard refuses is tried by systemd every
+// second, and found in any state: it is told to start whatever it is in.
+func (h head) launch() plan.Action {
+	start := launch(ctldUnit)
+	if f, ok := start.(plan.Func); ok && h.refusedWithoutState() {
+		f.Satisfied = nil
+		return f
+	}
+	return start
+}
+
+// refusedWithoutState says whether slurmctld does not serve for the state is gone, and
+// no person has stopped it.
+func (h head) refusedWithoutState() bool {
+	return len(h.state.lost) > 0 && h.listens != service.Yes && h.units[ctldUnit] != "inactive"
 }
 
 func exited(err error) bool { return errors.As(err, new(*host.ExitError)) }
