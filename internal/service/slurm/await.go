@@ -118,18 +118,26 @@ func (s *State) awaitInCharge(h head) plan.Await {
 	}
 }
 
-// awaitNodes waits until the nodes of the plan have registered.
+// awaitNodes waits until the nodes of the plan have registered. Where nothing else is
+// to be done, it is enough that the controller knows those whose slurmd runs: one that
+// has just taken over calls them unknown for a moment, until it has asked them.
 func (s *State) awaitNodes(intent service.Intent) plan.Await {
 	var names []string
+	run := true
 	for _, n := range s.nodes {
 		if n.reached && intent.Includes(n.name) {
 			names = append(names, n.name)
+			run = run && running(n.units[nodeUnit])
 		}
 	}
 	return plan.Await{
 		What:    fmt.Sprintf("%d compute nodes have registered", len(names)),
 		Timeout: 90 * time.Second,
 		Every:   500 * time.Millisecond,
+		Settled: func(ctx context.Context, h host.Reader) (bool, error) {
+			out, err := h.Query(ctx, "sinfo", "--Node", "--noheader", "--format=%N %T")
+			return run && allKnown(out, names), err
+		},
 		Until: func(ctx context.Context, h host.Reader) (bool, string, error) {
 			// Asked also where there is nothing to wait for: an answer is
 			// the proof that the controller serves.
@@ -143,10 +151,18 @@ func (s *State) awaitNodes(intent service.Intent) plan.Await {
 	}
 }
 
+// allKnown says whether the controller lists these nodes, in whatever state.
+func allKnown(sinfo string, names []string) bool {
+	known := map[string]bool{}
+	for line := range strings.Lines(sinfo) {
+		name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		known[name] = true
+	}
+	return !slices.ContainsFunc(names, func(n string) bool { return !known[n] })
+}
+
 // unregistered is the nodes of names that the controller has not heard of since
-// it knows them, each with its state. One that registered and does not answer at this
-// moment ("idle*") has: a controller that has just taken over says so of nodes until
-// it has asked them, and that is for who looks at health.
+// it knows them, each with its state.
 func unregistered(sinfo string, names []string) []string {
 	states := map[string]string{}
 	for line := range strings.Lines(sinfo) {
@@ -159,7 +175,7 @@ func unregistered(sinfo string, names []string) []string {
 		switch st := states[n]; {
 		case st == "":
 			out = append(out, n+" unknown to slurmctld")
-		case strings.HasPrefix(st, "unknown"), strings.HasPrefix(st, "down") && strings.Contains(st, "*"):
+		case strings.Contains(st, "*"), strings.HasPrefix(st, "unknown"):
 			out = append(out, n+" "+st)
 		}
 	}
