@@ -115,8 +115,8 @@ func TestServicesComeBackByThemselves(t *testing.T) {
 		h := h.in(t)
 		long := strings.TrimSpace(h.sh("server2", "cd /tmp && sbatch --parsable --job-name=outlives --output=/dev/null --wrap='sleep 1234'"))
 		h.eventually("the job runs, and a copy on server2 has it", 2*time.Minute, func() (bool, string) {
-			out, err := h.trySh("server2", "squeue -h -o %T -j "+long+"; ls -1 /var/lib/multihead/slurm-state | tail -n 1; grep -ac outlives /var/lib/multihead/slurm-state/$(ls -1 /var/lib/multihead/slurm-state | tail -n 1)/job_state || true")
-			return err == nil && strings.HasPrefix(out, "RUNNING") && strings.HasSuffix(out, "1"), out
+			out, err := h.trySh("server2", "squeue -h -o %T -j "+long+"; cd /var/lib/multihead/slurm-state && grep -alq outlives $(ls -1 | tail -n 1)/job_state && echo copied")
+			return err == nil && out == "RUNNING\ncopied", out
 		})
 		// Frozen, it does not save once more before its power goes.
 		h.sh("server1", "systemctl kill -s STOP slurmctld")
