@@ -246,7 +246,7 @@ func (s *State) awaitTakesCharge(h head) plan.Await {
 // past looks at what decides whether a daemon that does not run may be started.
 func (h *head) past(ctx context.Context, c *config.Cluster) {
 	var err error
-	if !running(h.units[ctldUnit]) {
+	if !running(h.units[ctldUnit]) || h.refusedWithoutState() { // the latter is in any state
 		mount, _ := shared(c)
 		if h.ctldPast, err = lookPast(ctx, h.reader, ctldUnit); err == nil {
 			err = h.lookReady(ctx, mount)
