@@ -223,5 +223,23 @@ func koreanTexts() map[string]string {
 		"Restored from %s, compared, and on every head that answered.\n":           "%s 에서 되살리고 비교했으며, 응답한 모든 헤드에 있습니다.\n",
 		"nothing was changed: %s would be replaced; say --confirm %s":              "아무것도 바뀌지 않았습니다: %s 이(가) 바뀝니다. --confirm %s 를 쓰십시오",
 		"%s will be as of %s. Type the cluster's name (%s) to go on: ":             "%s 이(가) %s 시점의 것이 됩니다. 계속하려면 클러스터 이름(%s)을 입력하십시오: ",
+		// rotate
+		"Change passwords, the munge key or the agents' certificates while the cluster serves": "클러스터가 서비스하는 동안 비밀번호, munge 키, 에이전트 인증서를 바꿉니다",
+		"Give all hosts a new munge key":                                                                                                                   "모든 호스트에 새 munge 키를 줍니다",
+		"Give the agents a new authority and new certificates":                                                                                             "에이전트에 새 인증 기관과 새 인증서를 줍니다",
+		"Move to the passwords that were changed in the cluster file: both are good until --finish":                                                        "클러스터 파일에서 바꾼 비밀번호로 옮깁니다: --finish 전까지는 둘 다 쓸 수 있습니다",
+		"No changes: all hosts have one munge key, made %s ago. --older-than 0s replaces it all the same.":                                                 "변경 없음: 모든 호스트의 munge 키가 같고 %s 전에 만들었습니다. 그래도 바꾸려면 --older-than 0s.",
+		"All hosts have the new munge key, and each has proven it.":                                                                                        "모든 호스트가 새 munge 키를 가졌고 각각 확인했습니다.",
+		"No changes: the agents' authority was made %s ago. --older-than 0s replaces it all the same.":                                                     "변경 없음: 에이전트의 인증 기관은 %s 전에 만들었습니다. 그래도 바꾸려면 --older-than 0s.",
+		"The agents know each other by the new authority alone.":                                                                                           "이제 에이전트는 새 인증 기관으로만 서로를 압니다.",
+		"the cluster is not well, and what is away now would miss the rotation:":                                                                           "클러스터가 정상이 아니며, 지금 없는 것은 교체에서 빠집니다:",
+		"Mend that first: multihead status, multihead up.":                                                                                                 "먼저 그것을 고치십시오: multihead status, multihead up.",
+		"Then what the cluster itself uses is moved to the new passwords, as multihead up does. The old ones stay good.":                                   "그다음 클러스터 자신이 쓰는 것을 multihead up 처럼 새 비밀번호로 옮깁니다. 이전 것도 계속 쓸 수 있습니다.",
+		"The cluster uses the new passwords, and the old ones are good as well. Give your clients the new ones, then: multihead rotate passwords --finish": "클러스터는 새 비밀번호를 쓰고, 이전 것도 쓸 수 있습니다. 클라이언트를 새것으로 바꾼 다음: multihead rotate passwords --finish",
+		"No changes: the cluster uses the passwords of the file.":                                                                                          "변경 없음: 클러스터는 파일의 비밀번호를 씁니다.",
+		"Older ones are good as well, until: multihead rotate passwords --finish":                                                                          "이전 것도 쓸 수 있습니다. 끝내려면: multihead rotate passwords --finish",
+		"No changes: the passwords of the file are the only ones that are good.":                                                                           "변경 없음: 파일의 비밀번호만 쓸 수 있습니다.",
+		"Only the passwords of the file are good now.":                                                                                                     "이제 파일의 비밀번호만 쓸 수 있습니다.",
+		"the same command again carries on; the record of this run is ":                                                                                    "같은 명령을 다시 실행하면 이어서 합니다; 이 실행의 기록: ",
 	}
 }

@@ -99,6 +99,7 @@ func newRoot(a *app) *cobra.Command {
 		newRecoverCmd(a),
 		newMaintenanceCmd(a),
 		newNodeCmd(a),
+		newRotateCmd(a),
 		newBackupCmd(a),
 		newRestoreCmd(a),
 		newBackupWorkCmd(),
