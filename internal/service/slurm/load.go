@@ -20,6 +20,7 @@ import (
 type load struct {
 	confs   []string
 	restart bool
+	state   string // StateSaveLocation
 }
 
 func (l load) String() string {
@@ -113,6 +114,11 @@ func (l load) now(ctx context.Context, h host.Host) error {
 	if err != nil {
 		return err
 	}
+	if !l.restart {
+		if err := safeToReload(ctx, h, l.state); err != nil {
+			return err
+		}
+	}
 	if l.restart || beforeReexec(version) {
 		if _, err := h.Run(ctx, host.Command("systemctl", "restart", ctldUnit)); err != nil {
 			return err
@@ -124,7 +130,7 @@ func (l load) now(ctx context.Context, h host.Host) error {
 	if _, err := (awaitPing(h.Name())).Do(ctx, h); err != nil {
 		return err
 	}
-	if err := reconfigure(ctx, h); err != nil {
+	if err := reconfigure(ctx, h, l.state); err != nil {
 		return err
 	}
 	if err := h.Mkdir(ctx, path.Dir(loaded), host.Attr{Mode: 0o755}); err != nil {
@@ -137,7 +143,10 @@ func (l load) now(ctx context.Context, h host.Host) error {
 // held up by something else (a database or a name that does not answer) does
 // it after the command has given up waiting, and asking again then does no
 // harm.
-func reconfigure(ctx context.Context, h host.Host) error {
+func reconfigure(ctx context.Context, h host.Host, state string) error {
+	if err := safeToReload(ctx, h, state); err != nil {
+		return err
+	}
 	_, err := h.Run(ctx, host.Command("scontrol", "reconfigure"))
 	var exit *host.ExitError
 	if errors.As(err, &exit) && strings.Contains(exit.Stderr+exit.Stdout, "timed out") {
