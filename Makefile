@@ -4,7 +4,7 @@ BIN      := bin/multihead
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LINT_VER := v2.15.0
 LINT     := bin/tools/golangci-lint-$(LINT_VER)
-GOFILES  := $(shell find cmd internal -name '*.go' -o -name '*.tmpl' -o -name '*.conf' 2>/dev/null)
+GOFILES  := $(shell find cmd internal -name '*.go' -o -name '*.tmpl' -o -name '*.conf' -o -name '*.sh' -o -name '*.tsv' 2>/dev/null)
 LAB      := demo
 LABLOG   := /var/tmp/multihead-test
 
