@@ -1,0 +1,138 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"multihead/internal/cluster"
+	"multihead/internal/config"
+	"multihead/internal/host"
+	"multihead/internal/plan"
+	"multihead/internal/service"
+)
+
+const (
+	stallLimit = 5 * time.Minute // for which nothing moves, where something is not well
+	waitLimit  = 24 * time.Hour  // a large volume heals for hours, and moves
+	lookEvery  = time.Second
+)
+
+// patience ends a wait in which nothing moves.
+type patience struct {
+	seen  string
+	since time.Time
+}
+
+// errStalled is a wait that has no end.
+var errStalled = errors.New("nothing has moved for " + stallLimit.String())
+
+// lost says whether what is seen has been the same for too long.
+func (p *patience) lost(seen string, now time.Time) bool {
+	if seen != p.seen || p.since.IsZero() {
+		p.seen, p.since = seen, now
+	}
+	return now.Sub(p.since) >= stallLimit
+}
+
+// await is a step that waits for a condition as long as something moves. It is always
+// needed: what holds now says nothing of what is to be stopped before it.
+func await(what string, until func(ctx context.Context) (seen string, err error)) plan.Action {
+	return plan.Func{What: "wait until " + what, Kind: plan.Wait, Timeout: waitLimit,
+		Satisfied: func(context.Context, host.Reader) (bool, error) { return false, nil },
+		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+			var p patience
+			return plan.Await{What: what, Timeout: waitLimit, Every: lookEvery,
+				Until: func(ctx context.Context, _ host.Reader) (bool, string, error) {
+					seen, err := until(ctx)
+					if err != nil {
+						seen = err.Error()
+					}
+					if p.lost(seen, time.Now()) && seen != "" {
+						return false, seen, plan.Never(fmt.Errorf("%w: %s", errStalled, seen))
+					}
+					return seen == "", seen, nil
+				}}.Do(ctx, h)
+		}}
+}
+
+// again is the cluster looked at anew.
+func (r *Run) again(ctx context.Context) (*cluster.View, error) {
+	v := *r.View
+	return &v, v.Observe(ctx, v.Services)
+}
+
+// serves waits until a head's data services are whole again, while it is in maintenance
+// still: what they lack now would be lacking everywhere with the next head.
+func (r *Run) serves(name string, f Found) plan.Step {
+	data := []string{config.GlusterFS, config.MariaDB, config.Redis}
+	look := func(ctx context.Context) (string, error) {
+		v, err := r.again(ctx)
+		if err != nil {
+			return "", err
+		}
+		var wrong []string
+		for _, h := range v.Healths() {
+			if slices.Contains(data, h.Service) && h.State != service.Up {
+				wrong = append(wrong, h.Service+": "+h.Reason)
+			}
+		}
+		return strings.Join(wrong, "; "), nil
+	}
+	return plan.Step{ID: "upgrade.serves", Host: name, Action: await("its data is whole", look)}
+}
+
+// well waits until the whole cluster is up, and sees to what the agents would see to if
+// this run did not hold the lock.
+func (r *Run) well(on, id string) plan.Step {
+	return plan.Step{ID: "upgrade." + id, Host: on, Action: await("the whole cluster is up", r.mend)}
+}
+
+// Mend does once what the agents would do, where anything is wrong, and returns what is
+// wrong; empty is nothing.
+func (r *Run) mend(ctx context.Context) (string, error) {
+	v, err := r.again(ctx)
+	if err != nil {
+		return "", err
+	}
+	var wrong []string
+	for _, p := range v.Status(nil).Problems {
+		wrong = append(wrong, strings.TrimSpace(p.Host+" "+p.Service)+": "+p.Reason)
+	}
+	if len(wrong) == 0 {
+		return "", nil
+	}
+	seen := strings.Join(wrong, "; ")
+	p, err := v.RecoverPlan(service.Intent{Mode: service.Auto}, nil)
+	if p.Empty() {
+		return seen, err
+	}
+	prop, err := plan.Propose(ctx, p, v.Readers())
+	if err != nil || prop.Empty() {
+		return seen, err
+	}
+	engine := plan.NewEngine(v.Hosts, func(ev plan.Event) {
+		if ev.Type == plan.StepStart {
+			plan.Tell(ctx, ev.Text+" on "+ev.Host)
+		}
+	})
+	if _, err := engine.Apply(ctx, prop); err != nil {
+		return seen + "; " + err.Error(), nil
+	}
+	return seen, nil
+}
+
+// Settled waits until the whole cluster is up, after a run that failed was undone, and
+// says what is not where that does not come.
+func (r *Run) Settled(ctx context.Context) error {
+	for _, n := range r.View.Input.Heads {
+		if h := r.View.Hosts[n.Name()]; h != nil {
+			_, err := r.well(n.Name(), "green").Action.Do(ctx, h)
+			return err
+		}
+	}
+	return errors.New("no head answers")
+}
