@@ -101,9 +101,15 @@ func nth(n int) func(string) bool {
 // returns that step, or "" and how the run ended where there was none.
 func (h *hosts) killed(kill func(step string) bool) (begun string, code int, output string) {
 	h.t.Helper()
+	return h.killedRun(kill, "up", "--yes", "-v")
+}
+
+// killedRun does so with any command; -v has it say which step it begins.
+func (h *hosts) killedRun(kill func(step string) bool, args ...string) (begun string, code int, output string) {
+	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := h.command(ctx, "up", "--yes", "-v")
+	cmd := h.command(ctx, args...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		h.t.Fatal(err)
