@@ -166,7 +166,7 @@ func (h *hosts) stopsAtTheFirstHead(was map[string]map[string]string, revision, 
 	}
 }
 
-// oneByOne are the heads in the order in which upgrades ended on them.
+// oneByOne are the heads in the order in which upgrades came to their end on them.
 func (h *hosts) oneByOne() []string {
 	h.t.Helper()
 	var list struct {
@@ -179,21 +179,19 @@ func (h *hosts) oneByOne() []string {
 		Result string
 		Did    []struct{ Phase, Host, Step, Result string }
 	}
-	for _, r := range list.Runs { // the newest first
-		if strings.HasSuffix(r.Command, "upgrade --yes") {
-			if err := json.Unmarshal([]byte(h.must("runs", "show", r.ID, "-o", "json").stdout), &run); err != nil {
-				h.t.Fatal(err)
-			}
-			break
-		}
-	}
-	if run.Result != "done" {
-		h.t.Errorf("the record says %q", run.Result)
-	}
 	var heads []string
-	for _, s := range run.Did {
-		if s.Step == "upgrade.end" && s.Result == "done" {
-			heads = append(heads, s.Host)
+	slices.Reverse(list.Runs) // the oldest first
+	for _, r := range list.Runs {
+		if !strings.Contains(r.Command, "upgrade --yes") {
+			continue
+		}
+		if err := json.Unmarshal([]byte(h.must("runs", "show", r.ID, "-o", "json").stdout), &run); err != nil {
+			h.t.Fatal(err)
+		}
+		for _, s := range run.Did {
+			if s.Step == "upgrade.green" && s.Result == "done" && run.Result == "done" {
+				heads = append(heads, s.Host)
+			}
 		}
 	}
 	return heads

@@ -229,6 +229,7 @@ func koreanTexts() map[string]string {
 		"%s: its package lists are as they were: %v\n":                                                             "%s: 패키지 목록을 새로 읽지 못해 이전 것을 씁니다: %v\n",
 		"No changes: the packages of the services are the newest that are offered, and multihead is this one.":     "변경 없음: 서비스 패키지는 제공되는 것 가운데 최신이고 multihead도 이 버전입니다.",
 		"The package lists are as of the hosts' last update; without --dry-run they are brought up to date first.": "패키지 목록은 호스트에서 마지막으로 갱신한 때의 것입니다. --dry-run 이 없으면 먼저 갱신합니다.",
+		"stopped before the next host, those before it are done":                                                   "다음 호스트 앞에서 멈췄습니다. 앞의 호스트는 마쳤습니다",
 		"Waiting until the cluster is well again.":                                                                 "클러스터가 다시 정상이 되기를 기다립니다.",
 		"the cluster is up again, as it was before the head that failed":                                           "클러스터는 실패한 헤드 이전 상태로 다시 정상입니다",
 		"the cluster is not well: %v":                                                                              "클러스터가 정상이 아닙니다: %v",

@@ -80,12 +80,7 @@ func (a *app) upgrade(ctx context.Context, f upFlags, report *upReport) error {
 	}
 	name, from := whoami()
 	u := &upgrade.Run{View: run.sess.view, Site: offlineSite(c), Only: run.phases, Confirmed: f.confirm != "", By: name, From: from}
-	run.planner = func(ctx context.Context) (plan.Plan, error) {
-		if err := run.sess.observe(ctx, all.Services()); err != nil {
-			return plan.Plan{}, err
-		}
-		return u.Plan(ctx)
-	}
+	run.planner = planner(run, u.Plan)
 	if u.Site == nil {
 		a.freshLists(ctx, run)
 	}
@@ -93,6 +88,16 @@ func (a *app) upgrade(ctx context.Context, f upFlags, report *upReport) error {
 		return err
 	}
 	return a.carryUpgradeOut(ctx, run, u)
+}
+
+// planner looks at the cluster before it plans.
+func planner(run *upRun, of func(context.Context) (plan.Plan, error)) func(context.Context) (plan.Plan, error) {
+	return func(ctx context.Context) (plan.Plan, error) {
+		if err := run.sess.observe(ctx, all.Services()); err != nil {
+			return plan.Plan{}, err
+		}
+		return of(ctx)
+	}
 }
 
 // freshLists has every host's apt read what its sources offer now. Where that fails what
@@ -148,16 +153,34 @@ func (a *app) carryUpgradeOut(ctx context.Context, run *upRun, u *upgrade.Run) e
 		return err
 	}
 	run.report.found(run)
-	if err := a.apply(ctx, run); err != nil {
-		if errors.Is(err, plan.ErrStopped) {
-			return err
-		}
-		return a.broughtBack(ctx, run, u, err)
+	if err := a.partByPart(ctx, run, u); err != nil {
+		return err
 	}
+	run.planner = planner(run, u.Plan)
 	if done, err := a.verify(ctx, run); err != nil || done {
 		return err
 	}
 	return &exitError{exitFailed, errors.New(a.tr("the plan was carried out, and this is still needed: run the command again; if it stays, look at the lines above"))}
+}
+
+// partByPart does one host after the other, each planned with what the one before has
+// left. One that still needs something when it is done is not begun again.
+func (a *app) partByPart(ctx context.Context, run *upRun, u *upgrade.Run) error {
+	run.planner = planner(run, u.Next)
+	for before := ""; ; {
+		if err := a.propose(ctx, run); err != nil {
+			return &exitError{exitFailed, fmt.Errorf("%s: %w", a.tr("stopped before the next host, those before it are done"), err)}
+		}
+		if run.prop.Empty() || run.prop.Plan.Phases[0].Name == before {
+			return nil
+		}
+		before = run.prop.Plan.Phases[0].Name
+		if err := a.apply(ctx, run); errors.Is(err, plan.ErrStopped) {
+			return err
+		} else if err != nil {
+			return a.broughtBack(ctx, run, u, err)
+		}
+	}
 }
 
 // broughtBack says how the cluster is after a head failed and was undone.

@@ -37,7 +37,7 @@ func (r *Run) plan(ctx context.Context) (plan.Plan, error) {
 		}
 		p.Phases = append(p.Phases, ph)
 	}
-	if ph := r.ready(); len(ph.Stages[0].Steps) > 0 {
+	if ph := r.makeReady(); len(ph.Stages[0].Steps) > 0 {
 		add(ph)
 	}
 	var heads []string
@@ -66,8 +66,8 @@ func (r *Run) plan(ctx context.Context) (plan.Plan, error) {
 	return p, nil
 }
 
-// ready is what is done on all hosts at once, while everything goes on.
-func (r *Run) ready() plan.Phase {
+// makeReady is what is done on all hosts at once, while everything goes on.
+func (r *Run) makeReady() plan.Phase {
 	st := plan.Stage{Name: "make ready"}
 	for _, spec := range r.View.Cluster.AllHosts() {
 		f := r.found[spec.Hostname]
@@ -127,9 +127,13 @@ func (r *Run) head(ctx context.Context, name string) (plan.Phase, error) {
 	ph.Stages = append(ph.Stages, stops...)
 	stage("packages", r.packages(name, start)...)
 	stage("start", starts(name, start)...)
-	stage("serves", r.serves(name, f))
+	stage("serves", r.serves(name))
 	stage("end", plan.Step{ID: "upgrade.end", Host: name, Action: leave()}, plan.Step{ID: "upgrade.ended", Host: name, Action: agentd.Left()})
-	stage("check", r.well(name, "green"))
+	check := []plan.Step{r.well(name, "green")}
+	if slices.Contains(f.stopped(), config.Redis) || slices.ContainsFunc(start, func(u string) bool { return strings.HasPrefix(u, "redis") }) {
+		check = append(check, r.spread(name))
+	}
+	stage("check", check...)
 	return ph, nil
 }
 

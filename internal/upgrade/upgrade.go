@@ -32,6 +32,7 @@ type Run struct {
 
 	offers map[string]string // of Site, read once
 	found  map[string]Found
+	ready  bool                            // everything was made ready
 	steps  map[string]map[string]plan.Step // of up: host → those that bring the tool
 }
 
@@ -51,6 +52,35 @@ func (r *Run) Plan(ctx context.Context) (plan.Plan, error) {
 		return plan.Plan{}, err
 	}
 	return r.plan(ctx)
+}
+
+// Next is the first part of the plan that is still to be done, as things are now: making
+// ready, or one host. What one head's part changes about the others (who has which
+// master, who serves Slurm) the next one is planned with.
+func (r *Run) Next(ctx context.Context) (plan.Plan, error) {
+	if err := r.look(ctx); err != nil {
+		return plan.Plan{}, err
+	}
+	if err := r.may(); err != nil {
+		return plan.Plan{}, err
+	}
+	return r.first(ctx)
+}
+
+func (r *Run) first(ctx context.Context) (plan.Plan, error) {
+	p, err := r.plan(ctx)
+	if err != nil || len(p.Phases) == 0 {
+		return p, err
+	}
+	first := p.Phases[0]
+	if first.Name == readyPhase {
+		if r.ready && len(p.Phases) > 1 {
+			first = p.Phases[1]
+		}
+		r.ready = true
+	}
+	first.After = nil
+	return plan.Plan{Phases: []plan.Phase{first}}, nil
 }
 
 // Begun are the heads on which an upgrade was cut off.

@@ -190,9 +190,29 @@ func TestOneHeadIsDoneAfterTheOther(t *testing.T) {
 			t.Errorf("%s: what is stopped for minutes still starts at boot, and can be undone", s.ID)
 		}
 	}
-	want := "upgrade.begin upgrade.handed stop.redis.stop upgrade.packages start.redisd.service upgrade.serves upgrade.end upgrade.ended upgrade.green"
+	want := "upgrade.begin upgrade.handed stop.redis.stop upgrade.packages start.redisd.service upgrade.serves upgrade.end upgrade.ended upgrade.green upgrade.spread"
 	if got := strings.Join(ids, " "); got != want {
 		t.Errorf("a head's steps are\n%s, want\n%s", got, want)
+	}
+}
+
+func TestEveryHeadIsPlannedWithWhatTheOneBeforeLeft(t *testing.T) {
+	r := three(t, func(map[string]*fake, map[string]bool) {})
+	found := r.found
+	var parts []string
+	for len(found) > 0 {
+		p, err := r.first(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.Phases) != 1 || len(p.Phases[0].After) > 0 {
+			t.Fatalf("%+v", p)
+		}
+		parts = append(parts, p.Phases[0].Name)
+		delete(found, p.Phases[0].Name)
+	}
+	if got := strings.Join(parts, " "); got != "packages server2 server3 server1" {
+		t.Errorf("%s", got)
 	}
 }
 
@@ -211,7 +231,7 @@ func TestAHeadThatWasBegunStartsWhatItStopped(t *testing.T) {
 		ids = append(ids, s.ID)
 	}
 	// Slurm's daemons are the agent's to start.
-	if got := strings.Join(ids, " "); got != "upgrade.begin upgrade.handed start.redisd.service upgrade.serves upgrade.end upgrade.ended upgrade.green" {
+	if got := strings.Join(ids, " "); got != "upgrade.begin upgrade.handed start.redisd.service upgrade.serves upgrade.end upgrade.ended upgrade.green upgrade.spread" {
 		t.Errorf("%s", got)
 	}
 }

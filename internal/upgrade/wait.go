@@ -59,24 +59,25 @@ func await(what string, until func(ctx context.Context) (seen string, err error)
 		}}
 }
 
-// again is the cluster looked at anew.
-func (r *Run) again(ctx context.Context) (*cluster.View, error) {
+// again is the cluster looked at anew: these services, or all that have a health.
+func (r *Run) again(ctx context.Context, names ...string) (*cluster.View, error) {
 	v := *r.View
-	return &v, v.Observe(ctx, v.Services)
+	return &v, v.Observe(ctx, slices.DeleteFunc(slices.Clone(v.Services), func(s service.Service) bool {
+		return len(names) > 0 && !slices.Contains(names, s.Name()) || s.Name() == "prepare"
+	}))
 }
 
 // serves waits until a head's data services are whole again, while it is in maintenance
 // still: what they lack now would be lacking everywhere with the next head.
-func (r *Run) serves(name string, f Found) plan.Step {
-	data := []string{config.GlusterFS, config.MariaDB, config.Redis}
+func (r *Run) serves(name string) plan.Step {
 	look := func(ctx context.Context) (string, error) {
-		v, err := r.again(ctx)
+		v, err := r.again(ctx, config.GlusterFS, config.MariaDB, config.Redis)
 		if err != nil {
 			return "", err
 		}
 		var wrong []string
 		for _, h := range v.Healths() {
-			if slices.Contains(data, h.Service) && h.State != service.Up {
+			if h.State != service.Up {
 				wrong = append(wrong, h.Service+": "+h.Reason)
 			}
 		}
@@ -91,7 +92,7 @@ func (r *Run) well(on, id string) plan.Step {
 	return plan.Step{ID: "upgrade." + id, Host: on, Action: await("the whole cluster is up", r.mend)}
 }
 
-// Mend does once what the agents would do, where anything is wrong, and returns what is
+// mend does once what the agents would do, where anything is wrong, and returns what is
 // wrong; empty is nothing.
 func (r *Run) mend(ctx context.Context) (string, error) {
 	v, err := r.again(ctx)
@@ -106,23 +107,45 @@ func (r *Run) mend(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	seen := strings.Join(wrong, "; ")
-	p, err := v.RecoverPlan(service.Intent{Mode: service.Auto}, nil)
-	if p.Empty() {
-		return seen, err
+	p, refused := v.RecoverPlan(service.Intent{Mode: service.Auto}, nil)
+	if err := carryOut(ctx, v, p); err != nil {
+		seen += "; " + err.Error()
 	}
+	if refused != nil {
+		seen += "; " + refused.Error()
+	}
+	return seen, nil
+}
+
+// spread puts Redis's masters back to their heads: one that stops hands them over, and
+// with head after head all would end on one.
+func (r *Run) spread(on string) plan.Step {
+	return plan.Step{ID: "upgrade.spread", Host: on, Action: plan.Func{What: "spread Redis's masters over the heads again", Kind: plan.Run, Timeout: 10 * time.Minute,
+		Change: func(ctx context.Context, _ host.Host) (plan.Action, error) {
+			v, err := r.again(ctx, config.Redis)
+			if err != nil {
+				return nil, err
+			}
+			p, err := v.Plan(service.Intent{Mode: service.Auto}, []string{config.Redis})
+			if err != nil {
+				return nil, err
+			}
+			return nil, carryOut(ctx, v, p)
+		}}}
+}
+
+// carryOut does what of a plan is needed, as one step of another one.
+func carryOut(ctx context.Context, v *cluster.View, p plan.Plan) error {
 	prop, err := plan.Propose(ctx, p, v.Readers())
 	if err != nil || prop.Empty() {
-		return seen, err
+		return err
 	}
-	engine := plan.NewEngine(v.Hosts, func(ev plan.Event) {
+	_, err = plan.NewEngine(v.Hosts, func(ev plan.Event) {
 		if ev.Type == plan.StepStart {
 			plan.Tell(ctx, ev.Text+" on "+ev.Host)
 		}
-	})
-	if _, err := engine.Apply(ctx, prop); err != nil {
-		return seen + "; " + err.Error(), nil
-	}
-	return seen, nil
+	}).Apply(ctx, prop)
+	return err
 }
 
 // Settled waits until the whole cluster is up, after a run that failed was undone, and
