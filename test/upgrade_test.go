@@ -79,7 +79,7 @@ func TestPackagesAreUpgradedOneHeadAtATime(t *testing.T) {
 }
 
 // upgradedPackages are those that the test makes newer.
-const upgradedPackages = "redis-server redis-tools keepalived"
+const upgradedPackages = "redis-server redis-tools redis-sentinel keepalived"
 
 // versions are the versions of those on every head.
 func (h *hosts) versions() map[string]map[string]string {

@@ -77,8 +77,14 @@ func (r *Run) serves(name string) plan.Step {
 		}
 		var wrong []string
 		for _, h := range v.Healths() {
-			if h.State != service.Up {
-				wrong = append(wrong, h.Service+": "+h.Reason)
+			if h.State == service.Up {
+				continue
+			}
+			wrong = append(wrong, h.Service+": "+h.Reason)
+			if h.Service == config.Redis {
+				if err := spread(ctx, v); err != nil {
+					wrong = append(wrong, err.Error())
+				}
 			}
 		}
 		return strings.Join(wrong, "; "), nil
@@ -107,6 +113,11 @@ func (r *Run) mend(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	seen := strings.Join(wrong, "; ")
+	if s, ok := v.States[config.Redis]; ok && s.Health().State == service.Degraded {
+		if err := spread(ctx, v); err != nil {
+			seen += "; " + err.Error()
+		}
+	}
 	p, refused := v.RecoverPlan(service.Intent{Mode: service.Auto}, nil)
 	if err := carryOut(ctx, v, p); err != nil {
 		seen += "; " + err.Error()
@@ -117,21 +128,14 @@ func (r *Run) mend(ctx context.Context) (string, error) {
 	return seen, nil
 }
 
-// spread puts Redis's masters back to their heads: one that stops hands them over, and
-// with head after head all would end on one.
-func (r *Run) spread(on string) plan.Step {
-	return plan.Step{ID: "upgrade.spread", Host: on, Action: plan.Func{What: "spread Redis's masters over the heads again", Kind: plan.Run, Timeout: 10 * time.Minute,
-		Change: func(ctx context.Context, _ host.Host) (plan.Action, error) {
-			v, err := r.again(ctx, config.Redis)
-			if err != nil {
-				return nil, err
-			}
-			p, err := v.Plan(service.Intent{Mode: service.Auto}, []string{config.Redis})
-			if err != nil {
-				return nil, err
-			}
-			return nil, carryOut(ctx, v, p)
-		}}}
+// spread puts Redis's masters back to their heads, as up does: one that stops hands them
+// over, and with head after head all would end on one.
+func spread(ctx context.Context, v *cluster.View) error {
+	p, err := v.Plan(service.Intent{Mode: service.Auto}, []string{config.Redis})
+	if err != nil {
+		return err
+	}
+	return carryOut(ctx, v, p)
 }
 
 // carryOut does what of a plan is needed, as one step of another one.
