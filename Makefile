@@ -6,6 +6,7 @@ LINT_VER := v2.15.0
 LINT     := bin/tools/golangci-lint-$(LINT_VER)
 GOFILES  := $(shell find cmd internal -name '*.go' -o -name '*.tmpl' -o -name '*.conf' 2>/dev/null)
 LAB      := demo
+LABLOG   := /var/tmp/multihead-test
 
 export CGO_ENABLED = 0
 
@@ -46,9 +47,11 @@ test-race: ## unit tests under the race detector (needs a C compiler)
 
 .PHONY: test-lab
 test-lab: build lab-setup ## end-to-end tests on the lab only (needs root)
-	@# What failed comes once more at the end: the whole log has thousands of lines.
-	@bash -o pipefail -c 'MULTIHEAD_BIN=$(CURDIR)/$(BIN) go test -tags lab -count=1 -p 1 -timeout 80m -v ./test/... ./internal/lab/... ./internal/host/remote/... 2>&1 | tee bin/test-lab.log' || \
-		{ printf '\n%s\n' "What failed:"; grep -B 25 -e '--- FAIL' -e '^panic:' bin/test-lab.log | cut -c 1-400 | tail -n 120; exit 1; }
+	@# Shown are the tests and what failed; all that they said is in $(LABLOG), and the
+	@# last words of the labs they failed in beside it.
+	@rm -rf $(LABLOG) && mkdir -p $(LABLOG)
+	@bash -o pipefail -c 'MULTIHEAD_BIN=$(CURDIR)/$(BIN) MULTIHEAD_LABLOG=$(LABLOG) go test -tags lab -count=1 -p 1 -timeout 80m -v ./test/... ./internal/lab/... ./internal/host/remote/... 2>&1 | tee $(LABLOG)/log | grep --line-buffered -E "^(=== RUN|ok|FAIL|PASS|panic:)|^ *--- |^\?"' || \
+		{ printf '\n%s\n' "What failed (all of it: $(LABLOG)):"; awk -f test/failed.awk $(LABLOG)/log; exit 1; }
 
 .PHONY: soak
 soak: build lab-setup ## kill the tool at every single step of a bootstrap (needs root, takes hours: one cluster through all of them, and one for each)

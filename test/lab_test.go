@@ -57,12 +57,36 @@ func newLab(t *testing.T, spec lab.Spec) *hosts {
 		t.Fatal(err)
 	}
 	t.Logf("lab %s is up after %.1f s", spec.Name, time.Since(begin).Seconds())
+	h := &hosts{Lab: l, t: t, file: l.ClusterFile()}
 	t.Cleanup(func() {
+		h.lastWords()
 		if err := lab.Down(context.Background(), spec.Name, nil); err != nil {
 			t.Errorf("lab down: %v", err)
 		}
 	})
-	return &hosts{Lab: l, t: t, file: l.ClusterFile()}
+	return h
+}
+
+// lastWords keeps of a lab in which a test failed what a person would ask it for:
+// soon it is gone.
+func (h *hosts) lastWords() {
+	dir := os.Getenv("MULTIHEAD_LABLOG")
+	if !h.t.Failed() || dir == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	var said bytes.Buffer
+	load, _ := os.ReadFile("/proc/loadavg")
+	status, _ := h.command(ctx, "status").CombinedOutput() // whatever it says
+	fmt.Fprintf(&said, "%s, load %s%s", time.Now().Format(time.TimeOnly), load, status)
+	for _, name := range h.names(lab.Head) {
+		out, err := h.Exec(ctx, name, "journalctl", "-q", "--no-pager", "-o", "short-iso-precise", "-n", "3000")
+		fmt.Fprintf(&said, "\n--- the journal of %s (%v)\n%s", name, err, out)
+	}
+	if err := os.WriteFile(dir+"/"+h.Spec.Name, said.Bytes(), 0o600); err != nil {
+		h.t.Log(err)
+	}
 }
 
 // in is the lab as a subtest sees it.

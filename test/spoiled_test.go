@@ -36,7 +36,7 @@ func spoiledFilesStayOneHeadsTrouble(h *hosts) {
 			}
 			was := h.sh(victim, "test -s "+f.file+" && sha256sum < "+f.file)
 			h.sh(victim, strings.ReplaceAll(f.spoil, "FILE", f.file))
-			if out, err := h.trySh(victim, "timeout 60 systemctl restart "+f.restart); err == nil && f.trouble != "" && f.trouble != "keepalived" {
+			if out, err := h.trySh(victim, "timeout 10 systemctl restart "+f.restart); err == nil && f.trouble != "" && f.trouble != "keepalived" {
 				t.Logf("%s starts all the same: %s", f.restart, out)
 			}
 			if f.trouble != "" {
