@@ -34,8 +34,8 @@ func TestPackagesAreUpgradedOneHeadAtATime(t *testing.T) {
 	was := h.versions()
 	rows, keys := h.startRows(), h.startKeys()
 
-	h.stopsAtTheFirstHead(was, "1", "printf '#!/bin/sh\\nexit 1\\n' > $d/usr/bin/redis-check-rdb", "start redis-server@")
-	h.stopsAtTheFirstHead(was, "2", "printf '#!/bin/sh\\n[ \"$1\" != configure ] || exit 1\\n' > $d/DEBIAN/postinst; chmod 755 $d/DEBIAN/postinst", "upgrade redis-server")
+	h.stopsAtTheFirstHead(was, "1", "[ $p != redis-tools ] || printf '#!/bin/sh\\nexit 1\\n' > $d/usr/bin/redis-check-rdb", "start redis-server@")
+	h.stopsAtTheFirstHead(was, "2", "[ $p != redis-server ] || { printf '#!/bin/sh\\n[ \"$1\" != configure ] || exit 1\\n' > $d/DEBIAN/postinst; chmod 755 $d/DEBIAN/postinst; }", "upgrade redis-server")
 	keys.strict(t)
 
 	h.offer("3", "")
@@ -103,9 +103,6 @@ func (h *hosts) versions() map[string]map[string]string {
 // is a script that sees each package's directory as $d.
 func (h *hosts) offer(revision, spoil string) {
 	h.t.Helper()
-	if spoil != "" {
-		spoil = "[ $p != redis-server ] && [ $p != redis-tools ] || { " + spoil + "; }"
-	}
 	script := fmt.Sprintf(`set -e
 repo=/srv/newer; work=$(mktemp -d); rm -rf $repo; mkdir $repo
 for p in %s; do

@@ -274,21 +274,26 @@ func (e earlier) Do(ctx context.Context, h host.Host) (Action, error) {
 	ctx, cancel := context.WithTimeout(ctx, aptLimit)
 	defer cancel()
 	var files []string
+	var lacking []error
 	for _, v := range e.back {
 		f := kept(v.Name, v.To)
-		if _, err := h.Stat(ctx, f); err != nil {
-			return nil, fmt.Errorf("%s %s stays, for %s %s is not to be had: %w", v.Name, v.From, v.Name, v.To, err)
+		switch _, err := h.Stat(ctx, f); {
+		case err == nil:
+			files = append(files, f)
+		case v.From != v.To: // one that is only to be configured needs no file
+			lacking = append(lacking, fmt.Errorf("%s %s stays, for %s %s is not to be had: %w", v.Name, v.From, v.Name, v.To, err))
 		}
-		files = append(files, f)
 	}
 	err := quietly(ctx, h, func(apt func(argv ...string) error) error {
-		if len(files) == 0 {
-			return nil
+		if len(files) > 0 {
+			if err := apt(append([]string{"dpkg", "--force-downgrade", "--force-confdef", "--force-confold", "--install"}, files...)...); err != nil {
+				return err
+			}
 		}
-		return apt(append([]string{"dpkg", "--force-downgrade", "--force-confdef", "--force-confold", "--install"}, files...)...)
+		return finishPending(apt)
 	})
 	if err == nil && len(e.added) > 0 {
 		_, err = removal{names: e.added}.Do(ctx, h)
 	}
-	return nil, err
+	return nil, errors.Join(append(lacking, err)...)
 }

@@ -117,6 +117,28 @@ func TestAPackageWhoseScriptFailsIsTakenBack(t *testing.T) {
 	}
 }
 
+func TestWhatAFailureLeftUnfinishedElsewhereIsFinishedAndNothingKeepsTheRest(t *testing.T) {
+	have := map[string]string{"dbus": "ii 1", "liby": "ii 1", "x": "ii 1"}
+	m := upgradable(have, nil)
+	m.File(KeepDir+"/x_1.deb", "deb")
+	m.OnRun("apt-get", func(host.Cmd) (string, error) {
+		have["x"], have["liby"], have["dbus"] = "ii 2", "ii 2", "it 1" // triggers of dbus are pending
+		return "", errors.New("another one's files are in the way")
+	})
+	m.OnRun("dpkg --configure", func(host.Cmd) (string, error) { have["dbus"] = "ii 1"; return "", nil })
+	undo, err := Upgrade{Changes: []Version{{"x", "1", "2"}}}.Do(t.Context(), m)
+	if err == nil || undo == nil {
+		t.Fatal(undo, err)
+	}
+	_, err = undo.Do(t.Context(), m)
+	if want := map[string]string{"dbus": "ii 1", "liby": "ii 2", "x": "ii 1"}; !maps.Equal(have, want) {
+		t.Errorf("%v", have)
+	}
+	if err == nil || !strings.Contains(err.Error(), "liby 2 stays") || strings.Contains(err.Error(), "dbus") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestWhatWasNotPutAsideIsSaidToStay(t *testing.T) {
 	have := map[string]string{"x": "ii 1"}
 	m := upgradable(have, nil)

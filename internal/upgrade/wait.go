@@ -21,19 +21,23 @@ const (
 	lookEvery  = time.Second
 )
 
-// patience ends a wait in which nothing moves.
+// patience ends a wait in which nothing moves: what is seen was all seen before. A daemon
+// that starts again and again shows the same few things by turns.
 type patience struct {
-	seen  string
+	seen  map[string]bool
 	since time.Time
 }
 
 // errStalled is a wait that has no end.
 var errStalled = errors.New("nothing has moved for " + stallLimit.String())
 
-// lost says whether what is seen has been the same for too long.
+// lost says whether nothing new has been seen for too long.
 func (p *patience) lost(seen string, now time.Time) bool {
-	if seen != p.seen || p.since.IsZero() {
-		p.seen, p.since = seen, now
+	if p.seen == nil {
+		p.seen = map[string]bool{}
+	}
+	if !p.seen[seen] {
+		p.seen[seen], p.since = true, now
 	}
 	return now.Sub(p.since) >= stallLimit
 }
