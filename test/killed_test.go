@@ -101,15 +101,15 @@ func nth(n int) func(string) bool {
 // returns that step, or "" and how the run ended where there was none.
 func (h *hosts) killed(kill func(step string) bool) (begun string, code int, output string) {
 	h.t.Helper()
-	return h.killedRun(kill, "up", "--yes", "-v")
+	return h.killedIn(kill, "up")
 }
 
-// killedRun does so with any command; -v has it say which step it begins.
-func (h *hosts) killedRun(kill func(step string) bool, args ...string) (begun string, code int, output string) {
+// killedIn is killed for another verb.
+func (h *hosts) killedIn(kill func(step string) bool, verb ...string) (begun string, code int, output string) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := h.command(ctx, args...)
+	cmd := h.command(ctx, append(verb, "--yes", "-v")...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		h.t.Fatal(err)
