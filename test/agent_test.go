@@ -27,7 +27,7 @@ func TestTheAddressFollowsHealth(t *testing.T) {
 		h := h.in(t)
 		was := h.holder()
 		h.each(heads, "systemctl stop redis-server@6379 redis-server@6380")
-		h.eventually("all agents see it", 15*time.Second, func() (bool, string) {
+		h.eventually("all agents see it", time.Minute, func() (bool, string) {
 			for _, head := range heads {
 				if r := h.report(head); r.Bad["redis"] == "" {
 					return false, fmt.Sprint(head, r)
@@ -37,7 +37,7 @@ func TestTheAddressFollowsHealth(t *testing.T) {
 		})
 		h.staysAt(was, 5*time.Second)
 		h.each(heads, "systemctl start redis-server@6379 redis-server@6380")
-		h.eventually("redis is back", 30*time.Second, func() (bool, string) {
+		h.eventually("redis is back", time.Minute, func() (bool, string) {
 			r := h.run("status")
 			return r.code == 0, r.stdout
 		})
@@ -54,7 +54,7 @@ func TestTheAddressFollowsHealth(t *testing.T) {
 			was := h.holder()
 			begin := time.Now()
 			h.sh(was, f.spoil)
-			h.eventually("the address is at another head", 20*time.Second, func() (bool, string) {
+			h.eventually("the address is at another head", time.Minute, func() (bool, string) {
 				now := h.holders()
 				return len(now) == 1 && now[0] != was, fmt.Sprint(now)
 			})
@@ -72,12 +72,12 @@ func TestTheAddressFollowsHealth(t *testing.T) {
 			h := h.in(t)
 			was := h.holder()
 			h.sh(was, "systemctl mask --runtime --quiet keepalived; systemctl kill -s "+signal+" keepalived")
-			h.eventually("the address is at one other head alone", 20*time.Second, func() (bool, string) {
+			h.eventually("the address is at one other head alone", time.Minute, func() (bool, string) {
 				now := h.holders()
 				return len(now) == 1 && now[0] != was, fmt.Sprint(now)
 			})
 			h.sh(was, "systemctl unmask --runtime --quiet keepalived; systemctl kill -s CONT keepalived; systemctl restart keepalived")
-			h.eventually("one head holds it", 20*time.Second, func() (bool, string) {
+			h.eventually("one head holds it", time.Minute, func() (bool, string) {
 				now := h.holders()
 				return len(now) == 1, fmt.Sprint(now)
 			})
@@ -90,7 +90,7 @@ func TestTheAddressFollowsHealth(t *testing.T) {
 		if err := h.Partition(t.Context(), lab.Fault{Hosts: []string{was}}); err != nil {
 			t.Fatal(err)
 		}
-		h.eventually("only the majority has it", 20*time.Second, func() (bool, string) {
+		h.eventually("only the majority has it", time.Minute, func() (bool, string) {
 			now := h.holders()
 			return len(now) == 1 && now[0] != was, fmt.Sprint(now)
 		})
@@ -98,7 +98,7 @@ func TestTheAddressFollowsHealth(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.agentsHear(2)
-		h.eventually("one head holds it", 20*time.Second, func() (bool, string) {
+		h.eventually("one head holds it", time.Minute, func() (bool, string) {
 			now := h.holders()
 			return len(now) == 1, fmt.Sprint(now)
 		})
@@ -152,7 +152,7 @@ func (h *hosts) report(head string) agentReport {
 // agentsHear waits until every head's agent hears n others.
 func (h *hosts) agentsHear(n int) {
 	h.t.Helper()
-	h.eventually(fmt.Sprintf("every agent hears %d others", n), 40*time.Second, func() (bool, string) {
+	h.eventually(fmt.Sprintf("every agent hears %d others", n), time.Minute, func() (bool, string) {
 		for _, head := range h.names(lab.Head) {
 			heard := 0
 			r := h.report(head)
@@ -184,7 +184,7 @@ func (h *hosts) holders() []string {
 func (h *hosts) holder() string {
 	h.t.Helper()
 	var now []string
-	h.eventually("one head holds the address", 20*time.Second, func() (bool, string) {
+	h.eventually("one head holds the address", time.Minute, func() (bool, string) {
 		now = h.holders()
 		return len(now) == 1, fmt.Sprint(now)
 	})

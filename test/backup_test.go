@@ -134,7 +134,7 @@ while [ ! -e /run/client.stop ]; do
 done; echo $n $bad $gap`)
 		done <- end{out, err}
 	}()
-	h.eventually("the client writes", 20*time.Second, func() (bool, string) {
+	h.eventually("the client writes", time.Minute, func() (bool, string) {
 		out, err := h.trySh(from, "ls /run/client.writes")
 		return err == nil, out
 	})
@@ -282,7 +282,7 @@ func cutOff(h *hosts) {
 		h.t.Fatal(err)
 	}
 	var maker string
-	h.eventually("it is at work", 30*time.Second, func() (bool, string) {
+	h.eventually("it is at work", time.Minute, func() (bool, string) {
 		for _, head := range h.names(lab.Head) {
 			if _, err := h.trySh(head, "ls -d /data/system_backup/staging/databases"); err == nil {
 				maker = head
@@ -299,7 +299,7 @@ func cutOff(h *hosts) {
 		h.t.Errorf("%d snapshots, %d before", n, was)
 	}
 	// What was at work ends by itself, and the next one waits for nobody who is gone.
-	h.eventually("the work that lost its tool ends", time.Minute, func() (bool, string) {
+	h.eventually("the work that lost its tool ends", 3*time.Minute, func() (bool, string) {
 		out, err := h.trySh(maker, "pgrep -af '[b]ackup-work'")
 		return err != nil, out
 	})
@@ -329,7 +329,7 @@ func scheduled(h *hosts) {
 		h.t.Fatal(err)
 	}
 	rest := []string{"server2", "server3"}
-	h.eventually("server2 acts for the cluster", 60*time.Second, func() (bool, string) {
+	h.eventually("server2 acts for the cluster", 3*time.Minute, func() (bool, string) {
 		out, err := h.trySh("server2", "curl -s --unix-socket /run/multihead/agent.sock http://agent/v1/report | grep -o '\"leads\":true'")
 		return err == nil, out
 	})
@@ -341,6 +341,15 @@ func scheduled(h *hosts) {
 		l = h.snapshots2()
 		got := l.Snapshots[len(l.Snapshots)-1]
 		return got.ID != newest && len(got.Heads) == 2, h.sh("server2", "journalctl --no-pager -o cat -n 5 -u multihead-backup-full.service")
+	})
+	// It is listed before it has been read back.
+	h.eventually("the timers' work has ended on both", 3*time.Minute, func() (bool, string) {
+		for _, head := range rest {
+			if out, _ := h.trySh(head, "systemctl is-active multihead-backup-full.service"); out != "inactive" {
+				return false, head + ": " + out
+			}
+		}
+		return true, ""
 	})
 	if n := made(h, rest); n != 1 {
 		h.t.Errorf("%d of %v made one", n, rest)

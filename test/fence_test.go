@@ -137,7 +137,7 @@ func TestTheLastOfFourServes(t *testing.T) {
 	}
 	serves("the volume", "grep -qx before /mnt/gluster/fence && echo after >/mnt/gluster/fence2")
 	h.sh("server4", "systemctl restart multihead-agent")
-	h.eventually("a new agent has the proofs of the one before", 30*time.Second, func() (bool, string) {
+	h.eventually("a new agent has the proofs of the one before", time.Minute, func() (bool, string) {
 		r := h.report("server4")
 		return len(r.Dead) == 3 && r.Fit && !strings.Contains(fmt.Sprint(r.Dead), "again"), fmt.Sprintf("%+v", r)
 	})

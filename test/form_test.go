@@ -322,9 +322,11 @@ type secretWatch struct {
 	seen int
 }
 
-func (h *hosts) watchForSecrets() *secretWatch {
+func (h *hosts) watchForSecrets() *secretWatch { return h.watchFor(h.secrets()) }
+
+// watchFor does so for these secrets.
+func (h *hosts) watchFor(secrets map[string]string) *secretWatch {
 	w := &secretWatch{h: h, done: make(chan struct{})}
-	secrets := h.secrets()
 	w.wg.Add(1)
 	go func() {
 		defer w.wg.Done()
@@ -362,8 +364,10 @@ func (w *secretWatch) stop() {
 // noSecretIsReadable looks for the planted secrets in every file that others
 // than root and the daemon's own user may read, in every log, and in the
 // journals of the hosts and of the tool.
-func noSecretIsReadable(h *hosts) {
-	secrets := h.secrets()
+func noSecretIsReadable(h *hosts) { h.noneReadable(h.secrets()) }
+
+func (h *hosts) noneReadable(secrets map[string]string) {
+	h.t.Helper()
 	var patterns []string
 	for _, s := range secrets {
 		patterns = append(patterns, s)

@@ -40,12 +40,12 @@ func spoiledFilesStayOneHeadsTrouble(h *hosts) {
 				t.Logf("%s starts all the same: %s", f.restart, out)
 			}
 			if f.trouble != "" {
-				h.eventually("status says it", 30*time.Second, func() (bool, string) {
+				h.eventually("status says it", time.Minute, func() (bool, string) {
 					r := h.run("status")
 					return r.code != 0 && strings.Contains(r.stdout, victim), r.String()
 				})
 			}
-			h.eventually("the others serve", 30*time.Second, func() (bool, string) {
+			h.eventually("the others serve", time.Minute, func() (bool, string) {
 				_, err := db.ExecContext(t.Context(), "CREATE TABLE IF NOT EXISTS spoiled (n INT AUTO_INCREMENT PRIMARY KEY)")
 				if err == nil {
 					_, err = db.ExecContext(t.Context(), "INSERT INTO spoiled () VALUES ()")
@@ -54,7 +54,7 @@ func spoiledFilesStayOneHeadsTrouble(h *hosts) {
 			})
 			h.must("up", "--yes")
 			h.green()
-			h.eventually("every agent is well", 40*time.Second, func() (bool, string) {
+			h.eventually("every agent is well", time.Minute, func() (bool, string) {
 				r := h.report(victim)
 				return r.Fit, fmt.Sprintf("%+v", r)
 			})

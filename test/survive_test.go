@@ -30,7 +30,7 @@ func TestAllHeadsLosePowerAndNobodyTouchesAKey(t *testing.T) {
 	t.Cleanup(func() { acked.db.Close() })
 	acked.begin()
 	running := h.sh("server2", "cd /tmp && sbatch --parsable --output=/dev/null --cpus-per-task=1 --wrap='sleep 7200'")
-	h.eventually("the job runs", 30*time.Second, func() (bool, string) {
+	h.eventually("the job runs", time.Minute, func() (bool, string) {
 		out, err := h.trySh("server1", "squeue -h -o %T -j "+running)
 		return err == nil && out == "RUNNING", out
 	})
@@ -138,7 +138,7 @@ func (l *ledger) one(ctx context.Context) error {
 func (l *ledger) write(h *hosts, n int) {
 	h.t.Helper()
 	for range n {
-		h.eventually("a row is taken", 30*time.Second, func() (bool, string) {
+		h.eventually("a row is taken", time.Minute, func() (bool, string) {
 			err := l.one(h.t.Context())
 			return err == nil, fmt.Sprint(err)
 		})
@@ -216,7 +216,7 @@ func (h *hosts) goDark(l *ledger) {
 		})
 	}
 	before := len(l.rows)
-	h.eventually("rows are written", 30*time.Second, func() (bool, string) {
+	h.eventually("rows are written", time.Minute, func() (bool, string) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return len(l.rows) > before+100, fmt.Sprint(len(l.rows))

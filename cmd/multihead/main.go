@@ -100,6 +100,7 @@ func newRoot(a *app) *cobra.Command {
 		newMaintenanceCmd(a),
 		newUpgradeCmd(a),
 		newNodeCmd(a),
+		newRotateCmd(a),
 		newBackupCmd(a),
 		newRestoreCmd(a),
 		newBackupWorkCmd(),

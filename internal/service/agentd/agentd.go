@@ -21,6 +21,7 @@ const (
 	pkiDir     = Dir + "/pki"
 	CAFile     = pkiDir + "/ca.crt"    // by which an agent knows the others
 	caPairFile = pkiDir + "/ca.pem"    // with its key; on heads only, for any of them can bring in another
+	nextFile   = caPairFile + ".next"  // the authority of a rotation that has not ended, on heads
 	PairFile   = pkiDir + "/agent.pem" // the agent's own certificate and key
 	RunDir     = "/run/multihead"
 	Socket     = RunDir + "/agent.sock" // where the tool asks the agent

@@ -89,6 +89,9 @@ func (s *State) healthOf(t seat) service.NodeHealth {
 	case len(r.Alarms) == 0 && len(deaf) > 0:
 		n.State, n.Reason = service.Degraded, "does not hear "+strings.Join(deaf, ", ")
 	}
+	if ends := t.expiry(s.at); ends != "" && n.State == service.Up {
+		n.State, n.Reason = service.Degraded, ends
+	}
 	if len(r.Alarms) > 0 {
 		why := "needs a person: " + strings.Join(r.Alarms, "; ")
 		if n.Reason != "" {

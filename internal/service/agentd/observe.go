@@ -60,6 +60,7 @@ type seat struct {
 
 	ca      []byte // ca.crt
 	caPair  pair
+	next    pair   // of a rotation that has not ended
 	own     []byte // certificate of agent.pem, and its key
 	removed Removed
 	runs    service.Answer
@@ -168,6 +169,11 @@ func (t *seat) look(ctx context.Context, r host.Reader) {
 			return
 		}
 		t.caPair = split(both)
+		if both, err = read(nextFile); err != nil {
+			lost(err)
+			return
+		}
+		t.next = split(both)
 	}
 	report, err := askAgent(ctx, r)
 	switch {

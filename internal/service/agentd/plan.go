@@ -22,6 +22,9 @@ var (
 // Plan puts the agent on every head and witness, all at once.
 func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 	ph := plan.Phase{Name: Name}
+	if err := s.rotationOpen(); err != nil {
+		return ph, err
+	}
 	var install, start plan.Stage
 	install.Name, start.Name = "install", "start"
 	for _, t := range s.seats {

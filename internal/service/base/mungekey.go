@@ -65,7 +65,7 @@ func chooseKey(hosts []keyring, intent service.Intent) (keyChoice, error) {
 		case k.has != service.Yes || bytes.Equal(k.key, c.key):
 		case k.slurm == service.Yes && k.valid():
 			return keyChoice{}, refusal(fmt.Sprintf("Slurm runs on %s and on %s with different munge keys: they are two clusters", c.from, k.host),
-				"Decide which one is meant, and stop Slurm on the other hosts; then run up again.")
+				"If a rotation of the key was cut off, or a host missed one, run multihead rotate munge. Else decide which one is meant, and stop Slurm on the other hosts; then run up again.")
 		default:
 			c.aside = append(c.aside, k.host)
 		}

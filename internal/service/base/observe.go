@@ -2,7 +2,6 @@ package base
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -68,9 +67,9 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 			return nil, err
 		}
 	}
-	s.fresh = make([]byte, mungeKeyMax)
-	if _, err := rand.Read(s.fresh); err != nil {
-		return nil, fmt.Errorf("munge key: %w", err)
+	var err error
+	if s.fresh, err = NewMungeKey(); err != nil {
+		return nil, err
 	}
 	add := func(nodes []service.Node, head, member bool) {
 		for _, n := range nodes {

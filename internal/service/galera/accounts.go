@@ -126,7 +126,9 @@ func (a account) changes(h has) []change {
 	}
 	var out []change
 	have := h.accounts[i]
-	if !hasMethods(have.methods, a.methods) || !a.more && len(have.methods) != len(a.methods) {
+	// A second password beside the wanted one is that of a rotation that a person
+	// has not finished: clients may still use it.
+	if !hasMethods(have.methods, a.methods) || !a.more && len(have.methods) != len(a.methods)+len(besides(have.methods, a.methods)) {
 		c := change{do: "ALTER USER " + a.name() + identified(a.methods)}
 		if rest, ok := strings.CutPrefix(h.created[a.name()], "CREATE USER "); ok {
 			c.undo = "ALTER USER " + rest

@@ -182,3 +182,56 @@ func TestClientsComeFromTheClusterAlone(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A password changes in two steps, between which both are good; up undoes neither.
+func TestPasswordsOverlap(t *testing.T) {
+	s := withDatabases()
+	h := server(s.wanted())
+	was := nativeHash("slurm-canary")
+	next := withDatabases()
+	for i := range next.conf.Databases {
+		next.conf.Databases[i].Password = config.NewSecret("next-canary")
+	}
+	now := nativeHash("next-canary")
+	w := next.wanted()
+	alter := func(c []change, how string) {
+		t.Helper()
+		want := 0
+		for _, a := range w.accounts {
+			if a.user == "slurm" {
+				want++
+			}
+		}
+		if len(c) != want || want == 0 {
+			t.Fatalf("%d changes, not %d: %+v", len(c), want, c)
+		}
+		for _, one := range c {
+			if !strings.HasSuffix(one.do, how) || strings.Contains(one.do, "canary") {
+				t.Errorf("%s", one.do)
+			}
+		}
+	}
+	both := "IDENTIFIED VIA mysql_native_password USING '" + now + "' OR mysql_native_password USING '" + was + "'"
+	alter(w.accepting(h), both)
+	if c := w.retiring(h); len(c) > 0 {
+		t.Errorf("an account without the new password loses the old one: %+v", c)
+	}
+	for i, a := range h.accounts {
+		if a.user == "slurm" {
+			h.accounts[i].methods = []method{{methodPassword, now}, {methodPassword, was}}
+		}
+	}
+	if c := append(w.accepting(h), w.changes(h)...); len(c) > 0 {
+		t.Errorf("with both, this is changed: %+v", c)
+	}
+	alter(w.retiring(h), "IDENTIFIED VIA mysql_native_password USING '"+now+"'")
+}
+
+// Words of packages that stand in a password's place are none.
+func TestWhatNoPasswordHasIsNotKept(t *testing.T) {
+	want := []method{{"unix_socket", ""}, {methodPassword, nativeHash("x")}}
+	have := []method{{methodPassword, "invalid"}, {"unix_socket", ""}, {methodPassword, ""}, {methodPassword, nativeHash("old")}}
+	if got := besides(have, want); len(got) != 1 || got[0].Secret != nativeHash("old") {
+		t.Errorf("%+v", got)
+	}
+}

@@ -384,11 +384,16 @@ func inForce(i instance, want []setting, password config.Secret) plan.Action {
 			}
 			set := []string{"CONFIG", "SET"}
 			var old []setting
+			var requirepass *config.Secret
 			for _, s := range diff {
+				if s.Name == "requirepass" {
+					p := config.NewSecret(s.plain())
+					requirepass = &p
+				}
 				set = append(set, s.Name, s.plain())
 				old = append(old, setting{Name: s.Name, Value: quoteWord(have[s.Name]), Live: true})
 			}
-			if _, err := c.do(set...); err != nil {
+			if err := c.setAll(set, requirepass); err != nil {
 				return nil, err
 			}
 			return inForce(i, old, password), remember(ctx, h, i, c)

@@ -26,7 +26,7 @@ type conn struct {
 }
 
 // errWrongPassword is a server that wants another password than the file's.
-var errWrongPassword = errors.New("it asks for another password than redis.cluster.password in the cluster file")
+var errWrongPassword = errors.New("it asks for another password than redis.cluster.password in the cluster file; multihead rotate passwords changes it")
 
 // connect reaches a server from the machine r and authenticates.
 func connect(ctx context.Context, r host.Reader, addr, password string) (*conn, error) {
@@ -115,7 +115,7 @@ func (c *conn) all(limit time.Duration, commands ...[]string) ([]any, error) {
 
 func commandName(args []string) string {
 	switch args[0] {
-	case "CLUSTER", "CONFIG", "SENTINEL":
+	case "CLUSTER", "CONFIG", "SENTINEL", "ACL":
 		return args[0] + " " + args[1]
 	}
 	return args[0]

@@ -129,6 +129,7 @@ func (b *builder) sentinels(master string, replicas int) {
 		step("file", firstSentinel(v, port, w.sentinelText(v, master, quorum)))
 		step("start", plan.Running(sentinelUnit(port)))
 		step("force", sentinelInForce(w, quorum))
+		step("password", sentinelPasswords(w))
 		agree = append(agree, plan.Step{ID: "redis.sentinel.agreed", Host: v.name, Action: agreed(w, reached, replicas)})
 	}
 	b.stage("sentinels", up...)
