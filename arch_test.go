@@ -30,6 +30,7 @@ func allowed() map[string][]string {
 		"internal/service/backup":      append(service, "internal/backup"),
 		"internal/fence":               {"internal/config", "internal/host"},
 		"internal/bundle":              {"internal/host", "internal/plan"},
+		"internal/upgrade":             {"internal/bundle", "internal/cluster", "internal/config", "internal/host", "internal/plan", "internal/service", "internal/service/agentd"},
 		"internal/agent":               {"internal/cluster", "internal/config", "internal/fence", "internal/host", "internal/host/rpc", "internal/plan", "internal/service", "internal/service/agentd"},
 		"internal/drill":               {"internal/cluster", "internal/config", "internal/drill/*", "internal/host", "internal/service", "internal/service/agentd"},
 		"internal/drill/clients":          {},

@@ -248,5 +248,16 @@ func koreanTexts() map[string]string {
 		"No changes: the passwords of the file are the only ones that are good.":                                                                           "변경 없음: 파일의 비밀번호만 쓸 수 있습니다.",
 		"Only the passwords of the file are good now.":                                                                                                     "이제 파일의 비밀번호만 쓸 수 있습니다.",
 		"the same command again carries on; the record of this run is ":                                                                                    "같은 명령을 다시 실행하면 이어서 합니다; 이 실행의 기록: ",
+		// upgrade
+		"Upgrade the packages of the services, one head at a time, while the cluster serves":                       "클러스터가 서비스하는 동안 서비스 패키지를 헤드 하나씩 업그레이드합니다",
+		"Reading what the hosts' package sources offer.":                                                           "호스트의 패키지 소스가 제공하는 것을 읽습니다.",
+		"%s: its package lists are as they were: %v\n":                                                             "%s: 패키지 목록을 새로 읽지 못해 이전 것을 씁니다: %v\n",
+		"No changes: the packages of the services are the newest that are offered, and multihead is this one.":     "변경 없음: 서비스 패키지는 제공되는 것 가운데 최신이고 multihead도 이 버전입니다.",
+		"The package lists are as of the hosts' last update; without --dry-run they are brought up to date first.": "패키지 목록은 호스트에서 마지막으로 갱신한 때의 것입니다. --dry-run 이 없으면 먼저 갱신합니다.",
+		"stopped before the next host, those before it are done":                                                   "다음 호스트 앞에서 멈췄습니다. 앞의 호스트는 마쳤습니다",
+		"Waiting until the cluster is well again.":                                                                 "클러스터가 다시 정상이 되기를 기다립니다.",
+		"the cluster is up again, as it was before the head that failed":                                           "클러스터는 실패한 헤드 이전 상태로 다시 정상입니다",
+		"the cluster is not well: %v":                                                                              "클러스터가 정상이 아닙니다: %v",
+		"heads not named above were not touched. See why with multihead runs show last, then multihead upgrade again: it goes on where it ended. The record of this run is ": "위에 나오지 않은 헤드는 건드리지 않았습니다. 원인은 multihead runs show last 로 보고, multihead upgrade 를 다시 실행하면 이어서 합니다. 이 실행의 기록: ",
 	}
 }

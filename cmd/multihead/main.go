@@ -98,6 +98,7 @@ func newRoot(a *app) *cobra.Command {
 		newDownCmd(a),
 		newRecoverCmd(a),
 		newMaintenanceCmd(a),
+		newUpgradeCmd(a),
 		newNodeCmd(a),
 		newRotateCmd(a),
 		newBackupCmd(a),

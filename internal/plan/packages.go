@@ -138,7 +138,7 @@ const (
 // and stood in the command would be upgraded, on all heads at once. (apt's
 // --no-upgrade would say the same, and keep it from mending one that is there
 // by half.)
-func install(ctx context.Context, h host.Host, names []string, source string, rpm bool) (err error) {
+func install(ctx context.Context, h host.Host, names []string, source string, rpm bool) error {
 	if rpm {
 		if source != "" {
 			return errors.New("dnf does not read apt's package sources")
@@ -146,6 +146,33 @@ func install(ctx context.Context, h host.Host, names []string, source string, rp
 		_, err := h.Run(ctx, host.Command(append([]string{"dnf", "--assumeyes", "--quiet", "install"}, names...)...))
 		return err
 	}
+	return quietly(ctx, h, func(apt func(argv ...string) error) error {
+		if err := finishPending(apt); err != nil {
+			return err
+		}
+		from := append([]string{"apt-get"}, FromSource(source)...)
+		get := slices.Concat(from, installOptions(), names)
+		if err := apt(get...); err == nil {
+			return nil
+		}
+		// The lists may be old, or missing on a fresh machine.
+		if err := apt(append(from, "--quiet", "update")...); err != nil {
+			return err
+		}
+		return apt(get...)
+	})
+}
+
+// installOptions have apt install without asking, keep the site's files, and wait for
+// another package manager that is at work.
+func installOptions() []string {
+	return []string{"--yes", "--quiet", "--no-install-recommends",
+		"-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
+		"-o", "DPkg::Lock::Timeout=120", "install"}
+}
+
+// quietly has packages change while no daemon is started or stopped by them.
+func quietly(ctx context.Context, h host.Host, do func(apt func(argv ...string) error) error) (err error) {
 	restore, err := keepFile(ctx, h, policyPath, false)
 	if err != nil {
 		return err
@@ -161,22 +188,12 @@ func install(ctx context.Context, h host.Host, names []string, source string, rp
 		_, err := h.Run(ctx, host.Cmd{Argv: argv, Env: []string{"DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_MODE=l"}})
 		return err
 	}
-	// What a run that was cut off left half configured is finished first.
-	if err := apt("dpkg", "--configure", "--pending", "--force-confdef", "--force-confold"); err != nil {
-		return err
-	}
-	from := append([]string{"apt-get"}, FromSource(source)...)
-	get := slices.Concat(from, []string{"--yes", "--quiet", "--no-install-recommends",
-		"-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
-		"-o", "DPkg::Lock::Timeout=120", "install"}, names)
-	if err := apt(get...); err == nil {
-		return nil
-	}
-	// The lists may be old, or missing on a fresh machine.
-	if err := apt(append(from, "--quiet", "update")...); err != nil {
-		return err
-	}
-	return apt(get...)
+	return do(apt)
+}
+
+// finishPending finishes what a run that was cut off left half configured.
+func finishPending(apt func(argv ...string) error) error {
+	return apt("dpkg", "--configure", "--pending", "--force-confdef", "--force-confold")
 }
 
 // FromSource are the options that make apt use one file of package sources and no

@@ -44,6 +44,18 @@ func Stopped(name string) Unit {
 
 // Masked is not offered on purpose: a masked unit surprises the next person.
 
+// Stopper is an Action that stops a unit, whose name it returns; empty where it stops
+// none. Who starts later what was stopped asks for it.
+type Stopper interface{ Stops() string }
+
+// Stops implements Stopper.
+func (u Unit) Stops() string {
+	if u.Active == nil || *u.Active {
+		return ""
+	}
+	return u.Name
+}
+
 func (u Unit) String() string {
 	switch {
 	case u.Active != nil && *u.Active:

@@ -64,6 +64,12 @@ type unmounted struct{ dir, unit string }
 
 func (u unmounted) String() string { return "unmount " + u.dir }
 
+// Stops implements plan.Stopper.
+func (u unmounted) Stops() string { return u.unit }
+
+// Touches implements plan.Toucher: what starts the unit later is needed.
+func (u unmounted) Touches() []string { return plan.Unit{Name: u.unit}.Touches() }
+
 func (u unmounted) Done(ctx context.Context, h host.Reader) (bool, error) {
 	table, err := readMounts(ctx, h)
 	_, is := table.at(u.dir)
