@@ -22,6 +22,7 @@ type Job struct {
 	Password string `json:"password,omitempty"`
 	// For slurm, and to bring it back: the state directory, whose state it is, and
 	// the database of its accounting, empty for none.
+	Owner        string `json:"owner,omitempty"` // the account that slurmctld runs as
 	State        string `json:"state,omitempty"`
 	SlurmCluster string `json:"slurm_cluster,omitempty"`
 	Accounting   string `json:"accounting,omitempty"`

@@ -2,7 +2,9 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"path"
 	"slices"
@@ -108,6 +110,7 @@ func SlurmCluster(c *config.Cluster) string {
 func (r Restore) slurmWork(w *work) {
 	j := r.base()
 	j.Op, j.State, j.SlurmCluster = "slurm-swap", r.Cluster.Slurm.StateSaveLocation, SlurmCluster(r.Cluster)
+	j.Owner = r.Cluster.Users.SlurmUser
 	if db, on := r.Cluster.AccountingDatabase(); on && slices.Contains(r.Heads, r.Head) {
 		j.Accounting = db.Name
 	}
@@ -175,7 +178,11 @@ func (r Restore) quiesce(w *work, bring []Database) {
 		return
 	}
 	first := controllers[0].Hostname
-	var others []plan.Step
+	var seen, others []plan.Step
+	for _, c := range controllers {
+		seen = append(seen, plan.Step{ID: "restore.state.seen", Host: c.Hostname, Action: plan.Await{What: "the state that was brought back is seen", Timeout: time.Minute, Every: 100 * time.Millisecond, Until: r.stateSeen}})
+	}
+	add(&w.resume, "the state", seen)
 	for _, c := range controllers[1:] {
 		others = append(others, unit("ctld.start", c.Hostname, ctldUnit, &yes, ""),
 			plan.Step{ID: "restore.ctld.serves", Host: c.Hostname, Action: plan.Await{What: "slurmctld stands by", Timeout: 3 * time.Minute, Until: ctldListens}})
@@ -183,6 +190,17 @@ func (r Restore) quiesce(w *work, bring []Database) {
 	add(&w.resume, "first controller", []plan.Step{unit("ctld.start", first, ctldUnit, &yes, ""),
 		{ID: "restore.ctld.serves", Host: first, Action: plan.Await{What: "slurmctld serves with the state that was brought back", Timeout: 3 * time.Minute, Until: r.ctldServes}}})
 	add(&w.resume, "other controllers", others)
+}
+
+// stateSeen says whether a head sees the state that was brought back. A mount of
+// GlusterFS goes on for a second with what it remembers of a name, and a slurmctld that
+// starts in that time reads the state that was there before, and saves it over this one.
+func (r Restore) stateSeen(ctx context.Context, h host.Reader) (bool, string, error) {
+	_, err := h.Stat(ctx, path.Join(r.Cluster.Slurm.StateSaveLocation, broughtMark(r.Stamp)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, "it sees the one of before", nil
+	}
+	return err == nil, "", err
 }
 
 func ctldListens(ctx context.Context, h host.Reader) (bool, string, error) {

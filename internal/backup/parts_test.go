@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -107,7 +108,11 @@ func read(t *testing.T, root string) string {
 func slurmJob(t *testing.T) (Worker, Job) {
 	t.Helper()
 	dir := t.TempDir()
-	j := Job{Root: filepath.Join(dir, "backup"), Stamp: "20260103_020000", State: filepath.Join(dir, "volume/state"), SlurmCluster: "hpc"}
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := Job{Owner: me.Username, Root: filepath.Join(dir, "backup"), Stamp: "20260103_020000", State: filepath.Join(dir, "volume/state"), SlurmCluster: "hpc"}
 	files(t, j.State, map[string]string{stateMarker: "here", "clustername": "hpc|7", "job_state": string(jobState(20)), "heartbeat": "now", "hash.1/job.11/script": "new"})
 	files(t, Layout{j.Root}.Restoring(), map[string]string{"slurm/state/clustername": "hpc|7", "slurm/state/job_state": string(jobState(10)),
 		"slurm/state/heartbeat": "then", "slurm/state/.multihead-yield": "x", "slurm/state/hash.1/job.9/script": "old"})
@@ -121,7 +126,7 @@ func TestSlurmsStateIsSwappedAndComesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := ".multihead-state=here clustername=hpc|7 hash.1/job.9/script=old job_state=" + string(jobState(20)); read(t, j.State) != want {
+	if want := broughtMark(j.Stamp) + "= .multihead-state=here clustername=hpc|7 hash.1/job.9/script=old job_state=" + string(jobState(20)); read(t, j.State) != want {
 		t.Errorf("%q, want %q", read(t, j.State), want)
 	}
 	if r.NextJob != 20 || fmt.Sprint(r.Names) != "["+keptState(j.State, j.Stamp)+"]" {
@@ -268,13 +273,13 @@ func whole(only string) Restore {
 
 func TestEveryPartIsBroughtBackInOrder(t *testing.T) {
 	for only, want := range map[string]string{
-		OnlySlurm: "extract@s2 ctld.stop@s1 ctld.stop@s3 ctld.stop@s2 slurm@s2 ctld.start@s1 ctld.serves@s1 ctld.start@s2 ctld.serves@s2 ctld.start@s3 ctld.serves@s3 tidy@s2",
+		OnlySlurm: "extract@s2 ctld.stop@s1 ctld.stop@s3 ctld.stop@s2 slurm@s2 state.seen@s1 state.seen@s2 state.seen@s3 ctld.start@s1 ctld.serves@s1 ctld.start@s2 ctld.serves@s2 ctld.start@s3 ctld.serves@s3 tidy@s2",
 		OnlyRedis: "extract@s2 redis.keep@s2 redis@s2 tidy@s2",
 		// Nothing of what was collected is needed.
 		OnlyVolume: "load.volume@s2 volume@s2",
 		All: "extract@s2 load.a@s2 load.b@s2 load.slurm_acct_db@s2 load.volume@s2 redis.keep@s2 ctld.stop@s1 ctld.stop@s3 ctld.stop@s2 dbd.stop@s1 dbd.stop@s2 " +
 			"swap.a@s2 swap.b@s2 swap.slurm_acct_db@s2 accounts@s2 redis@s2 slurm@s2 volume@s2 " +
-			"dbd.start@s1 dbd.start@s2 ctld.start@s1 ctld.serves@s1 ctld.start@s2 ctld.serves@s2 ctld.start@s3 ctld.serves@s3 check@s1 check@s2 tidy@s2",
+			"dbd.start@s1 dbd.start@s2 state.seen@s1 state.seen@s2 state.seen@s3 ctld.start@s1 ctld.serves@s1 ctld.start@s2 ctld.serves@s2 ctld.start@s3 ctld.serves@s3 check@s1 check@s2 tidy@s2",
 	} {
 		if got := strings.ReplaceAll(stepIDs(t, whole(only)), "restore.", ""); got != want {
 			t.Errorf("%s: %s\nwant %s", only, got, want)

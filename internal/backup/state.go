@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -24,8 +25,12 @@ const stateMarker = ".multihead-state"
 func freshState(state, stamp string) string { return state + ".multihead-new-" + stamp }
 func keptState(state, stamp string) string  { return state + ".multihead-" + stamp }
 
+// broughtMark is in a state that was brought back, and tells a head that it sees that
+// one: for a second or so each goes on with what it remembers to have lain there.
+func broughtMark(stamp string) string { return ".multihead-brought-" + stamp }
+
 func (j Job) stateJob() error {
-	if !filepath.IsAbs(j.State) || filepath.Clean(j.State) == "/" || !stampPattern.MatchString(j.Stamp) || j.SlurmCluster == "" {
+	if j.Owner == "" || !filepath.IsAbs(j.State) || filepath.Clean(j.State) == "/" || !stampPattern.MatchString(j.Stamp) || j.SlurmCluster == "" {
 		return errors.New("the job does not say which state, or whose")
 	}
 	return nil
@@ -58,7 +63,7 @@ func (w Worker) slurmSwap(ctx context.Context, j Job) (Result, error) {
 	if r.NextJob, err = raiseJobID(filepath.Join(from, "job_state"), least); err != nil {
 		return Result{}, err
 	}
-	if err := copyState(from, j.State, fresh); err != nil {
+	if err := errors.Join(copyState(from, j.State, fresh, j.Owner), os.WriteFile(filepath.Join(fresh, broughtMark(j.Stamp)), nil, 0o600)); err != nil {
 		return Result{}, errors.Join(err, os.RemoveAll(fresh))
 	}
 	if err := os.Rename(j.State, kept); err != nil {
@@ -116,18 +121,26 @@ func notState(name string) bool {
 	return name == "heartbeat" || strings.HasPrefix(name, ".multihead-") || strings.HasSuffix(name, ".new") || strings.HasSuffix(name, ".old")
 }
 
-// copyState copies a state directory and gives it the owner and the mark of the
-// one that is in use.
-func copyState(from, like, to string) error {
+// copyState copies a state directory. It gets the owner, mode and mark of the one that
+// is in use; what is in it is slurmctld's, the account owner.
+func copyState(from, like, to, owner string) error {
 	info, err := os.Stat(like)
 	if err != nil {
 		return err
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
+	of, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return fmt.Errorf("%s: its owner cannot be told", like)
 	}
-	own := func(p string) error { return os.Lchown(p, int(owner.Uid), int(owner.Gid)) }
+	account, err := user.Lookup(owner)
+	if err != nil {
+		return err
+	}
+	uid, err := strconv.Atoi(account.Uid)
+	gid, err2 := strconv.Atoi(account.Gid)
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
 	err = filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -138,18 +151,21 @@ func copyState(from, like, to string) error {
 		}
 		target := filepath.Join(to, rel)
 		switch {
+		case rel == ".":
+			return os.Mkdir(target, 0o700)
 		case d.IsDir():
-			return errors.Join(os.Mkdir(target, info.Mode().Perm()), own(target))
+			return errors.Join(os.Mkdir(target, 0o700), os.Lchown(target, uid, gid))
 		case filepath.Dir(rel) == "." && notState(d.Name()):
 			return nil
 		}
-		return errors.Join(copySynced(p, target), own(target))
+		return errors.Join(copySynced(p, target), os.Lchown(target, uid, gid))
 	})
 	if err != nil {
 		return err
 	}
 	mark := filepath.Join(to, stateMarker)
-	return errors.Join(copySynced(filepath.Join(like, stateMarker), mark), own(mark), os.Chmod(mark, 0o644), syncDir(to)) //nolint:gosec // it says nothing
+	return errors.Join(copySynced(filepath.Join(like, stateMarker), mark), os.Lchown(mark, int(of.Uid), int(of.Gid)), os.Chmod(mark, 0o644), //nolint:gosec // it says nothing
+		os.Lchown(to, int(of.Uid), int(of.Gid)), os.Chmod(to, info.Mode()&(fs.ModePerm|fs.ModeSticky)), syncDir(to))
 }
 
 // copySynced copies a file, and has it on disk.

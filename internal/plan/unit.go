@@ -18,6 +18,7 @@ type Unit struct {
 	Enabled *bool         // starts at boot; nil leaves it as it is
 	Active  *bool         // runs now; nil leaves it as it is
 	Reads   []string      // files that it reads when it starts: newer than its start means restart
+	Program bool          // restart where it runs from a program that does not lie there any more
 	Reload  bool          // reload instead of restart, for a daemon that can
 	Timeout time.Duration // how long starting may take; zero is two minutes
 	Then    Action        // what is waited for where the undo restarts it; nil is nothing
@@ -74,13 +75,14 @@ type unitState struct {
 	load, active, file string
 	started            time.Time // its main process began; for a unit without one, it became active
 	changed            time.Time // its state last changed; a reload counts
+	pid                string    // of its main process
 	unread             bool      // its files on disk are newer than what systemd has read
 }
 
 // lookUnit asks systemd once for everything that is needed.
 func lookUnit(ctx context.Context, h host.Reader, name string) (unitState, error) {
 	out, err := h.Query(ctx, "systemctl", "show", "--timestamp=us+utc", name,
-		"--property=LoadState,ActiveState,UnitFileState,ActiveEnterTimestamp,ExecMainStartTimestamp,StateChangeTimestamp,NeedDaemonReload")
+		"--property=LoadState,ActiveState,UnitFileState,ActiveEnterTimestamp,ExecMainStartTimestamp,StateChangeTimestamp,NeedDaemonReload,MainPID")
 	if err != nil {
 		return unitState{}, err
 	}
@@ -94,6 +96,8 @@ func lookUnit(ctx context.Context, h host.Reader, name string) (unitState, error
 			s.active = value
 		case "UnitFileState":
 			s.file = value
+		case "MainPID":
+			s.pid = value
 		case "NeedDaemonReload":
 			s.unread = value == "yes"
 		case "ExecMainStartTimestamp":
@@ -153,11 +157,21 @@ func (u Unit) Done(ctx context.Context, h host.Reader) (bool, error) {
 }
 
 // stale says whether a file that the unit reads is newer than its start, or
-// than its last reload where it can reload.
+// than its last reload where it can reload; or its program is another by now, which no
+// time tells: a program is as old as its build.
 func (u Unit) stale(ctx context.Context, h host.Reader, s unitState) (bool, error) {
 	since := s.started
 	if u.Reload && s.changed.After(since) {
 		since = s.changed
+	}
+	if u.Program && s.pid != "" && s.pid != "0" {
+		exe, err := h.Stat(ctx, "/proc/"+s.pid+"/exe")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		if strings.HasSuffix(exe.Target, " (deleted)") {
+			return true, nil
+		}
 	}
 	for _, p := range u.Reads {
 		info, err := h.Stat(ctx, p)

@@ -27,6 +27,8 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 	}
 	var install, start plan.Stage
 	install.Name, start.Name = "install", "start"
+	running := plan.Running(unit, unitFile, ConfigFile, PairFile, CAFile, RemovedFile, binary)
+	running.Program = true
 	for _, t := range s.seats {
 		if !t.reached || !intent.Includes(t.name) {
 			continue
@@ -54,7 +56,7 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 			add("fence-agents", plan.Packages{Names: t.fencePackages})
 		}
 		start.Steps = append(start.Steps,
-			plan.Step{ID: "agent.start", Host: t.name, Action: plan.Running(unit, unitFile, ConfigFile, PairFile, CAFile, RemovedFile, binary)},
+			plan.Step{ID: "agent.start", Host: t.name, Action: running},
 			plan.Step{ID: "agent.answers", Host: t.name, Action: answers()})
 	}
 	ph.Stages = []plan.Stage{install, start}
