@@ -290,6 +290,22 @@ func TestAUnitIsRestartedWhenAFileItReadsIsToChange(t *testing.T) {
 	}
 }
 
+func TestAUnitIsRestartedWhenItsProgramWasReplacedByAnOlderOne(t *testing.T) {
+	hosts, mems := machines("s1")
+	mems["s1"].Answer("systemctl show", "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nMainPID=42\n"+
+		"ExecMainStartTimestamp=Sat 2100-01-02 03:04:05.000001 UTC\n").Link("/usr/local/bin/x", "/proc/42/exe")
+	unit := Running("x.service", "/usr/local/bin/x")
+	unit.Program = true
+	step := one("x", Step{ID: "unit", Host: "s1", Action: unit})
+	if prop, err := Propose(t.Context(), step, readers(hosts)); err != nil || !prop.Empty() {
+		t.Fatalf("%+v, %v", prop.Previews, err)
+	}
+	mems["s1"].Link("/usr/local/bin/x (deleted)", "/proc/42/exe")
+	if prop, err := Propose(t.Context(), step, readers(hosts)); err != nil || prop.Previews[Ref{"x", "unit", "s1"}].Kind != Restart {
+		t.Fatalf("%+v, %v", prop.Previews, err)
+	}
+}
+
 func TestARestartIsUndoneAfterItsFileIsBack(t *testing.T) {
 	hosts, mems := machines("s1")
 	m := mems["s1"]
