@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+	"github.com/redis/go-redis/v9"
 
 	"multihead/internal/drill/clients"
 	"multihead/internal/lab"
@@ -253,8 +254,8 @@ func passwordsRotate(h *hosts) {
 	h.sh(head, "systemctl restart redis-server@"+port)
 	h.eventually("both are good after a restart", time.Minute, func() (bool, string) {
 		for _, p := range []string{old["REDIS_PASSWORD"], now["REDIS_PASSWORD"]} {
-			if out, err := h.trySh(head, "REDISCLI_AUTH="+p+" redis-cli -p "+port+" PING"); err != nil || out != "PONG" {
-				return false, out
+			if out, err := h.askRedis(head, port, p, "PING"); err != nil || out != "PONG" {
+				return false, fmt.Sprint(out, err)
 			}
 		}
 		return true, ""
@@ -271,8 +272,8 @@ func passwordsRotate(h *hosts) {
 	}
 	for _, head := range h.names(lab.Head) {
 		for _, port := range []string{"6379", "6380"} {
-			if out, _ := h.trySh(head, "REDISCLI_AUTH="+old["REDIS_PASSWORD"]+" redis-cli -p "+port+" PING 2>&1"); strings.Contains(out, "PONG") {
-				h.t.Errorf("redis on %s:%s takes the old password: %s", head, port, out)
+			if out, err := h.askRedis(head, port, old["REDIS_PASSWORD"], "PING"); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
+				h.t.Errorf("redis on %s:%s takes the old password: %s, %v", head, port, out, err)
 			}
 		}
 	}
@@ -291,13 +292,25 @@ func (h *hosts) aCopy(password string) (head, port string) {
 	h.t.Helper()
 	for _, head := range h.names(lab.Head) {
 		for _, port := range []string{"6380", "6379"} {
-			if strings.HasPrefix(h.sh(head, "REDISCLI_AUTH="+password+" redis-cli -p "+port+" ROLE"), "slave") {
+			out, err := h.askRedis(head, port, password, "ROLE")
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			if strings.HasPrefix(out, "[slave") {
 				return head, port
 			}
 		}
 	}
 	h.t.Fatal("there is no copy")
 	return "", ""
+}
+
+// askRedis asks one server, without a command line that others could read.
+func (h *hosts) askRedis(head, port, password, question string) (string, error) {
+	c := redis.NewClient(&redis.Options{Addr: h.address(head) + ":" + port, Password: password, Dialer: h.Dial, MaxRetries: -1})
+	defer c.Close()
+	out, err := c.Do(h.t.Context(), question).Result()
+	return fmt.Sprint(out), err
 }
 
 func certificatesRotate(h *hosts) {

@@ -35,7 +35,7 @@ func TestPackagesAreUpgradedOneHeadAtATime(t *testing.T) {
 	rows, keys := h.startRows(), h.startKeys()
 
 	h.stopsAtTheFirstHead(was, "1", "[ $p != redis-tools ] || printf '#!/bin/sh\\nexit 1\\n' > $d/usr/bin/redis-check-rdb", "start redis-server@")
-	h.stopsAtTheFirstHead(was, "2", "[ $p != redis-server ] || { printf '#!/bin/sh\\n[ \"$1\" != configure ] || exit 1\\n' > $d/DEBIAN/postinst; chmod 755 $d/DEBIAN/postinst; }", "upgrade redis-server")
+	h.stopsAtTheFirstHead(was, "2", "[ $p != redis-server ] || { printf '#!/bin/sh\\n[ \"$1\" != configure ] || exit 1\\n' > $d/DEBIAN/postinst; chmod 755 $d/DEBIAN/postinst; }", "FAILED server2: upgrade keepalived")
 	keys.strict(t)
 
 	h.offer("3", "")
