@@ -176,7 +176,7 @@ func (s *State) lostState(intent service.Intent) (plan.Stage, error) {
 			path.Join(dir, guardMark), path.Join(dir, "*_state.old")),
 			"slurmctld had saved its state in %s, and %s is not there any more; it does not begin without it. Running jobs go on", dir, gone)
 	case !intent.Confirmed:
-		return st, refusal(first+fmt.Sprintf("Else multihead recover --accept-data-loss %s puts back the copy of %s that %s has: jobs that came after it are forgotten, and those that started after it are ended.",
+		return st, refusal(first+fmt.Sprintf("Else multihead recover --service slurm --accept-data-loss %s puts back the copy of %s that %s has: jobs that came after it are forgotten, and those that started after it are ended.",
 			name, copied.at.UTC().Format(time.DateTime+" UTC"), at.name),
 			"slurmctld had saved its state in %s, and %s is not there any more; it does not begin without it. Running jobs go on", dir, gone)
 	}
