@@ -115,7 +115,7 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 		case len(fit) > 0 && fit[0].index == 0 && fit[0].ctldPast.failed:
 			// It may fail again: the one that serves does not stop for it.
 		case len(fit) > 0 && fit[0].index == 0:
-			hand.Steps = append(hand.Steps, step(first.name, "ctld.recover", s.afterwards(*in)), step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)))
+			hand.Steps = append(hand.Steps, step(first.name, "ctld.recover", s.afterwards(*in, launch(ctldUnit))), step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)))
 			ph.Stages, fit = append(ph.Stages, hand), fit[1:]
 		case s.waits(first):
 			hand.Steps = append(hand.Steps, step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)))
