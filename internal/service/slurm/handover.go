@@ -69,7 +69,7 @@ func (s *State) returns(first, in head, start plan.Action) []plan.Step {
 	return []plan.Step{
 		{ID: "slurm.ctld.give-way", Host: in.name, Action: s.giveWay(in), Effect: "sbatch and squeue wait for some seconds"},
 		step(first.name, "ctld", s.afterwards(in, start)),
-		step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)),
+		step(first.name, "ctld.in-charge", s.awaitTakesCharge(first, 0)), // by its slurm.conf as this plan has written it
 	}
 }
 
