@@ -66,6 +66,8 @@ func (a *app) recovery(ctx context.Context, c *config.Cluster, f upFlags) (*upRu
 	run := &upRun{flags: f, aim: aimRecover}
 	// A person who asks has waited.
 	run.intent = service.Intent{Mode: service.Auto, Nodes: f.nodes, Without: true, Confirmed: f.confirm != ""}
+	name, from := whoami()
+	run.intent.By = name + " on " + from
 	if f.confirm != "" && f.confirm != c.Info.ClusterName {
 		return nil, usageError(fmt.Errorf("--accept-data-loss %s is not this cluster's name, which is %s", f.confirm, c.Info.ClusterName))
 	}

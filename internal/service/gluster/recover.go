@@ -50,12 +50,15 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 		return ph, err
 	}
 	ph.Notes = append(ph.Notes, q.notes...)
-	quorum := s.quorumSteps(cli, v, q)
+	quorum := s.quorumSteps(cli, v, q, intent)
 	torn, bricks, notes, err := s.startBricks(cli, v, intent)
 	if err != nil {
 		return ph, err
 	}
 	ph.Notes = append(ph.Notes, notes...)
+	if q.loosen && intent.Confirmed {
+		add("what was chosen", s.keepChoice(s.choiceOf(v, intent.By))...)
+	}
 	add("quorum", quorum...)
 	add("what was torn", torn...)
 	add("bricks", bricks...)
@@ -63,7 +66,10 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 		loose := q.loosen || v.Options[quorumOption] == "none"
 		add("mount", s.remount(intent, loose, q.restore)...)
 	}
-	return ph, nil
+	if q.loosen {
+		return ph, nil
+	}
+	return ph, s.giveWay(cli, v, intent, &ph)
 }
 
 // commander is the head whose glusterd is given the commands.
