@@ -121,6 +121,24 @@ func TestWhatWasLeftOutGivesWay(t *testing.T) {
 	}
 }
 
+func TestUpDoesNotHealWhatHasToGiveWay(t *testing.T) {
+	s := beside()
+	heals := func() bool {
+		ph, err := s.Plan(service.Intent{Mode: service.Auto})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(recovery(ph), "heal@")
+	}
+	if heals() {
+		t.Error("the self-heal daemons are switched on before")
+	}
+	s.heads[2].choice = nil
+	if !heals() {
+		t.Error("without a choice they are not")
+	}
+}
+
 func TestTheRecordOfAChoiceIsClosedByTheLastThatComesBack(t *testing.T) {
 	c := &choice{LeftOut: []leftOut{{Head: "a"}, {Head: "b"}}}
 	one := c.with([]string{"a"}, "1")
