@@ -136,8 +136,8 @@ func TestTheLastOfFourServes(t *testing.T) {
 		alarms := fmt.Sprint(h.report("server4").Alarms)
 		return strings.Contains(alarms, "glusterfs") && strings.Contains(alarms, "--accept-data-loss"), alarms
 	})
-	if r := h.run("recover", "--yes", "--service", "glusterfs", "--accept-data-loss", "fencefull"); !strings.Contains(r.String(), "server1") {
-		t.Errorf("recover does not say who was left out: %s", r)
+	if r := h.run("recover", "--yes", "--service", "glusterfs", "--accept-data-loss", "fencefull"); !strings.Contains(r.String(), "server1: fence_lab") {
+		t.Errorf("recover does not say who was left out, and what proves that it is off: %s", r)
 	}
 	serves("the volume", "grep -qx before /mnt/gluster/fence && echo after >/mnt/gluster/fence2")
 	h.sh("server4", "cd "+parted+" && ls >&2 && echo last >content && chmod 600 mode && echo last >made && mkdir kind && echo last >kind/in && rm gone && "+

@@ -83,6 +83,7 @@ func (a *app) recovery(ctx context.Context, c *config.Cluster, f upFlags) (*upRu
 	if run.sess, err = a.open(ctx, c, c.AllHosts(), f.reach); err != nil {
 		return nil, err
 	}
+	run.sess.view.Proven(provenOff(ctx, c, run.sess.view))
 	if err = a.idle(ctx, run); err == nil {
 		err = a.propose(ctx, run)
 	}
