@@ -36,8 +36,16 @@ func TestWhoMayLeave(t *testing.T) {
 		"one, with another silent":    {[]string{"server3"}, service.Intent{Leaving: []string{"server2"}}, "1 of the 2 that stay"},
 		"one gone, with another silent": {[]string{"server2", "server3"}, service.Intent{Leaving: []string{"server3"}, Lost: []string{"server3"}, Confirmed: true},
 			"server2 does not answer"},
-		"most of them, gone":           {[]string{"server2", "server3"}, service.Intent{Leaving: []string{"server2", "server3"}, Lost: []string{"server2", "server3"}}, "1 of 3 heads answer, which is no majority"},
-		"most of them, gone and typed": {[]string{"server2", "server3"}, service.Intent{Leaving: []string{"server2", "server3"}, Lost: []string{"server2", "server3"}, Confirmed: true}, ""},
+		"most of them, gone":                         {[]string{"server2", "server3"}, service.Intent{Leaving: []string{"server2", "server3"}, Lost: []string{"server2", "server3"}}, "1 of 3 heads answer, which is no majority"},
+		"a compute node that answers, a head silent": {[]string{"server3"}, service.Intent{LeavingComputes: []string{"node1"}}, ""},
+		"a compute node that is silent":              {[]string{"node1"}, service.Intent{LeavingComputes: []string{"node1"}}, "unknown is not gone"},
+		"a compute node that is gone":                {[]string{"node1"}, service.Intent{LeavingComputes: []string{"node1"}, Lost: []string{"node1"}}, ""},
+		"a compute node said to be gone, and is not": {nil, service.Intent{LeavingComputes: []string{"node1"}, Lost: []string{"node1"}}, "node1 answers, so it is not gone"},
+		"a witness that answers":                     {nil, service.Intent{Leaving: []string{"witness1"}}, ""},
+		"a witness that is silent":                   {[]string{"witness1"}, service.Intent{Leaving: []string{"witness1"}}, "unknown is not gone"},
+		"a witness that is gone":                     {[]string{"witness1"}, service.Intent{Leaving: []string{"witness1"}, Lost: []string{"witness1"}}, ""},
+		"a witness, with a head silent":              {[]string{"server3"}, service.Intent{Leaving: []string{"witness1"}}, "witness1 is the vote that the other 2 may need"},
+		"most of them, gone and typed":               {[]string{"server2", "server3"}, service.Intent{Leaving: []string{"server2", "server3"}, Lost: []string{"server2", "server3"}, Confirmed: true}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := three(t, nil, tc.off...)

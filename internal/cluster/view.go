@@ -61,9 +61,9 @@ func (v *View) Proven(dead map[string]string) {
 			v.Dead[name] = proof
 		}
 	}
-	binary, stamp, brief := v.Input.Binary, v.Input.Stamp, v.Input.Brief
+	before := v.Input
 	v.Input = v.input()
-	v.Input.Binary, v.Input.Stamp, v.Input.Brief = binary, stamp, brief
+	v.Input.Binary, v.Input.Stamp, v.Input.Brief, v.Input.LeavingComputes = before.Binary, before.Stamp, before.Brief, before.LeavingComputes
 }
 
 func (v *View) input() service.Input {
