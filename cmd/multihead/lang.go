@@ -189,9 +189,9 @@ func koreanTexts() map[string]string {
 		"something else is wrong already, and without this head as well the cluster may not serve:": "이미 다른 문제가 있어, 이 헤드까지 빠지면 클러스터가 서비스하지 못할 수 있습니다:",
 		"mend that first, or go on all the same with":                                               "먼저 그것을 고치십시오. 그래도 계속하려면",
 		// node add, remove, replace
-		"Add a head to the cluster, take one out, or put another host in its place":                     "클러스터에 헤드를 넣고, 빼고, 다른 호스트로 바꿉니다",
-		"Add a head: write it into the cluster file and bring it in, the others serving on":             "헤드를 클러스터 파일에 적고 클러스터에 넣습니다. 나머지는 계속 서비스합니다",
-		"Take heads out of the cluster, the others serving on, and out of the cluster file":             "헤드를 클러스터와 클러스터 파일에서 뺍니다. 나머지는 계속 서비스합니다",
+		"Add a host to the cluster, take one out, or put another head in one's place":                   "클러스터에 호스트를 넣고, 빼고, 헤드를 다른 호스트로 바꿉니다",
+		"Add a host: write it into the cluster file and bring it in, the others serving on":             "호스트를 클러스터 파일에 적고 클러스터에 넣습니다. 나머지는 계속 서비스합니다",
+		"Take hosts out of the cluster, the others serving on, and out of the cluster file":             "호스트를 클러스터와 클러스터 파일에서 뺍니다. 나머지는 계속 서비스합니다",
 		"Put a fresh host in a head's place: the head leaves, the host joins with its part of the file": "헤드의 자리에 새 호스트를 넣습니다: 헤드가 빠지고, 호스트가 파일의 그 자리를 이어받습니다",
 		"the file would not be usable after this change":                                                "이렇게 바꾸면 파일을 쓸 수 없게 됩니다",
 		"%s changes:\n": "%s 에서 바뀌는 것:\n",
@@ -259,5 +259,8 @@ func koreanTexts() map[string]string {
 		"the cluster is up again, as it was before the head that failed":                                           "클러스터는 실패한 헤드 이전 상태로 다시 정상입니다",
 		"the cluster is not well: %v":                                                                              "클러스터가 정상이 아닙니다: %v",
 		"heads not named above were not touched. See why with multihead runs show last, then multihead upgrade again: it goes on where it ended. The record of this run is ": "위에 나오지 않은 헤드는 건드리지 않았습니다. 원인은 multihead runs show last 로 보고, multihead upgrade 를 다시 실행하면 이어서 합니다. 이 실행의 기록: ",
+		// node add and remove, of compute nodes and witnesses
+		"Waiting for: %s\n": "기다리는 중: %s\n",
+		"after %s there is still: %s. They take no new jobs; the same command goes on. To keep them: scontrol update nodename=%s state=resume": "%s 뒤에도 남아 있습니다: %s. 새 작업은 받지 않습니다. 같은 명령을 다시 실행하면 이어서 합니다. 그대로 두려면: scontrol update nodename=%s state=resume",
 	}
 }

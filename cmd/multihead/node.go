@@ -18,12 +18,14 @@ import (
 func newNodeCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node",
-		Short: "Add a head to the cluster, take one out, or put another host in its place",
+		Short: "Add a host to the cluster, take one out, or put another head in one's place",
 		Long: `Changes the cluster file, with its comments kept, and the cluster with it, while
 it serves. The old file is kept beside it.`,
 		Example: `  multihead node add --name server5 --ip 192.168.1.105
   multihead node remove server5
   multihead node remove server3 --gone              it is off and stays off
+  multihead node add --kind compute --name node003 --ip 192.168.1.123
+  multihead node remove node003 --wait 12h          no new jobs, and gone once the last has ended
   multihead node replace server3 --name server6 --ip 192.168.1.106 --gone`,
 	}
 	cmd.AddCommand(newNodeAddCmd(a), newNodeRemoveCmd(a), newNodeReplaceCmd(a))

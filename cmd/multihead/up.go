@@ -108,6 +108,10 @@ type upRun struct {
 	again string
 	// planner plans instead of the services, for what is not about them.
 	planner func(context.Context) (plan.Plan, error)
+	// then is the phases of the up that follows once hosts have left; none means all.
+	then []string
+	// proofs is why hosts that leave are taken for off: hostname → reason.
+	proofs map[string]string
 }
 
 // aim is what a run plans: what the file says, a stop, that what is there serves
