@@ -188,14 +188,15 @@ type Worker interface {
 // the file does not name.
 type Leaver interface {
 	// Leave returns the steps by which the hosts of Intent.Leaving, and the
-	// compute nodes of Intent.LeavingComputes, stop being part: what they alone serve or hold is moved to the heads that stay, which
-	// forget them, and their daemons are stopped and do not start at boot. Data
-	// stays on their disks, aside where it would be in the way if they came back.
-	// The files of those that stay are not its business: the plan of the file
-	// that does not name the heads any more writes them. Nothing is done on a
-	// head of Intent.Lost. It returns a *Refusal, with the arithmetic, where what
-	// stays could not serve or would hold less than all, and an empty phase where
-	// the heads have left. After may name services whose heads leave before.
+	// compute nodes of Intent.LeavingComputes, stop being part: what they alone
+	// serve or hold is moved to the hosts that stay, which forget them, and their
+	// daemons are stopped and do not start at boot. Data stays on their disks,
+	// aside where it would be in the way if they came back. The files of those
+	// that stay are not its business: the plan of the file that does not name the
+	// hosts any more writes them. Nothing is done on a host of Intent.Lost. It
+	// returns a *Refusal, with the arithmetic, where what stays could not serve
+	// or would hold less than all, and an empty phase where the hosts have left.
+	// After may name services whose hosts leave before.
 	Leave(intent Intent) (plan.Phase, error)
 }
 
