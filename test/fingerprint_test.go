@@ -19,7 +19,7 @@ type fingerprint map[string]string
 // being asked by anybody.
 var daemonsWrite = []string{"/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/log", "/var/cache",
 	"/var/lib/mysql", "/var/lib/redis", "/var/lib/chrony", "/var/lib/systemd", "/var/lib/glusterd", "/var/spool",
-	"/var/lib/slurm", "/data", "/mnt", "/srv"}
+	"/var/lib/slurm", "/var/lib/multihead", "/data", "/mnt", "/srv"}
 
 // The units left out are started by the system bus when somebody asks them
 // something, and end by themselves.
