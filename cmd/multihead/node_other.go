@@ -107,6 +107,9 @@ func (f *addFlags) changeOther(ctx context.Context, a *app, kind kindOfHost, d *
 	if kind == kindWitness {
 		return d.AddWitness(c.NextWitness(f.spec))
 	}
+	if len(c.HeadsWith(config.Slurm)) == 0 {
+		return usageError(errors.New("no head runs slurm, which a compute node takes its jobs from"))
+	}
 	n := c.NextCompute(f.spec)
 	if n.Hardware, err = parseHardware(f.hardware); err != nil {
 		return err
@@ -231,10 +234,10 @@ func (a *app) awaitWork(ctx context.Context, run *upRun, limit time.Duration) er
 	if err := a.propose(ctx, &drain); err != nil {
 		return err
 	}
-	if err := a.lock(ctx, &drain); err != nil {
-		return err
-	}
 	if !drain.prop.Empty() {
+		if err := a.lock(ctx, &drain); err != nil {
+			return err
+		}
 		if err := a.apply(ctx, &drain); err != nil {
 			return err
 		}
