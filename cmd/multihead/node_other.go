@@ -26,6 +26,14 @@ const (
 	kindWitness kindOfHost = "witness"
 )
 
+// String is what a person calls it.
+func (k kindOfHost) String() string {
+	if k == kindCompute {
+		return "compute node"
+	}
+	return string(k)
+}
+
 // kindNamed is --kind.
 func kindNamed(text string) (kindOfHost, error) {
 	switch k := kindOfHost(text); k {
@@ -212,7 +220,7 @@ func dropOther(d *config.Document, kind kindOfHost, names []string) error {
 			err = d.DropCompute(c, name)
 		}
 		if err != nil {
-			return &exitError{exitFailed, err}
+			return &exitError{exitFailed, fmt.Errorf("nothing was changed: %w", err)}
 		}
 	}
 	return nil
