@@ -209,3 +209,50 @@ func FuzzJobs(f *testing.F) {
 		}
 	})
 }
+
+// A node whose slurmd cannot be stopped stays a node: it takes jobs again.
+func TestANodeThatCannotBeStoppedIsTakenBack(t *testing.T) {
+	for name, fails := range map[string]bool{"it stops": false, "it does not stop": true} {
+		t.Run(name, func(t *testing.T) {
+			state, jobs, runs, enabled := "mixed", "17|alice|COMPLETING|node001\n", "active", "enabled"
+			ctl, n := hosttest.New("server1"), hosttest.New("node001")
+			ctl.OnQuery("sinfo --all --Node", func(host.Cmd) (string, error) { return "node001 " + state + "\n", nil })
+			ctl.OnQuery("squeue --all --noheader --nodelist=node001", func(host.Cmd) (string, error) {
+				was := jobs
+				jobs = "" // it is cleaned up after while that is awaited
+				return was, nil
+			})
+			ctl.OnRun("scontrol update NodeName=node001 State=DRAIN", func(host.Cmd) (string, error) { state = "drained"; return "", nil })
+			ctl.OnRun("scontrol update NodeName=node001 State=RESUME", func(host.Cmd) (string, error) { state = "idle"; return "", nil })
+			n.OnQuery("systemctl show", func(host.Cmd) (string, error) {
+				return "LoadState=loaded\nActiveState=" + runs + "\nUnitFileState=" + enabled + "\n", nil
+			})
+			n.OnRun("systemctl disable", func(host.Cmd) (string, error) { enabled = "disabled"; return "", nil })
+			n.OnRun("systemctl enable", func(host.Cmd) (string, error) { enabled = "enabled"; return "", nil })
+			n.OnRun("systemctl reset-failed", func(host.Cmd) (string, error) { return "", nil })
+			n.OnRun("systemctl start", func(host.Cmd) (string, error) { runs = "active"; return "", nil })
+			n.OnRun("systemctl stop", func(host.Cmd) (string, error) {
+				if fails {
+					return "", errors.New("a job's files are on a disk that hangs")
+				}
+				runs = "inactive"
+				return "", nil
+			})
+			s := stateOf(site(t), live("server1", 1), working(nil))
+			ph, err := s.Leave(service.Intent{LeavingComputes: []string{"node001"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ph.Name = "slurm"
+			prop, err := plan.Propose(t.Context(), plan.Plan{Phases: []plan.Phase{ph}}, map[string]host.Reader{"server1": ctl, "node001": n})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = plan.NewEngine(map[string]host.Host{"server1": ctl, "node001": n}, func(plan.Event) {}).Apply(t.Context(), prop)
+			got := strings.Join([]string{state, runs, enabled}, " ")
+			if want := map[bool]string{false: "drained inactive disabled", true: "idle active enabled"}[fails]; got != want || (err != nil) != fails {
+				t.Errorf("%s, %v; want %s", got, err, want)
+			}
+		})
+	}
+}
