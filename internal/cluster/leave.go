@@ -21,8 +21,8 @@ func (v *View) LeavePlan(intent service.Intent, only []string) (plan.Plan, error
 	var errs []error
 	for _, s := range v.Services {
 		l, ok := v.States[s.Name()].(service.Leaver)
-		if !ok || !named(only, s.Name()) {
-			continue
+		if _, works := v.States[s.Name()].(service.Worker); !ok || !named(only, s.Name()) || intent.Drain && !works {
+			continue // while users' work goes on nothing else is touched
 		}
 		ph, err := l.Leave(intent)
 		if err != nil {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,5 +87,35 @@ func TestServicesSayWhatIsLeftBeforeThem(t *testing.T) {
 	_, err = v.LeavePlan(service.Intent{Leaving: []string{"server3"}}, nil)
 	if refused, _ := service.Split(err); len(refused) != 2 {
 		t.Errorf("not every refusal is said: %v", err)
+	}
+}
+
+// worker is a service with work of users.
+type worker struct{ *leaver }
+
+func (w *worker) Observe(context.Context, service.Input) (service.State, error) { return w, nil }
+func (w *worker) Work() ([]string, error)                                       { return []string{"job 1"}, nil }
+
+// Seen: the munge key went from a node whose jobs were only to be waited for, and
+// they could not end.
+func TestNothingButWorkIsTouchedWhileItIsWaitedFor(t *testing.T) {
+	v := three(t, nil)
+	if err := v.Observe(t.Context(), []service.Service{&leaver{fake: &fake{name: "prepare"}}, &worker{&leaver{fake: &fake{name: "jobs"}}}}); err != nil {
+		t.Fatal(err)
+	}
+	for drain, want := range map[bool]int{true: 1, false: 2} {
+		p, err := v.LeavePlan(service.Intent{LeavingComputes: []string{"node1"}, Drain: drain}, nil)
+		if err != nil || len(p.Phases) != want || p.Phases[len(p.Phases)-1].Name != "jobs" {
+			t.Errorf("drain %v: %+v, %v", drain, p, err)
+		}
+	}
+}
+
+// Seen: slurm began beside prepare, where what stands between them was left out.
+func TestAPhaseWaitsForWhatComesBeforeThoseThatAreLeftOut(t *testing.T) {
+	v := three(t, []*fake{{name: "prepare"}, {name: "mariadb", after: []string{"prepare"}}, {name: "last", after: []string{"mariadb"}}})
+	p, err := v.Plan(service.Intent{}, []string{"prepare", "last"})
+	if err != nil || len(p.Phases) != 2 || !slices.Contains(p.Phases[1].After, "prepare") {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
