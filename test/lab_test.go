@@ -81,7 +81,8 @@ func (h *hosts) lastWords() {
 	status, _ := h.command(ctx, "status").CombinedOutput() // whatever it says
 	fmt.Fprintf(&said, "%s, load %s%s", time.Now().Format(time.TimeOnly), load, status)
 	for _, name := range h.names(lab.Head) {
-		out, err := h.Exec(ctx, name, "journalctl", "-q", "--no-pager", "-o", "short-iso-precise", "-n", "3000")
+		out, err := h.Exec(ctx, name, "journalctl", "-q", "--no-pager", "-o", "short-iso-precise", "-n", "6000",
+			"-u", "multihead*", "-u", "slurm*", "-u", "glusterd", "-u", "mnt-*", "-u", "mariadb", "-u", "redis*", "-u", "keepalived")
 		fmt.Fprintf(&said, "\n--- the journal of %s (%v)\n%s", name, err, out)
 	}
 	if err := os.WriteFile(dir+"/"+h.Spec.Name, said.Bytes(), 0o600); err != nil {

@@ -4,7 +4,6 @@ package test
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -109,52 +108,6 @@ func TestServicesComeBackByThemselves(t *testing.T) {
 		})
 		h.oneInCharge()
 		h.isUp()
-	})
-
-	t.Run("the state of the jobs is gone as the primary loses its power: nobody begins anew", func(t *testing.T) {
-		h := h.in(t)
-		long := strings.TrimSpace(h.sh("server2", "cd /tmp && sbatch --parsable --job-name=outlives --output=/dev/null --wrap='sleep 1234'"))
-		h.eventually("the job runs, and a copy on server2 has it", 2*time.Minute, func() (bool, string) {
-			out, err := h.trySh("server2", "squeue -h -o %T -j "+long+"; cd /var/lib/multihead/slurm-state && grep -alq outlives $(ls -1 | tail -n 1)/job_state && echo copied")
-			return err == nil && out == "RUNNING\ncopied", out
-		})
-		// Frozen, it does not save once more before its power goes.
-		h.sh("server1", "systemctl kill -s STOP slurmctld")
-		h.sh("server2", "rm /mnt/gluster/slurm/state/job_state")
-		if err := h.PowerOff(t.Context(), "server1"); err != nil {
-			t.Fatal(err)
-		}
-		h.eventually("the one that stood by has ended instead of taking over, and does not start", 2*time.Minute, func() (bool, string) {
-			out, _ := h.trySh("server2", "tail -n 30 /var/log/slurm/slurmctld.log; journalctl -u slurmctld -n 20 -o cat")
-			return strings.Contains(out, "fatal: Can not recover") && strings.Contains(out, "does not begin without it"), out
-		})
-		if r := h.run("status"); r.code == 0 || !strings.Contains(r.stdout, "job_state is gone") {
-			t.Errorf("status: %s", r)
-		}
-		if r := h.run("recover", "--yes", "--service", "slurm"); r.code == 0 || !strings.Contains(r.String(), "--accept-data-loss mend") {
-			t.Errorf("recover without a word of a person: %s", r)
-		}
-		// One head is off, so that it does not end well.
-		if r := h.run("recover", "--yes", "--service", "slurm", "--accept-data-loss", "mend"); !strings.Contains(r.String(), "put job_state back") {
-			t.Fatalf("recover: %s", r)
-		}
-		h.eventually("the job that ran is known again", 2*time.Minute, func() (bool, string) {
-			out, err := h.trySh("server2", "timeout 10 squeue -h -o %T -j "+long)
-			return err == nil && out == "RUNNING", out
-		})
-		h.sh("node001", "pgrep -fx 'sleep 1234'")
-		jobs.submit(h)
-		before, _ := strconv.Atoi(long)
-		if after, err := strconv.Atoi(strings.TrimSpace(jobs.ids[len(jobs.ids)-1])); err != nil || after < before+5000 {
-			t.Errorf("after %s, jobs go on at %s", long, jobs.ids[len(jobs.ids)-1])
-		}
-		h.sh("server2", "scancel "+long)
-		h.boot("server1")
-		h.eventually("all is well again", 3*time.Minute, func() (bool, string) {
-			r := h.run("status")
-			return strings.Contains(r.stdout, "primary server1") && r.code == 0, r.stdout + h.whatAgentsDid(h.names(lab.Head))
-		})
-		h.oneInCharge()
 	})
 
 	if lost := jobs.lost(h); len(lost) > 0 {

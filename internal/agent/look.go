@@ -56,11 +56,6 @@ func (a *Agent) watchServices(ctx context.Context, g *errgroup.Group) {
 	}
 	a.watchDisk(ctx, g, disk, diskEvery, func() string { return proveDisk(filepath.Dir(proofFile), true) })
 	for _, s := range a.Services {
-		if k, ok := s.(service.Keeper); ok && a.Cluster.Runs(a.Name, s.Name()) {
-			g.Go(func() error { a.keepCopies(ctx, s.Name(), k); return nil })
-		}
-	}
-	for _, s := range a.Services {
 		on, ok := s.(service.OnDisk)
 		if !ok || !a.Cluster.Runs(a.Name, s.Name()) || on.DataDir(a.Cluster) == "" {
 			continue

@@ -102,9 +102,6 @@ type Await struct {
 	Until   func(ctx context.Context, h host.Reader) (ok bool, state string, err error)
 	Timeout time.Duration // zero is one minute
 	Every   time.Duration // between two looks; zero is 200 ms
-	// Settled, where it is set, says whether nothing is waited for where nothing
-	// else is to be done: what comes by itself in a moment is no reason for a plan.
-	Settled func(ctx context.Context, h host.Reader) (bool, error)
 }
 
 func (a Await) String() string { return "wait until " + a.What }
@@ -112,10 +109,6 @@ func (a Await) String() string { return "wait until " + a.What }
 // Done asks once. A daemon that cannot be asked yet is not there yet, so an
 // error here means "wait", not "unknown": nothing is decided on it.
 func (a Await) Done(ctx context.Context, h host.Reader) (bool, error) {
-	if a.Settled != nil {
-		ok, err := a.Settled(ctx, h)
-		return ok && err == nil, nil
-	}
 	ok, _, err := a.Until(ctx, h)
 	return ok && err == nil, nil
 }

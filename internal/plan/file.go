@@ -104,7 +104,7 @@ func attrOf(i host.FileInfo) host.Attr {
 // Times are restored by an undo and never a reason to write.
 func attrEqual(have host.FileInfo, want host.Attr) bool {
 	a := attrOf(have)
-	return (want.Mode == 0 || a.Mode == host.Bits(want.Mode)) &&
+	return (want.Mode == 0 || a.Mode == want.Mode) &&
 		(want.Owner == "" || a.Owner == want.Owner) &&
 		(want.Group == "" || a.Group == want.Group)
 }

@@ -212,15 +212,6 @@ type OnDisk interface {
 	LetGo(ctx context.Context, h host.Host, c *config.Cluster) (bool, error)
 }
 
-// Keeper is a Service that keeps copies of what little it cannot do without on the own
-// disk of each head that runs it.
-type Keeper interface {
-	// Keep makes a copy on this host where there is something newer than the newest
-	// one, and removes those that are not needed any more. It is called every 10 s,
-	// and may block where the data does.
-	Keep(ctx context.Context, h host.Host, c *config.Cluster) error
-}
-
 // Word is one of the states that people see. Every one that is not Up has a
 // reason.
 type Word string

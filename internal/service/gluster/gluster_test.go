@@ -392,7 +392,7 @@ func TestDirectoriesBelongToWhoWritesThem(t *testing.T) {
 	for _, d := range directories(c) {
 		got = append(got, fmt.Sprintf("%s %s %o", d.path, d.owner, d.mode))
 	}
-	want := []string{"uploads root 755", "slurm root 755", "slurm/logs slurm 750", "x root 755", "slurm/state root 1770"}
+	want := []string{"uploads root 755", "slurm root 755", "slurm/logs slurm 750", "x root 755", "slurm/state slurm 700"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

@@ -109,11 +109,6 @@ func ownedBy(c *config.Cluster, at, state string, slurm bool) directory {
 	}
 	if at == state {
 		d.mode = 0o700 // job scripts and environments of all users
-		if d.owner != "root" {
-			// Root's, where nobody removes what is another's: slurmctld cannot
-			// remove what keeps it from beginning without its state.
-			d.owner, d.mode = "root", 0o1770
-		}
 	}
 	return d
 }

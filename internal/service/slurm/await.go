@@ -118,26 +118,18 @@ func (s *State) awaitInCharge(h head) plan.Await {
 	}
 }
 
-// awaitNodes waits until the nodes of the plan have registered. Where nothing else is
-// to be done, it is enough that the controller knows those whose slurmd runs: one that
-// has just taken over calls them unknown for a moment, until it has asked them.
+// awaitNodes waits until the nodes of the plan have registered.
 func (s *State) awaitNodes(intent service.Intent) plan.Await {
 	var names []string
-	run := true
 	for _, n := range s.nodes {
 		if n.reached && intent.Includes(n.name) {
 			names = append(names, n.name)
-			run = run && running(n.units[nodeUnit])
 		}
 	}
 	return plan.Await{
 		What:    fmt.Sprintf("%d compute nodes have registered", len(names)),
 		Timeout: 90 * time.Second,
 		Every:   500 * time.Millisecond,
-		Settled: func(ctx context.Context, h host.Reader) (bool, error) {
-			out, err := h.Query(ctx, "sinfo", "--Node", "--noheader", "--format=%N %T")
-			return run && allKnown(out, names), err
-		},
 		Until: func(ctx context.Context, h host.Reader) (bool, string, error) {
 			// Asked also where there is nothing to wait for: an answer is
 			// the proof that the controller serves.
@@ -149,16 +141,6 @@ func (s *State) awaitNodes(intent service.Intent) plan.Await {
 			return len(missing) == 0, strings.Join(missing, ", "), nil
 		},
 	}
-}
-
-// allKnown says whether the controller lists these nodes, in whatever state.
-func allKnown(sinfo string, names []string) bool {
-	known := map[string]bool{}
-	for line := range strings.Lines(sinfo) {
-		name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-		known[name] = true
-	}
-	return !slices.ContainsFunc(names, func(n string) bool { return !known[n] })
 }
 
 // unregistered is the nodes of names that the controller has not heard of since
@@ -189,7 +171,7 @@ func unregistered(sinfo string, names []string) []string {
 // connection for the end of the controller and forgets its address: from then
 // on nothing that sacctmgr changes reaches it. Reading its configuration again
 // makes it register once more.
-func registered(cluster, state string) plan.Action {
+func registered(cluster string) plan.Action {
 	is := func(ctx context.Context, h host.Reader) (bool, string, error) {
 		out, err := h.Query(ctx, "sacctmgr", "-nP", "show", "cluster", "format=cluster,controlhost")
 		if err != nil {
@@ -210,7 +192,7 @@ func registered(cluster, state string) plan.Action {
 			return ok, err
 		},
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			if err := reconfigure(ctx, h, state); err != nil {
+			if err := reconfigure(ctx, h); err != nil {
 				return nil, err
 			}
 			return plan.Await{What: "the controller of " + cluster + " is registered", Until: is, Timeout: 30 * time.Second}.Do(ctx, h)

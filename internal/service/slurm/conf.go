@@ -67,7 +67,6 @@ type confData struct {
 	StoragePort        int
 	Enforce            config.Items
 	Rest               []string
-	QuickConnect       bool // TCPTimeout is ours, for the file sets none
 	GresTypes          []string
 	Nodes, Partitions  []string
 }
@@ -108,7 +107,6 @@ func slurmConf(c *config.Cluster, f found) ([]byte, error) {
 		Rest:      append(rest(a.Rest), rest(c.Slurm.Scheduler.Rest)...),
 		GresTypes: gresTypes(c),
 	}
-	d.QuickConnect = !slices.ContainsFunc(d.Rest, func(r string) bool { return strings.HasPrefix(strings.ToLower(r), "tcptimeout=") })
 	d.StorageHost, d.StorageBackup = storageHosts(c)
 	for _, n := range c.AllComputes() {
 		hw := n.Hardware

@@ -80,8 +80,8 @@ func TestRenderedFiles(t *testing.T) {
 		}
 		golden(t, name, got)
 	}
-	golden(t, "slurmctld.dropin", ctldDropIn("/mnt/gluster", "/mnt/gluster/slurm/state", "slurm", true, true))
-	golden(t, "slurmctld.local.dropin", ctldDropIn("", "/var/spool/slurmctld", "slurm", false, false))
+	golden(t, "slurmctld.dropin", ctldDropIn("/mnt/gluster", "/mnt/gluster/slurm/state", true, true))
+	golden(t, "slurmctld.local.dropin", ctldDropIn("", "/var/spool/slurmctld", false, false))
 }
 
 func TestThePasswordStandsInOneFileOnly(t *testing.T) {

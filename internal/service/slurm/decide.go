@@ -3,7 +3,6 @@ package slurm
 import (
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"multihead/internal/service"
@@ -38,12 +37,6 @@ func (s *State) decide(intent service.Intent) (service.Decision, error) {
 			return service.Decision{}, err
 		}
 		evidence = append(evidence, h.evidence(want))
-	}
-	if gone, _ := s.whatIsLost(); gone != "" && !slices.ContainsFunc(s.heads, func(h head) bool { return running(h.units[ctldUnit]) }) {
-		intent.Confirmed = false // that is recover's to ask
-		if _, err := s.lostState(intent); err != nil {
-			return service.Decision{}, err
-		}
 	}
 	return service.Decide("slurm", evidence, intent)
 }

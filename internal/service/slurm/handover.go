@@ -41,26 +41,17 @@ func (s *State) waits(h head) bool {
 // giveWay ends slurmctld in order, waits until the first one is in charge, and
 // starts it again, all in one command: it is finished by that host also where
 // whoever asked for it is gone meanwhile.
-//
-// Meanwhile it keeps the heartbeat going. Ending and starting can take longer than
-// SlurmctldTimeout on busy heads, and a third controller would take over between the
-// two: seen on the lab, two wrote the state.
 func (s *State) giveWay(h head) plan.Action {
 	dir := s.cluster.Slurm.StateSaveLocation
-	script := fmt.Sprintf(`%[4]s
-(while :; do beat; sleep 1; done) &
-beats=$!
-systemctl stop %[1]s || { kill $beats; exit 1; }
+	script := fmt.Sprintf(`systemctl stop %[1]s || exit 1
 touch %[2]s
-kill $beats
-for i in $(seq 100); do
+for _ in $(seq 100); do
 	set -- $(od -An -tu8 --endian=big %[3]s 2>/dev/null)
 	[ "${2:-1}" != 0 ] || break
-	[ $((i %% 5)) != 1 ] || beat
 	sleep 0.2
 done
 rm -f %[2]s
-systemctl start %[1]s`, ctldUnit, path.Join(dir, yieldFile), path.Join(dir, "heartbeat"), beatScript(dir, s.cluster.Users.SlurmUser, h.place()))
+systemctl start %[1]s`, ctldUnit, path.Join(dir, yieldFile), path.Join(dir, "heartbeat"))
 	return plan.Func{
 		What: "let slurmctld hand over in order, and stand by", Kind: plan.Restart, Timeout: 90 * time.Second,
 		Change: func(ctx context.Context, r host.Host) (plan.Action, error) {
@@ -68,17 +59,6 @@ systemctl start %[1]s`, ctldUnit, path.Join(dir, yieldFile), path.Join(dir, "hea
 			return nil, err
 		},
 	}
-}
-
-// beatScript defines a function of the shell that writes a heartbeat as the
-// controller of that index does: the time and the index, 8 bytes each. It is made
-// slurmctld's: what is root's slurmctld could not replace.
-func beatScript(dir, user string, index int) string {
-	return fmt.Sprintf(`beat() {
-	for w in $(date +%%s) %[2]d; do
-		for s in 56 48 40 32 24 16 8 0; do printf "\\$(printf %%03o $((w >> s & 255)))"; done
-	done >%[1]s.multihead && chown %[3]s %[1]s.multihead && mv -f %[1]s.multihead %[1]s
-}`, path.Join(dir, "heartbeat"), index, user)
 }
 
 // afterwards starts slurmctld once the port of the one in charge is closed.

@@ -31,13 +31,6 @@ func (s *State) Health() service.Health {
 		}
 	}
 	var parts []string
-	inCharge := ""
-	if active >= 0 {
-		inCharge = s.heads[active].name
-	}
-	if lost := s.tellLost(inCharge); lost != "" {
-		reasons = append(reasons, lost)
-	}
 	if active >= 0 {
 		parts = append(parts, "primary "+s.heads[active].name)
 	}

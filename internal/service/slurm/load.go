@@ -20,7 +20,6 @@ import (
 type load struct {
 	confs   []string
 	restart bool
-	state   string // StateSaveLocation
 }
 
 func (l load) String() string {
@@ -114,11 +113,6 @@ func (l load) now(ctx context.Context, h host.Host) error {
 	if err != nil {
 		return err
 	}
-	if !l.restart {
-		if err := safeToReload(ctx, h, l.state); err != nil {
-			return err
-		}
-	}
 	if l.restart || beforeReexec(version) {
 		if _, err := h.Run(ctx, host.Command("systemctl", "restart", ctldUnit)); err != nil {
 			return err
@@ -130,7 +124,7 @@ func (l load) now(ctx context.Context, h host.Host) error {
 	if _, err := (awaitPing(h.Name())).Do(ctx, h); err != nil {
 		return err
 	}
-	if err := reconfigure(ctx, h, l.state); err != nil {
+	if err := reconfigure(ctx, h); err != nil {
 		return err
 	}
 	if err := h.Mkdir(ctx, path.Dir(loaded), host.Attr{Mode: 0o755}); err != nil {
@@ -143,10 +137,7 @@ func (l load) now(ctx context.Context, h host.Host) error {
 // held up by something else (a database or a name that does not answer) does
 // it after the command has given up waiting, and asking again then does no
 // harm.
-func reconfigure(ctx context.Context, h host.Host, state string) error {
-	if err := safeToReload(ctx, h, state); err != nil {
-		return err
-	}
+func reconfigure(ctx context.Context, h host.Host) error {
 	_, err := h.Run(ctx, host.Command("scontrol", "reconfigure"))
 	var exit *host.ExitError
 	if errors.As(err, &exit) && strings.Contains(exit.Stderr+exit.Stdout, "timed out") {

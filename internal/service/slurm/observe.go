@@ -56,8 +56,7 @@ type head struct {
 	mounted    service.Answer // the volume is, where slurmctld does not run
 	marked     service.Answer // the marker is in the state directory, where slurmctld does not run
 	state      stateDir
-	copies     []savedCopy // of the state on this head's disk, the newest first, where something of it is lost
-	oldState   stateDir    // where the slurm.conf that is there has its state, if elsewhere
+	oldState   stateDir // where the slurm.conf that is there has its state, if elsewhere
 }
 
 // stateDir is a StateSaveLocation as one head sees it.
@@ -66,8 +65,6 @@ type stateDir struct {
 	data    service.Answer // a controller has saved its state here
 	cluster string         // whose
 	beat    *heartbeat
-	lost    []string // what was saved here, and is not there
-	lostWhy string   // why that is not known
 	why     string
 }
 
@@ -198,7 +195,6 @@ func (h *head) observe(ctx context.Context, c *config.Cluster, brief bool) {
 	h.dbd = answers(ctx, h.reader, h.units[dbdUnit], c.Slurm.Accounting.StoragePort)
 	h.state = lookState(ctx, h.reader, c.Slurm.StateSaveLocation)
 	if h.controller {
-		h.lookLost(ctx, brief)
 		h.alive(ctx, brief)
 		if !brief {
 			h.past(ctx, c)

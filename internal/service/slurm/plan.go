@@ -83,9 +83,8 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		}
 		verify.Steps = append(verify.Steps, step(h.name, "nodes", s.awaitNodes(intent)))
 		if accounts(s.cluster) {
-			verify.Steps = append(verify.Steps, step(h.name, "registered", registered(clusterName(s.cluster), s.cluster.Slurm.StateSaveLocation)))
+			verify.Steps = append(verify.Steps, step(h.name, "registered", registered(clusterName(s.cluster))))
 		}
-		verify.Steps = append(verify.Steps, step(h.name, "state.guard", s.guarded()))
 	}
 	for _, n := range s.nodes {
 		if !n.reached || !intent.Includes(n.name) {
@@ -173,7 +172,7 @@ func (s *State) prepareHead(h head, f files, first string) ([]plan.Step, error) 
 	public := host.Attr{Mode: 0o644}
 	write := func(name string, f file) {
 		if h.controller && running(h.units[ctldUnit]) {
-			f = conf{f, s.load(h.name != first)}
+			f = conf{f, load{confs: s.confs(), restart: h.name != first}}
 		}
 		add(name, f)
 		s.addLink(name, add)
@@ -193,9 +192,8 @@ func (s *State) prepareHead(h head, f files, first string) ([]plan.Step, error) 
 	if s.isFirst(h) {
 		add("ctld.turn", plan.File{Path: turnPath, Data: turnScript, Attr: host.Attr{Mode: 0o755}})
 	}
-	add("ctld.guard", plan.File{Path: guardPath, Data: guardScript, Attr: host.Attr{Mode: 0o755}})
 	add("ctld.remembered", plan.File{Path: keepPath, Data: []byte(keepDropIn), Attr: public})
-	add("ctld.unit", plan.File{Path: dropIn(ctldUnit), Data: ctldDropIn(mount, c.Slurm.StateSaveLocation, user, s.dbdPlace(h) >= 0, s.isFirst(h)), Attr: public})
+	add("ctld.unit", plan.File{Path: dropIn(ctldUnit), Data: ctldDropIn(mount, c.Slurm.StateSaveLocation, s.dbdPlace(h) >= 0, s.isFirst(h)), Attr: public})
 	if s.dbdPlace(h) >= 0 {
 		data, err := dbdConf(c, h.name)
 		if err != nil {
@@ -242,13 +240,9 @@ func (s *State) prepareNode(n node) []plan.Step {
 func (s *State) controllerSteps(h head, standby bool) []plan.Step {
 	out := []plan.Step{step(h.name, "ctld", plan.Started(ctldUnit, dropIn(ctldUnit)))}
 	if running(h.units[ctldUnit]) {
-		out = append(out, step(h.name, "ctld.load", s.load(standby)))
+		out = append(out, step(h.name, "ctld.load", load{confs: s.confs(), restart: standby}))
 	}
 	return out
-}
-
-func (s *State) load(restart bool) load {
-	return load{confs: s.confs(), restart: restart, state: s.cluster.Slurm.StateSaveLocation}
 }
 
 func (s *State) confs() []string {
@@ -268,13 +262,9 @@ func (s *State) storageSteps(h head, make bool) []plan.Step {
 	}
 	if make {
 		user, dir := s.cluster.Users.SlurmUser, s.cluster.Slurm.StateSaveLocation
-		attr := host.Attr{Mode: 0o1770, Owner: "root", Group: user} // see guard.sh
-		if user == "root" {
-			attr = host.Attr{Mode: 0o700, Owner: user, Group: user}
-		}
 		out = append(out,
 			step(h.name, "state", ownDir{dir: dir, cluster: clusterName(s.cluster), aside: dir + ".multihead-" + s.stamp,
-				attr: attr}),
+				attr: host.Attr{Mode: 0o700, Owner: user, Group: user}}),
 			step(h.name, "marker", plan.File{Path: path.Join(dir, marker), Attr: host.Attr{Mode: 0o644, Owner: user, Group: user},
 				Data: []byte("slurmctld starts only where this file is: the state of the cluster " + clusterName(s.cluster) + " lies here.\n")}))
 	}

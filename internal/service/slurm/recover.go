@@ -85,19 +85,13 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 			// Not waited for: its start may be queued behind its database's.
 			dbd.Steps = append(dbd.Steps, step(h.name, "dbd.recover", launch(dbdUnit, "--no-block")))
 		}
-		// systemd tries again and again to start one that its guard refuses.
-		tries := intent.Confirmed && h.refusedWithoutState()
-		if !tries && !h.ctldPast.startable(h.units[ctldUnit]) {
+		if !h.ctldPast.startable(h.units[ctldUnit]) {
 			continue
 		}
 		if err := h.fits(clusterName(s.cluster)); err != nil {
 			return ph, err
 		}
-		why := s.unready(h)
-		if why == "" && len(h.state.lost) > 0 && !intent.Confirmed {
-			why = strings.Join(h.state.lost, ", ") + " is gone from " + h.state.path
-		}
-		if why != "" {
+		if why := s.unready(h); why != "" {
 			ph.Notes = append(ph.Notes, fmt.Sprintf("slurmctld on %s is not started: %s", h.name, why))
 			continue
 		}
@@ -106,21 +100,10 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 	if len(dbd.Steps) > 0 {
 		ph.Stages = append(ph.Stages, dbd)
 	}
-	if gone, _ := s.whatIsLost(); gone != "" && !serves {
-		back, err := s.lostState(intent)
-		if err != nil && len(dbd.Steps) > 0 {
-			ph.Notes = append(ph.Notes, err.Error()) // first what can be done
-			return ph, nil
-		}
-		if err != nil {
-			return plan.Phase{}, err
-		}
-		ph.Stages = append(ph.Stages, back)
-	}
 	if !serves && len(fit) > 0 {
 		first := fit[0]
 		ph.Stages = append(ph.Stages, plan.Stage{Name: "first controller", Steps: []plan.Step{
-			step(first.name, "ctld.recover", first.launch()),
+			step(first.name, "ctld.recover", launch(ctldUnit)),
 			step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)),
 		}})
 		fit = fit[1:]
@@ -142,7 +125,7 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 	others := plan.Stage{Name: "other controllers"}
 	for _, h := range fit {
 		others.Steps = append(others.Steps,
-			step(h.name, "ctld.recover", h.launch()),
+			step(h.name, "ctld.recover", launch(ctldUnit)),
 			step(h.name, "ctld.serves", awaitPort("slurmctld on "+h.name+" takes connections", ctldPort)))
 	}
 	if len(others.Steps) > 0 {
@@ -167,8 +150,6 @@ func (s *State) unready(h head) string {
 		return h.state.why
 	case h.state.data == service.No:
 		return "there is no state of a cluster in " + h.state.path
-	case h.state.lostWhy != "":
-		return h.state.lostWhy
 	case h.marked != service.Yes:
 		return path.Join(h.state.path, marker) + " is not there"
 	}
@@ -196,23 +177,6 @@ func launch(unit string, options ...string) plan.Action {
 			return nil, err
 		},
 	}
-}
-
-// launch starts slurmctld. One that its guard refuses is tried by systemd every
-// second, and found in any state: it is told to start whatever it is in.
-func (h head) launch() plan.Action {
-	start := launch(ctldUnit)
-	if f, ok := start.(plan.Func); ok && h.refusedWithoutState() {
-		f.Satisfied = nil
-		return f
-	}
-	return start
-}
-
-// refusedWithoutState says whether slurmctld does not serve for the state is gone, and
-// no person has stopped it.
-func (h head) refusedWithoutState() bool {
-	return len(h.state.lost) > 0 && h.listens != service.Yes && h.units[ctldUnit] != "inactive"
 }
 
 func exited(err error) bool { return errors.As(err, new(*host.ExitError)) }
@@ -246,7 +210,7 @@ func (s *State) awaitTakesCharge(h head) plan.Await {
 // past looks at what decides whether a daemon that does not run may be started.
 func (h *head) past(ctx context.Context, c *config.Cluster) {
 	var err error
-	if !running(h.units[ctldUnit]) || h.refusedWithoutState() { // the latter is in any state
+	if !running(h.units[ctldUnit]) {
 		mount, _ := shared(c)
 		if h.ctldPast, err = lookPast(ctx, h.reader, ctldUnit); err == nil {
 			err = h.lookReady(ctx, mount)

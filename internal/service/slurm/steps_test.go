@@ -9,7 +9,6 @@ import (
 	"multihead/internal/host"
 	"multihead/internal/host/hosttest"
 	"multihead/internal/plan"
-	"multihead/internal/service"
 )
 
 func TestAFileNewerThanTheDaemonIsRead(t *testing.T) {
@@ -55,7 +54,7 @@ func TestTheControllerInChargeIsNotRestarted(t *testing.T) {
 		m := hosttest.New("server1").Answer("scontrol version", version).
 			Answer("scontrol ping", "Slurmctld(primary) at server1 is UP\n").
 			OnRun("systemctl restart", ok).OnRun("scontrol reconfigure", ok)
-		if _, err := (load{state: "/mnt/gluster/slurm/state"}).Do(context.Background(), m); err != nil {
+		if _, err := (load{}).Do(context.Background(), m); err != nil {
 			t.Fatal(err)
 		}
 		var ran []string
@@ -144,31 +143,5 @@ func TestUnregistered(t *testing.T) {
 	got := unregistered("node001 idle\nnode002 idle*\nnode003 drained\nnode004 unknown\n", []string{"node001", "node002", "node003", "node004", "node005"})
 	if strings.Join(got, "; ") != "node002 idle*; node004 unknown; node005 unknown to slurmctld" {
 		t.Errorf("%q", got)
-	}
-}
-
-// After a failover plan is empty, and yet nodes are waited for where something is done.
-func TestNodesThatTheControllerHasJustToAskAreNoReasonForAPlan(t *testing.T) {
-	ctx := context.Background()
-	s := stateOf(site(t))
-	answer := ""
-	for i := range s.nodes {
-		s.nodes[i].units[nodeUnit] = "active"
-		answer += s.nodes[i].name + " unknown\n"
-	}
-	m := hosttest.New("server1").Answer("sinfo", answer)
-	a := s.awaitNodes(service.Intent{})
-	if done, err := a.Done(ctx, m); !done || err != nil {
-		t.Errorf("%v %v", done, err)
-	}
-	if ok, state, _ := a.Until(ctx, m); ok {
-		t.Errorf("registered: %s", state)
-	}
-	if done, _ := a.Done(ctx, hosttest.New("server1").Answer("sinfo", "node001 idle\n")); done {
-		t.Error("nodes that the controller does not know")
-	}
-	s.nodes[0].units[nodeUnit] = "inactive"
-	if done, _ := s.awaitNodes(service.Intent{}).Done(ctx, m); done {
-		t.Error("a slurmd that does not run")
 	}
 }

@@ -8,9 +8,8 @@ import (
 
 // ctldDropIn guards slurmctld's start. Where the volume is not mounted its
 // place is an empty directory, and slurmctld would begin anew in there, without
-// the jobs; Slurm 22.05 does not notice. Nor does any version begin without the state
-// that it had saved: see guard.sh.
-func ctldDropIn(mount, state, user string, dbd, first bool) []byte {
+// the jobs; Slurm 22.05 does not notice.
+func ctldDropIn(mount, state string, dbd, first bool) []byte {
 	var b strings.Builder
 	// No order after slurmdbd: its start may be queued behind that of a database
 	// which waits for other heads.
@@ -27,7 +26,6 @@ func ctldDropIn(mount, state, user string, dbd, first bool) []byte {
 		fmt.Fprintf(&b, "ExecStartPre=+/usr/bin/mountpoint -q %s\n", mount)
 	}
 	fmt.Fprintf(&b, "ExecStartPre=/usr/bin/test -f %s\n", path.Join(state, marker))
-	fmt.Fprintf(&b, "ExecStartPre=+%s %s %s\n", guardPath, state, user)
 	if dbd {
 		// Measured: with a slurmdbd that answers while its database does not
 		// (Galera without a majority), slurmctld ends with "no TRES" at every
