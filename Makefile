@@ -35,7 +35,8 @@ lab-setup: build ## install what the lab needs from the distribution (needs root
 	$(BIN) lab setup
 
 .PHONY: test
-test: build lint test-unit test-lab ## everything: lint, unit tests, end-to-end tests on the lab (needs root)
+test: export MULTIHEAD_SKIP_NOTHING = 1
+test: build lint lab-setup test-unit test-lab ## everything: lint, unit tests, end-to-end tests on the lab (needs root)
 
 .PHONY: test-unit
 test-unit: ## unit tests only: under two minutes, no root

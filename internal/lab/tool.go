@@ -28,6 +28,8 @@ var requirements = [...]requirement{
 	// What bare hosts install from is made with these: multihead bundle create.
 	{"apt-ftparchive", "apt-utils"},
 	{"gpg", "gnupg"},
+	// Tests of backups ask the real one on this machine as well.
+	{"restic", "restic"},
 }
 
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"

@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"testing"
 )
@@ -31,7 +32,10 @@ func TestVersionsAreInDebiansOrder(t *testing.T) {
 // dpkg itself is asked where there is one: the rule is its.
 func TestVersionsAreInDpkgsOrder(t *testing.T) {
 	if _, err := exec.LookPath("dpkg"); err != nil {
-		t.Skip("no dpkg here")
+		if os.Getenv("MULTIHEAD_SKIP_NOTHING") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("no dpkg here: this is no Debian")
 	}
 	for i := 1; i < len(versions); i++ {
 		if err := exec.CommandContext(t.Context(), "dpkg", "--compare-versions", versions[i-1], "lt", versions[i]).Run(); err != nil {
