@@ -87,7 +87,7 @@ func (h *hosts) leavesWithItsJobs(node string) {
 	h.t.Helper()
 	// The other node is taken as a whole, so that this is where it runs.
 	job := h.runJob(node, "sleep 3600")
-	if r := h.run("node", "remove", node, "--wait", "1s", "--yes"); r.code != 1 || !strings.Contains(r.stderr, "They take no new jobs") {
+	if r := h.run("node", "remove", node, "--wait", "1s", "--yes"); r.code != 1 || !strings.Contains(r.stderr, "no new jobs are taken there") {
 		h.t.Errorf("a job that goes on: %s", r)
 	}
 	if s := h.nodeState(node); !strings.HasPrefix(s, "drain") {

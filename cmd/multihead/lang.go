@@ -260,7 +260,9 @@ func koreanTexts() map[string]string {
 		"the cluster is not well: %v":                                                                              "클러스터가 정상이 아닙니다: %v",
 		"heads not named above were not touched. See why with multihead runs show last, then multihead upgrade again: it goes on where it ended. The record of this run is ": "위에 나오지 않은 헤드는 건드리지 않았습니다. 원인은 multihead runs show last 로 보고, multihead upgrade 를 다시 실행하면 이어서 합니다. 이 실행의 기록: ",
 		// node add and remove, of compute nodes and witnesses
-		"Waiting for: %s\n": "기다리는 중: %s\n",
-		"after %s there is still: %s. They take no new jobs; the same command goes on. To keep them: scontrol update nodename=%s state=resume": "%s 뒤에도 남아 있습니다: %s. 새 작업은 받지 않습니다. 같은 명령을 다시 실행하면 이어서 합니다. 그대로 두려면: scontrol update nodename=%s state=resume",
+		"Waiting for: %s\n":           "기다리는 중: %s\n",
+		"after %s there is still: %s": "%s 뒤에도 남아 있습니다: %s",
+		"interrupted while it waited": "기다리던 중에 중단했습니다",
+		"%s: no new jobs are taken there; the same command goes on. To take it back: scontrol update nodename=%[1]s state=resume": "%s: 새 작업을 받지 않습니다. 같은 명령을 다시 실행하면 이어서 합니다. 되돌리려면: scontrol update nodename=%[1]s state=resume",
 	}
 }

@@ -62,7 +62,7 @@ file, 130 interrupted.`,
 	fl.IntVar(&f.priority, "priority", 0, "for the virtual address; the highest head holds it (default: below all others)")
 	fl.StringVar(&f.kind, "kind", string(kindHead), "what it is to be: head, compute or witness")
 	fl.StringSliceVar(&f.partitions, "partition", nil, "of a compute node: these `partitions` (default: those of the last compute node)")
-	fl.StringArrayVar(&f.hardware, "hardware", nil, "of a compute node, with the cluster file's keys: `cpus=8`, memory_mb=16384, gres=gpu:a100:2 (default: what it says itself)")
+	fl.StringArrayVar(&f.hardware, "hardware", nil, "of a compute node, as `key=value` with the cluster file's keys: cpus=8, memory_mb=16384, gres=gpu:a100:2 (default: what it says itself)")
 	fl.StringVar(&f.spec.SSHUser, "ssh-user", "", "`login` over SSH (default: that of the last one of its kind)")
 	fl.IntVar(&f.spec.SSHPort, "ssh-port", 0, "SSH `port` (default: that of the last one of its kind)")
 	fl.StringVar(&f.spec.SSHKeyPath, "ssh-key", "", "private key `file` (default: that of the last one of its kind)")

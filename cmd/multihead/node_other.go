@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -268,6 +270,9 @@ func (a *app) awaitWork(ctx context.Context, run *upRun, limit time.Duration) er
 
 // untilDone asks until nothing is left, or the time is up.
 func (a *app) untilDone(ctx context.Context, run *upRun, limit time.Duration) error {
+	// Nothing is half done while it waits, so that Ctrl-C may end it at once.
+	ctx, release := signal.NotifyContext(ctx, os.Interrupt)
+	defer release()
 	deadline, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(waitTick)
@@ -276,7 +281,7 @@ func (a *app) untilDone(ctx context.Context, run *upRun, limit time.Duration) er
 	for {
 		left, err := a.askWork(ctx, run)
 		now := strings.Join(left, ", ")
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			now = err.Error()
 		}
 		if err == nil && len(left) == 0 {
@@ -288,11 +293,12 @@ func (a *app) untilDone(ctx context.Context, run *upRun, limit time.Duration) er
 		}
 		select {
 		case <-deadline.Done():
+			hint := fmt.Sprintf(a.tr("%s: no new jobs are taken there; the same command goes on. To take it back: scontrol update nodename=%[1]s state=resume"),
+				strings.Join(run.intent.LeavingComputes, ","))
 			if ctx.Err() != nil {
-				return ctx.Err()
+				return &exitError{exitInterrupted, fmt.Errorf("%s\n%s", a.tr("interrupted while it waited"), hint)}
 			}
-			return &exitError{exitFailed, fmt.Errorf(a.tr("after %s there is still: %s. They take no new jobs; the same command goes on. To keep them: scontrol update nodename=%s state=resume"),
-				limit, now, strings.Join(run.intent.LeavingComputes, ","))}
+			return &exitError{exitFailed, fmt.Errorf(a.tr("after %s there is still: %s")+"\n%s", limit, now, hint)}
 		case <-tick.C:
 		}
 	}

@@ -78,7 +78,7 @@ file, 130 interrupted.`,
 	fl := cmd.Flags()
 	fl.StringSliceVar(&f.services, "service", nil, "of heads, only these `services`: glusterfs, mariadb, redis, slurm, keepalived")
 	fl.StringVar(&f.kindText, "kind", "", "what they are to be no longer: head, compute or witness (default: what the file has them as; a head first)")
-	fl.DurationVar(&f.wait, "wait", 0, "how `long` to wait for the jobs of compute nodes (90m, 12h)")
+	fl.DurationVar(&f.wait, "wait", 0, "of compute nodes: let their jobs end, for this `time` at most (90m, 12h)")
 	fl.BoolVarP(&f.yes, "yes", "y", false, "compute nodes that answer: do it without asking")
 	return cmd
 }

@@ -10,9 +10,9 @@ import (
 	"multihead/internal/service"
 )
 
-// LeavePlan is how the hosts of intent.Leaving and intent.LeavingComputes leave the services named, or all
-// of them: what ends last when the cluster starts is left first, and each service
-// says itself what has to be left before it.
+// LeavePlan is how the hosts of intent.Leaving and intent.LeavingComputes leave the
+// services named, or all of them. Each service says itself what has to be left before
+// it; the phases come in that order.
 func (v *View) LeavePlan(intent service.Intent, only []string) (plan.Plan, error) {
 	if err := v.mayLeave(intent); err != nil {
 		return plan.Plan{}, err
@@ -32,7 +32,26 @@ func (v *View) LeavePlan(intent service.Intent, only []string) (plan.Plan, error
 		ph.Name = s.Name()
 		p.Phases = append(p.Phases, ph)
 	}
+	p.Phases = inOrder(p.Phases)
 	return p, errors.Join(errs...)
+}
+
+// inOrder puts phases behind those that they come after, and leaves them as they are
+// otherwise: people read a plan from above, and whether a step can know that it is
+// done depends on what changes before it. Phases that wait for each other, which the
+// engine refuses, stay last.
+func inOrder(phases []plan.Phase) []plan.Phase {
+	rest, out := slices.Clone(phases), make([]plan.Phase, 0, len(phases))
+	for len(rest) > 0 {
+		i := slices.IndexFunc(rest, func(ph plan.Phase) bool {
+			return !slices.ContainsFunc(rest, func(before plan.Phase) bool { return slices.Contains(ph.After, before.Name) })
+		})
+		if i < 0 {
+			return append(out, rest...)
+		}
+		out, rest = append(out, rest[i]), slices.Delete(rest, i, i+1)
+	}
+	return out
 }
 
 // mayLeave refuses what no service has to be asked for: hosts of which nothing is

@@ -71,7 +71,7 @@ func TestServicesSayWhatIsLeftBeforeThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, err := v.LeavePlan(service.Intent{Leaving: []string{"server3"}}, nil)
-	if err != nil || len(p.Phases) != 2 {
+	if err != nil || len(p.Phases) != 2 || p.Phases[0].Name != "first" {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	for _, ph := range p.Phases {
@@ -87,6 +87,28 @@ func TestServicesSayWhatIsLeftBeforeThem(t *testing.T) {
 	_, err = v.LeavePlan(service.Intent{Leaving: []string{"server3"}}, nil)
 	if refused, _ := service.Split(err); len(refused) != 2 {
 		t.Errorf("not every refusal is said: %v", err)
+	}
+}
+
+func TestPhasesAreReadInTheOrderInWhichTheyAreLeft(t *testing.T) {
+	ph := func(name string, after ...string) plan.Phase { return plan.Phase{Name: name, After: after} }
+	for name, c := range map[string]struct {
+		phases []plan.Phase
+		want   string
+	}{
+		"nothing":              {nil, ""},
+		"none waits":           {[]plan.Phase{ph("b"), ph("a")}, "b a"},
+		"the first waits":      {[]plan.Phase{ph("prepare", "slurm"), ph("redis", "agent"), ph("slurm", "agent"), ph("agent")}, "agent redis slurm prepare"},
+		"for one that is not":  {[]plan.Phase{ph("slurm", "web"), ph("agent")}, "slurm agent"},
+		"two wait for another": {[]plan.Phase{ph("a", "b"), ph("b", "a"), ph("c")}, "c a b"},
+	} {
+		var got []string
+		for _, p := range inOrder(c.phases) {
+			got = append(got, p.Name)
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
 	}
 }
 

@@ -73,11 +73,11 @@ func mayLeave(leave []string, votes []voter, stay, current []node) error {
 		case len(leave) == 0:
 			return refuse("Run multihead up first, and this once all heads are members.",
 				"%s is no member of the cluster (%s): %d of %d heads serve, and the vote of %s is what a majority may hang on when one of them dies",
-				n.name, n.why, len(current), len(stay), names(votes))
+				n.name, n.health().Reason, len(current), len(stay), names(votes))
 		default:
 			return refuse("Run multihead up first, and this once all heads that stay have all data.",
 				"%s is no member of the cluster (%s): without %s there would be %d copies of the data where the file counts on %d",
-				n.name, n.why, strings.Join(leave, ", "), len(current), len(stay))
+				n.name, n.health().Reason, strings.Join(leave, ", "), len(current), len(stay))
 		}
 	}
 	return nil

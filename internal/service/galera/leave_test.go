@@ -93,7 +93,7 @@ func TestAVoteStaysWhileAHeadIsNoMember(t *testing.T) {
 		s      *State
 		reason string
 	}{
-		"one of two":  {stateOf(live("s1", uuidA), stopped("s2", uuidA, 4, false)), "1 of 2 heads serve, and the vote of w1"},
+		"one of two":  {stateOf(live("s1", uuidA), stopped("s2", uuidA, 4, false)), "s2 is no member of the cluster (mariadbd does not run): 1 of 2 heads serve, and the vote of w1"},
 		"none of two": {stateOf(stopped("s1", uuidA, 4, true), stopped("s2", uuidA, 4, false)), "of the 2 heads that stay none serves as part of a cluster with quorum"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -97,7 +96,7 @@ func (b *builder) sentinelsAgree(stay []voter) (replicas int, err error) {
 func forgetSentinels(w wanted, stay int) plan.Action {
 	at := "127.0.0.1:" + strconv.Itoa(sentinelPort(w.port))
 	return plan.Func{
-		What: fmt.Sprintf("let the sentinel know %d others only", stay-1), Kind: plan.Change,
+		What: "let the sentinel forget those that have left", Kind: plan.Change,
 		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
 			c, err := connect(ctx, h, at, w.conf.Password.Reveal())
 			if err != nil {

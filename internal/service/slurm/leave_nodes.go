@@ -86,11 +86,11 @@ func (s *State) mayLeaveNodes(intent service.Intent) error {
 	}
 	if len(w.wanting) > 0 {
 		return refusal("Cancel them, or change what they ask for (scontrol update jobid=… reqnodelist=), and run this again.",
-			"%s by name, and could never run: %s", wait(len(w.wanting)), some(w.wanting))
+			"%s, and could never run: %s", wanting(len(w.wanting), names), some(w.wanting))
 	}
 	if len(w.reservations) > 0 {
 		return refusal("Delete them, or give them other nodes (scontrol update reservation=… nodes=…), and run this again.",
-			"reserved: %s", strings.Join(w.reservations, ", "))
+			"%s: reserved by %s", names, strings.Join(w.reservations, ", "))
 	}
 	var serving []string
 	for _, n := range intent.LeavingComputes {
@@ -106,11 +106,11 @@ func (s *State) mayLeaveNodes(intent service.Intent) error {
 	return nil
 }
 
-func wait(n int) string {
+func wanting(n int, names string) string {
 	if n == 1 {
-		return "1 job waits for a node of these"
+		return "1 job in the queue asks by name for " + names
 	}
-	return fmt.Sprintf("%d jobs wait for a node of these", n)
+	return fmt.Sprintf("%d jobs in the queue ask by name for %s", n, names)
 }
 
 // some is a few jobs by name, and how many more there are.

@@ -71,8 +71,8 @@ func TestAComputeNodeStaysWhileJobsWouldBeLost(t *testing.T) {
 	}{
 		"jobs run":         {func(w *work) { w.jobs = []job{{"17", "alice", "RUNNING", []string{"node001"}}} }, "jobs run there: 17 of alice on node001"},
 		"many jobs run":    {func(w *work) { w.jobs = slices.Repeat([]job{{"17", "alice", "RUNNING", []string{"node001"}}}, 8) }, "and 3 more"},
-		"one waits for it": {func(w *work) { w.wanting = []job{{"18", "bob", "PENDING", []string{"node001"}}} }, "1 job waits for a node of these by name, and could never run: 18 of bob on node001"},
-		"it is reserved":   {func(w *work) { w.reservations = []string{"course"} }, "reserved: course"},
+		"one waits for it": {func(w *work) { w.wanting = []job{{"18", "bob", "PENDING", []string{"node001"}}} }, "1 job in the queue asks by name for node001, and could never run: 18 of bob on node001"},
+		"it is reserved":   {func(w *work) { w.reservations = []string{"course"} }, "node001: reserved by course"},
 		"nobody can say":   {func(w *work) { w.why = "slurmctld answers on no head" }, "what runs on node001 is not known: slurmctld answers on no head"},
 		"it was not asked": {func(w *work) { w.nodes = nil }, "what runs on node001 is not known: it was not asked"},
 	} {
