@@ -91,15 +91,13 @@ type resting struct {
 
 // onHead opens a run about one head.
 func (a *app) onHead(ctx context.Context, f upFlags, head string, to aim) (*upRun, error) {
-	c, err := a.loadCluster()
-	if err != nil {
-		return nil, err
-	}
-	if _, ok := c.Head(head); !ok {
-		return nil, usageError(fmt.Errorf("the cluster file has no head %q", head))
-	}
 	f.nodes = []string{head}
-	run, err := a.openRunOf(ctx, c, f, to)
+	run, err := a.openRun(ctx, f, to, func(c *config.Cluster) error {
+		if _, ok := c.Head(head); !ok {
+			return usageError(fmt.Errorf("the cluster file has no head %q", head))
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -307,11 +305,7 @@ type listedMaintenance struct {
 }
 
 func (a *app) maintenanceList(ctx context.Context, f reach, output string) error {
-	c, err := a.loadCluster()
-	if err != nil {
-		return err
-	}
-	sess, err := a.open(ctx, c, c.HeadsAndWitnesses(), f)
+	sess, err := a.openHeads(ctx, f)
 	if err != nil {
 		return err
 	}

@@ -97,19 +97,16 @@ refused; 64 usage; 75 another run is at work.`,
 }
 
 // rotation opens a run of one of the verbs.
-func (a *app) rotation(ctx context.Context, f rotateFlags, c *config.Cluster) (*upRun, error) {
-	run, err := a.openRunOf(ctx, c, f.upFlags, aimUp)
+func (a *app) rotation(ctx context.Context, f rotateFlags, checks ...func(*config.Cluster) error) (*upRun, error) {
+	run, err := a.openRun(ctx, f.upFlags, aimUp, checks...)
 	if err == nil {
 		run.again = "the same command again carries on; the record of this run is "
 	}
 	return run, err
 }
 
-func (a *app) rotateMunge(ctx context.Context, f rotateFlags) error {
-	c, err := a.loadCluster()
-	if err != nil {
-		return err
-	}
+// mayRekey checks what --without names, and that there is a key.
+func (f *rotateFlags) mayRekey(c *config.Cluster) error {
 	if err := checkHosts(c, f.without); err != nil {
 		return err
 	}
@@ -121,7 +118,11 @@ func (a *app) rotateMunge(ctx context.Context, f rotateFlags) error {
 	if len(c.HeadsWith(config.Slurm)) == 0 {
 		return usageError(errors.New("no head of the cluster file has slurm, so there is no munge key"))
 	}
-	run, err := a.rotation(ctx, f, c)
+	return nil
+}
+
+func (a *app) rotateMunge(ctx context.Context, f rotateFlags) error {
+	run, err := a.rotation(ctx, f, f.mayRekey)
 	if err != nil {
 		return err
 	}
@@ -143,16 +144,12 @@ func (a *app) rotateMunge(ctx context.Context, f rotateFlags) error {
 }
 
 func (a *app) rotateCertificates(ctx context.Context, f rotateFlags) error {
-	c, err := a.loadCluster()
-	if err != nil {
-		return err
-	}
-	run, err := a.rotation(ctx, f, c)
+	run, err := a.rotation(ctx, f)
 	if err != nil {
 		return err
 	}
 	defer run.sess.close()
-	r, err := agentd.NewRotation(c.Info.ClusterName, f.olderThan, time.Now())
+	r, err := agentd.NewRotation(run.sess.file.Info.ClusterName, f.olderThan, time.Now())
 	if err != nil {
 		return err
 	}

@@ -45,15 +45,12 @@ at work; 78 the cluster file; 130 interrupted.`,
 }
 
 func (a *app) rotatePasswords(ctx context.Context, f rotateFlags) error {
-	c, err := a.loadCluster()
-	if err != nil {
-		return err
-	}
-	run, err := a.rotation(ctx, f, c)
+	run, err := a.rotation(ctx, f)
 	if err != nil {
 		return err
 	}
 	defer run.sess.close()
+	c := run.sess.file
 	old, err := run.inUse(ctx)
 	if err != nil {
 		return a.refusals(err)

@@ -133,12 +133,17 @@ const (
 	aimLeave
 )
 
-// openRun begins a run: it reads the file, checks what the flags name, reaches the
-// hosts, and waits until nobody is at work there.
-func (a *app) openRun(ctx context.Context, f upFlags, to aim) (*upRun, error) {
+// openRun begins a run: it reads the file, checks what the flags name, the verb's own
+// checks first, reaches the hosts, and waits until nobody is at work there.
+func (a *app) openRun(ctx context.Context, f upFlags, to aim, checks ...func(*config.Cluster) error) (*upRun, error) {
 	c, err := a.loadCluster()
 	if err != nil {
 		return nil, err
+	}
+	for _, check := range checks {
+		if err := check(c); err != nil {
+			return nil, err
+		}
 	}
 	return a.openRunOf(ctx, c, f, to)
 }
