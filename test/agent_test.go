@@ -104,6 +104,49 @@ func TestTheAddressFollowsHealth(t *testing.T) {
 		})
 	})
 
+	t.Run("F22: a machine that is no head has the address as well: seen, corrected, and over with it", func(t *testing.T) {
+		h := h.in(t)
+		was := h.holder()
+		client := heads[0]
+		if client == was {
+			client = heads[1]
+		}
+		neighbour := func() string { // as a client has it
+			return h.sh(client, "ping -c1 -W1 "+lab.VIP+" >/dev/null || true; ip neigh show "+lab.VIP)
+		}
+		before := neighbour()
+		f := strings.Fields(before) // ADDRESS dev INTERFACE lladdr MAC STATE
+		if len(f) < 5 {
+			t.Fatalf("the client knows no neighbour: %q", before)
+		}
+		dev := h.sh("node001", "ip -o -4 addr show to "+h.address("node001")+" | awk '{print $2}'")
+		wrong := h.sh("node001", "cat /sys/class/net/"+dev+"/address")
+		begin := time.Now()
+		h.sh("node001", "ip addr add "+lab.VIP+"/32 dev "+dev)
+		claimed := func() (bool, string) {
+			alarms := fmt.Sprint(h.report(was).Alarms)
+			return strings.Contains(alarms, wrong), alarms
+		}
+		h.eventually("the holder sees it", time.Minute, claimed)
+		t.Logf("seen after %.1f s", time.Since(begin).Seconds())
+		if r := h.run("status"); r.code == 0 || !strings.Contains(r.stdout, wrong) {
+			t.Errorf("status: %s", r)
+		}
+		begin = time.Now()
+		h.sh(client, "ip neigh replace "+lab.VIP+" lladdr "+wrong+" dev "+f[2]+" nud reachable")
+		h.eventually("a client that was led astray is corrected", time.Minute, func() (bool, string) {
+			now := h.sh(client, "ip neigh show "+lab.VIP)
+			return strings.Contains(now, f[4]), now
+		})
+		t.Logf("a client was corrected after %.1f s", time.Since(begin).Seconds())
+		h.staysAt(was, time.Second)
+		h.sh("node001", "ip addr del "+lab.VIP+"/32 dev "+dev)
+		h.eventually("the alarm is over", 2*time.Minute, func() (bool, string) {
+			yes, alarms := claimed()
+			return !yes, alarms
+		})
+	})
+
 	for _, signal := range []string{"STOP", "KILL"} {
 		t.Run("every agent gets SIG"+signal+": nothing changes for anybody", func(t *testing.T) {
 			h := h.in(t)

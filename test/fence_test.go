@@ -144,6 +144,12 @@ func TestTheLastOfFourServes(t *testing.T) {
 	if now := h.holders(); !slices.Equal(now, []string{"server4"}) {
 		t.Errorf("the address is at %v", now)
 	}
+	// Once it is in charge it tells those that come back and stand by to end: they
+	// have to come back all the same.
+	h.eventually("slurmctld takes over", 2*time.Minute, func() (bool, string) {
+		out := h.sh("server4", "journalctl --no-pager -u slurmctld | grep -F 'server4 taking over' || systemctl status slurmctld || true")
+		return strings.Contains(out, "taking over"), out
+	})
 	h.backToFour()
 }
 

@@ -11,6 +11,7 @@ import (
 
 // The other system that has to work.
 func TestOtherImages(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		image string
 		heads int
@@ -39,6 +40,7 @@ func TestOtherImages(t *testing.T) {
 // At first no key of ours is on the hosts: the first up logs in with the
 // password and leaves its key.
 func TestTwoHeadsAndAWitnessThroughSudo(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, lab.Spec{Name: "two", Heads: 2, Compute: 1, Witness: 1, Login: lab.LoginPassword})
 	canary := h.watchForSecrets()
 	r := h.must("up", "--yes")

@@ -23,6 +23,7 @@ import (
 // once, when it is first begun (make soak). In the end there is one cluster,
 // complete, with all that was written to it on the way.
 func TestKilledAgainAndAgainThroughABootstrap(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, lab.Spec{Name: "kill", Heads: 3, Compute: 1})
 	written := 0
 	cutOff := map[string]bool{}
@@ -57,6 +58,7 @@ func TestKilledAgainAndAgainThroughABootstrap(t *testing.T) {
 // more. Continuous integration looks at a few N; MULTIHEAD_KILL_AT=all looks at
 // every one (make soak).
 func TestKilledOnceThenRunAgain(t *testing.T) {
+	t.Parallel()
 	at := []int{9, 31, 60}
 	if v := os.Getenv("MULTIHEAD_KILL_AT"); v == "all" {
 		at = nil

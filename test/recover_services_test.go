@@ -76,6 +76,17 @@ func TestServicesComeBackByThemselves(t *testing.T) {
 		})
 	}
 
+	t.Run("a controller is told by another to end: it stands by again", func(t *testing.T) {
+		h := h.in(t)
+		was := h.sh("server3", unitPID("slurmctld"))
+		h.sh("server3", "kill -TERM "+was) // what slurmctld does to itself then; it ends as after a stop
+		h.eventually("another process of it stands by", 2*time.Minute, func() (bool, string) {
+			now, err := h.trySh("server3", unitPID("slurmctld"))
+			return err == nil && now != was, now
+		})
+		h.isUp()
+	})
+
 	t.Run("a person stops slurmctld on a head: it stays stopped", func(t *testing.T) {
 		h := h.in(t)
 		h.sh("server3", "systemctl stop slurmctld")

@@ -15,6 +15,7 @@ import (
 // that holds the data is away. Each time up says why, says what to do, and
 // leaves every host as it is.
 func TestNeverASecondCluster(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, lab.Spec{Name: "second", Heads: 3, Compute: 1})
 
 	refused := func(t *testing.T, because ...string) {

@@ -14,6 +14,7 @@ import (
 // A phase that is made to fail is rolled back to the exact earlier state, or
 // says what of it cannot be; once the cause is gone, up carries on.
 func TestAFailedPhaseIsRolledBack(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name  string
 		phase string // what the message has to name
@@ -88,6 +89,7 @@ func TestAFailedPhaseIsRolledBack(t *testing.T) {
 // came before it. On the bare image every package comes from a repository that
 // lies on the host.
 func TestAMissingPackageIsRolledBack(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, lab.Spec{Name: "nopkg", Image: "bare", Heads: 1})
 	h.must("up", "--yes", "--phase", "prepare")
 	h.sh("server1", "echo 'Package: keepalived\nPin: version *\nPin-Priority: -1' > /etc/apt/preferences.d/none")

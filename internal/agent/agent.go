@@ -107,6 +107,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.watchServices(ctx, g)
 		g.Go(func() error { a.watchMaintenance(ctx); return nil })
 		g.Go(func() error { a.watchAddress(ctx); return nil })
+		g.Go(func() error { a.watchClaims(ctx); return nil })
 		g.Go(func() error { a.watchCluster(ctx); return nil })
 		g.Go(func() error { a.retireWhenTold(ctx); return nil })
 	}

@@ -246,6 +246,9 @@ func TestPlanOutlines(t *testing.T) {
 		"plan.grow.txt": stateOf(site(t), live("server1", 0), onHead("server1", func(h *head) {
 			h.conf = []byte("ClusterName=hpc_portal\nSlurmctldHost=server1(192.0.2.11)\n")
 		})),
+		"plan.returns.txt": stateOf(site(t), live("server1", 1), live("server3", 1), onHead("server2", func(h *head) {
+			h.listens, h.units[ctldUnit] = service.No, "failed"
+		})),
 	} {
 		ph, err := s.Plan(service.Intent{})
 		if err != nil {

@@ -61,15 +61,26 @@ systemctl start %[1]s`, ctldUnit, path.Join(dir, yieldFile), path.Join(dir, "hea
 	}
 }
 
+// returns are the steps by which the first controller of the file, which does not
+// run, takes charge from the backup that has it: beside each other, on two hosts.
+// Without the backup's it would wait for the agents to see to that, and they wait
+// until this run is over.
+func (s *State) returns(first, in head, start plan.Action) []plan.Step {
+	return []plan.Step{
+		{ID: "slurm.ctld.give-way", Host: in.name, Action: s.giveWay(in), Effect: "sbatch and squeue wait for some seconds"},
+		step(first.name, "ctld", s.afterwards(in, start)),
+		step(first.name, "ctld.in-charge", s.awaitTakesCharge(first, 0)), // by its slurm.conf as this plan has written it
+	}
+}
+
 // afterwards starts slurmctld once the port of the one in charge is closed.
-func (s *State) afterwards(in head) plan.Action {
+func (s *State) afterwards(in head, start plan.Action) plan.Action {
 	address := ""
 	for _, c := range s.cluster.SlurmControllers() {
 		if c.Hostname == in.name {
 			address = c.Address.String()
 		}
 	}
-	start := launch(ctldUnit)
 	gone := plan.Await{What: "slurmctld on " + in.name + " has ended", Timeout: 60 * time.Second,
 		Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
 			conn, err := r.Dial(ctx, "tcp", fmt.Sprintf("%s:%d", address, ctldPort))
@@ -83,8 +94,8 @@ func (s *State) afterwards(in head) plan.Action {
 		Satisfied: start.Done,
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
 			_, err := gone.Do(ctx, h)
-			_, serr := start.Do(ctx, h)
-			return nil, errors.Join(err, serr)
+			undo, serr := start.Do(ctx, h)
+			return undo, errors.Join(err, serr)
 		},
 	}
 }

@@ -71,6 +71,10 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		}
 		if standby {
 			rest.Steps = append(rest.Steps, s.storageSteps(h, false)...)
+			if in := s.inWay(); in != nil && s.isFirst(h) && h.listens == service.No && intent.Includes(in.name) {
+				rest.Steps = append(rest.Steps, s.returns(h, *in, startCtld())...)
+				continue
+			}
 			rest.Steps = append(rest.Steps, controller...)
 			rest.Steps = append(rest.Steps, step(h.name, "ctld.serves", awaitPort("slurmctld on "+h.name+" stands by", ctldPort)))
 			continue
@@ -238,12 +242,14 @@ func (s *State) prepareNode(n node) []plan.Step {
 // controllerSteps start slurmctld, or make one that runs read its files again;
 // one that starts reads them anyway.
 func (s *State) controllerSteps(h head, standby bool) []plan.Step {
-	out := []plan.Step{step(h.name, "ctld", plan.Started(ctldUnit, dropIn(ctldUnit)))}
+	out := []plan.Step{step(h.name, "ctld", startCtld())}
 	if running(h.units[ctldUnit]) {
 		out = append(out, step(h.name, "ctld.load", load{confs: s.confs(), restart: standby}))
 	}
 	return out
 }
+
+func startCtld() plan.Unit { return plan.Started(ctldUnit, dropIn(ctldUnit)) }
 
 func (s *State) confs() []string {
 	var out []string

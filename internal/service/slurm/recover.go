@@ -104,7 +104,7 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 		first := fit[0]
 		ph.Stages = append(ph.Stages, plan.Stage{Name: "first controller", Steps: []plan.Step{
 			step(first.name, "ctld.recover", launch(ctldUnit)),
-			step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)),
+			step(first.name, "ctld.in-charge", s.awaitTakesCharge(first, first.place())),
 		}})
 		fit = fit[1:]
 	}
@@ -115,10 +115,10 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 		case len(fit) > 0 && fit[0].index == 0 && fit[0].ctldPast.failed:
 			// It may fail again: the one that serves does not stop for it.
 		case len(fit) > 0 && fit[0].index == 0:
-			hand.Steps = append(hand.Steps, step(first.name, "ctld.recover", s.afterwards(*in)), step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)))
+			hand.Steps = append(hand.Steps, step(first.name, "ctld.recover", s.afterwards(*in, launch(ctldUnit))), step(first.name, "ctld.in-charge", s.awaitTakesCharge(first, first.place())))
 			ph.Stages, fit = append(ph.Stages, hand), fit[1:]
 		case s.waits(first):
-			hand.Steps = append(hand.Steps, step(first.name, "ctld.in-charge", s.awaitTakesCharge(first)))
+			hand.Steps = append(hand.Steps, step(first.name, "ctld.in-charge", s.awaitTakesCharge(first, first.place())))
 			ph.Stages = append(ph.Stages, hand)
 		}
 	}
@@ -182,8 +182,8 @@ func launch(unit string, options ...string) plan.Action {
 func exited(err error) bool { return errors.As(err, new(*host.ExitError)) }
 
 // awaitTakesCharge waits until the head's controller serves and has written a
-// heartbeat of its own.
-func (s *State) awaitTakesCharge(h head) plan.Await {
+// heartbeat of its own, with that index.
+func (s *State) awaitTakesCharge(h head, index int) plan.Await {
 	listens := s.awaitInCharge(h)
 	alone := len(s.cluster.SlurmControllers()) < 2
 	return plan.Await{
@@ -202,7 +202,7 @@ func (s *State) awaitTakesCharge(h head) plan.Await {
 				return false, "", err
 			}
 			fresh := h.state.beat == nil || b.at.After(h.state.beat.at)
-			return fresh && b.index == h.place(), "it has not taken over yet", nil
+			return fresh && b.index == index, "it has not taken over yet", nil
 		},
 	}
 }

@@ -36,7 +36,9 @@ func ctldDropIn(mount, state string, dbd, first bool) []byte {
 	if first {
 		fmt.Fprintf(&b, "ExecStartPre=-%s %s\n", turnPath, state)
 	}
-	b.WriteString("Restart=on-failure\nRestartSec=1\n")
+	// Not on-failure: a controller that takes charge late tells those that stand by
+	// to end, and they do, in order. What systemctl stopped stays stopped.
+	b.WriteString("Restart=always\nRestartSec=1\n")
 	return []byte(b.String())
 }
 
