@@ -67,6 +67,22 @@ func TestAllHeadsLosePowerAndNobodyTouchesAKey(t *testing.T) {
 			h.backByItself(acked, running, heads)
 		})
 	}
+	t.Run("F18: each agent is killed at each of the first steps by which it recovers", func(t *testing.T) {
+		h := h.in(t)
+		h.each(heads, agentKiller)
+		h.goDark(acked)
+		h.boot(heads...)
+		h.backByItself(acked, running, heads)
+		kills := 0
+		for _, head := range heads {
+			kills += len(strings.Fields(h.sh(head, "cat /run/agent-killed 2>/dev/null || true")))
+		}
+		t.Logf("agents were killed %d times", kills)
+		if kills == 0 {
+			t.Error("no agent was killed")
+		}
+		h.each(heads, "systemctl disable --now --quiet agent-killer; rm /etc/systemd/system/agent-killer.service /root/agent-killer; systemctl daemon-reload")
+	})
 	t.Run("one never returns, and then it does", func(t *testing.T) {
 		h := h.in(t)
 		h.goDark(acked)
@@ -87,6 +103,20 @@ func TestAllHeadsLosePowerAndNobodyTouchesAKey(t *testing.T) {
 		}
 	})
 }
+
+// agentKiller kills the agent, from the next boot on, when it has begun a step by which
+// something recovers: the first five times.
+const agentKiller = `cat >/root/agent-killer <<'END'
+journalctl -b -f -n all -u multihead-agent | while read -r line; do
+	case $line in *'event=recovery '*)
+		systemctl kill -s KILL multihead-agent
+		echo killed >>/run/agent-killed
+		[ $(wc -l </run/agent-killed) -lt 5 ] || exit 0
+	esac
+done
+END
+printf '[Service]\nExecStart=/bin/sh /root/agent-killer\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/agent-killer.service
+systemctl daemon-reload; systemctl enable --quiet agent-killer`
 
 // permutations are all orders of a list.
 func permutations(list []string) [][]string {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/aymanbagabas/go-udiff"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"multihead/internal/config"
 )
@@ -129,22 +128,4 @@ func hostSpec(name, ip string) (config.HostSpec, error) {
 		return config.HostSpec{}, usageError(errors.New("write --name HOSTNAME and --ip ADDRESS of the host"))
 	}
 	return config.HostSpec{Hostname: name, Address: addr}, nil
-}
-
-// typedCluster has a person type the cluster's name, unless --confirm has it.
-func (a *app) typedCluster(confirm, name, question string) error {
-	if confirm == "" {
-		in, ok := a.stdin.(*os.File)
-		if !ok || !term.IsTerminal(int(in.Fd())) {
-			return usageError(fmt.Errorf(a.tr("nothing was changed: there is no terminal to ask on; say --confirm %s"), name))
-		}
-		var err error
-		if confirm, err = a.typed(question); err != nil {
-			return err
-		}
-	}
-	if strings.TrimSpace(confirm) != name {
-		return usageError(fmt.Errorf(a.tr("nothing was changed: %q is not this cluster's name, which is %s"), confirm, name))
-	}
-	return nil
 }

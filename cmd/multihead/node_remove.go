@@ -261,7 +261,7 @@ func (f *removeFlags) run(e *edited, names []string, report *upReport) *upRun {
 	if f.kind == kindCompute {
 		run.intent.Leaving, run.intent.LeavingComputes, run.intent.JobsEnd = nil, names, f.wait > 0
 	}
-	run.then = f.kind.phases()
+	run.upPhases = f.kind.phases()
 	if f.gone {
 		run.intent.Lost = names
 		for _, n := range names {
@@ -324,7 +324,7 @@ func (a *app) carryOutLeave(ctx context.Context, run *upRun, e *edited) error {
 func (run *upRun) become(ctx context.Context, c *config.Cluster) error {
 	before := maps.Clone(run.sess.view.Hosts)
 	run.sess.file, run.sess.specs = c, c.AllHosts()
-	run.aim, run.phases = aimUp, run.then
+	run.aim, run.phases = aimUp, run.upPhases
 	run.intent = service.Intent{Mode: service.Auto}
 	err := run.sess.reach(ctx)
 	for name, h := range before {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"multihead/internal/golden"
 	"multihead/internal/plan"
 	"multihead/internal/service"
 )
@@ -53,7 +54,7 @@ func TestPlanOutlines(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			golden(t, "plan-"+tt.name+".txt", []byte(outline(planOf(t, tt.s, tt.intent))))
+			golden.Check(t, "testdata/plan-"+tt.name+".txt", []byte(outline(planOf(t, tt.s, tt.intent))))
 		})
 	}
 }
