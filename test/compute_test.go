@@ -40,6 +40,7 @@ func TestComputeNodesAndWitnessesJoinAndLeave(t *testing.T) {
 	h.eventually("node002 takes jobs again", 2*time.Minute, func() (bool, string) { s := h.nodeState("node002"); return s == "idle", s })
 	h.deadNodeLeaves("node001", long)
 	h.witnessComesAndGoes()
+	h.goneWitnessComesBack()
 	if r := h.must("up", "--yes"); !strings.Contains(r.stdout, "No changes") {
 		t.Errorf("up after all that: %s", r)
 	}
@@ -144,10 +145,12 @@ func (h *hosts) deadNodeLeaves(node, job string) {
 	h.sh("server1", "scancel "+job)
 }
 
+// votes asks a head how many vote about the database.
+const votes = `mariadb -N -e "SHOW STATUS LIKE 'wsrep_cluster_size'" | cut -f2`
+
 // witnessComesAndGoes brings a third vote to two heads, and takes it away.
 func (h *hosts) witnessComesAndGoes() {
 	h.t.Helper()
-	const votes = `mariadb -N -e "SHOW STATUS LIKE 'wsrep_cluster_size'" | cut -f2`
 	h.must("node", "add", "--kind", "witness", "--name", "witness1", "--ip", h.address("witness1"), "--yes")
 	h.green()
 	if n := h.sh("server1", votes); n != "3" {
@@ -168,4 +171,24 @@ func (h *hosts) witnessComesAndGoes() {
 	if text := h.text(); strings.Contains(text, "witness1") {
 		h.t.Errorf("the file:\n%s", text)
 	}
+}
+
+// goneWitnessComesBack takes a witness out that is off, and switches it on again: it
+// does not know that it has left, and votes until it is told.
+func (h *hosts) goneWitnessComesBack() {
+	h.t.Helper()
+	h.must("node", "add", "--kind", "witness", "--name", "witness1", "--ip", h.address("witness1"), "--yes")
+	h.sh("witness1", "sync") // that its daemons start at boot is on its disk
+	if err := h.PowerOff(h.t.Context(), "witness1"); err != nil {
+		h.t.Fatal(err)
+	}
+	h.must("node", "remove", "witness1", "--gone", "--confirm", h.Spec.Name)
+	if err := h.PowerOn(h.t.Context(), "witness1"); err != nil {
+		h.t.Fatal(err)
+	}
+	h.eventually("the witness stops voting for good", 2*time.Minute, func() (bool, string) {
+		out, _ := h.trySh("witness1", "systemctl is-active garb redis-sentinel@26379; systemctl is-enabled garb redis-sentinel@26379")
+		return strings.Join(strings.Fields(out), " ") == "inactive inactive disabled disabled", out
+	})
+	h.eventually("two vote about the database", 2*time.Minute, func() (bool, string) { n := h.sh("server1", votes); return n == "2", n })
 }
