@@ -116,7 +116,7 @@ journalctl -b -f -n all -u multihead-agent | while read -r line; do
 done
 END
 printf '[Service]\nExecStart=/bin/sh /root/agent-killer\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/agent-killer.service
-systemctl daemon-reload; systemctl enable --quiet agent-killer`
+systemctl daemon-reload; systemctl enable --quiet agent-killer; sync`
 
 // permutations are all orders of a list.
 func permutations(list []string) [][]string {
