@@ -81,7 +81,7 @@ func TestAllHeadsLosePowerAndNobodyTouchesAKey(t *testing.T) {
 		if kills == 0 {
 			t.Error("no agent was killed")
 		}
-		h.each(heads, "systemctl disable --now --quiet agent-killer; rm /etc/systemd/system/agent-killer.service /root/agent-killer; systemctl daemon-reload")
+		h.each(heads, "systemctl disable --now --quiet agent-killer; rm /etc/systemd/system/agent-killer.service /root/agent-killer; systemctl daemon-reload; sync")
 	})
 	t.Run("one never returns, and then it does", func(t *testing.T) {
 		h := h.in(t)
