@@ -242,14 +242,16 @@ func (a *app) leave(ctx context.Context, f removeFlags, e *edited, names []strin
 		a.sayNothingChanged()
 		return nil
 	}
-	if err := a.agreeToLeave(f, e, names); err != nil {
+	run.question = func() error { return a.agreeToLeave(f, e, names) }
+	if err := a.agree(run); err != nil {
 		return err
 	}
-	run.flags.yes, run.intent.Confirmed = true, true
+	run.intent.Confirmed = true
 	if f.wait > 0 {
 		if err := a.awaitWork(ctx, run, f.wait); err != nil {
 			return err
 		}
+		run.agreedAll() // whoever agreed may have gone home
 	}
 	return a.carryOutLeave(ctx, run, e)
 }
@@ -281,6 +283,9 @@ func (a *app) agreeToLeave(f removeFlags, e *edited, names []string) error {
 	return a.typedCluster(f.confirm, name, fmt.Sprintf(a.tr("%s leaves the cluster. Type the cluster's name (%s) to go on: "), inWords(names), name))
 }
 
+// agreedAll has nothing asked from here on.
+func (run *upRun) agreedAll() { run.question, run.flags.yes = nil, true }
+
 // carryOutLeave does what was agreed. A file that is written only when the heads
 // have left is what makes a run that was cut off go on: until then they leave, and
 // from then on the others forget them.
@@ -288,6 +293,7 @@ func (a *app) carryOutLeave(ctx context.Context, run *upRun, e *edited) error {
 	if err := a.lock(ctx, run); err != nil {
 		return err
 	}
+	run.agreedAll()
 	for round := 1; !run.prop.Empty(); round++ {
 		if round > maxRounds {
 			return &exitError{exitFailed, errors.New(a.tr("the plan was carried out, and this is still needed: run the command again; if it stays, look at the lines above"))}
