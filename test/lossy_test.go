@@ -3,7 +3,6 @@
 package test
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -39,12 +38,7 @@ func TestLossAndLoadAreNoReasonForAFailover(t *testing.T) {
 	}
 	end := time.Now().Add(during)
 	// The hosts of a lab share its cores: one that spins for each of them.
-	spin := fmt.Sprintf("for _ in $(seq $(nproc)); do timeout %.0f sh -c 'while :; do :; done' & done; wait", during.Seconds())
-	spun := make(chan error, 1)
-	go func() {
-		_, err := h.trySh("node001", spin)
-		spun <- err
-	}()
+	h.sh("node001", "systemd-run --quiet --unit=spins sh -c 'for _ in $(seq $(nproc)); do (while :; do :; done) & done; wait'")
 	rows := h.startRows()
 	for time.Now().Before(end) {
 		if now := h.holders(); len(now) > 0 && !slices.Equal(now, []string{was}) {
@@ -52,9 +46,7 @@ func TestLossAndLoadAreNoReasonForAFailover(t *testing.T) {
 			break
 		}
 	}
-	if err := <-spun; err != nil {
-		t.Errorf("the load did not last: %v", err)
-	}
+	h.sh("node001", "systemctl is-active spins && systemctl stop spins")
 	if err := h.Heal(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func TestAllHeadsLosePowerAndNobodyTouchesAKey(t *testing.T) {
 		if kills == 0 {
 			t.Error("no agent was killed")
 		}
-		h.each(heads, "systemctl disable --now --quiet agent-killer; rm /etc/systemd/system/agent-killer.service /root/agent-killer; systemctl daemon-reload")
+		h.each(heads, "systemctl disable --now --quiet agent-killer; rm /etc/systemd/system/agent-killer.service /root/agent-killer; systemctl daemon-reload; sync")
 	})
 	t.Run("one never returns, and then it does", func(t *testing.T) {
 		h := h.in(t)
@@ -116,7 +116,7 @@ journalctl -b -f -n all -u multihead-agent | while read -r line; do
 done
 END
 printf '[Service]\nExecStart=/bin/sh /root/agent-killer\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/agent-killer.service
-systemctl daemon-reload; systemctl enable --quiet agent-killer`
+systemctl daemon-reload; systemctl enable --quiet agent-killer; sync`
 
 // permutations are all orders of a list.
 func permutations(list []string) [][]string {

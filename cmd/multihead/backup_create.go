@@ -87,15 +87,15 @@ func (a *app) carryBackup(ctx context.Context, run *upRun, p plan.Plan, sure boo
 	if run.prop, err = plan.Propose(ctx, p, run.sess.view.Readers()); err != nil {
 		return fmt.Errorf("nothing was changed: what is needed cannot be told: %w", err)
 	}
-	if !a.quiet && (run.flags.dryRun || !sure) {
-		a.showPlan(run)
+	if run.flags.dryRun || !sure {
+		a.offer(run)
 	}
 	if run.flags.dryRun {
 		a.sayNothingChanged()
 		return nil
 	}
 	if !sure {
-		if err := a.ask(run.flags); err != nil {
+		if err := a.agree(run); err != nil {
 			return err
 		}
 	}

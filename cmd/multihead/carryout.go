@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,48 +11,80 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/term"
-
 	"multihead/internal/plan"
 	"multihead/internal/service"
 )
 
-// carryOut shows what is needed, asks, does it and looks at the result.
-func (a *app) carryOut(ctx context.Context, run *upRun) error {
+// onceAgreed takes a run from its plan to its end, as every verb that changes
+// something does. Where nothing is needed that is nothing's word; a nil one goes on
+// all the same. Any other plan is shown. A dry run ends there; else a person agrees,
+// the cluster is locked, the plan is made sure of under the lock, and work is done.
+func (a *app) onceAgreed(ctx context.Context, run *upRun, nothing, work func() error) error {
 	a.saySkipped(run)
 	if run.refused != nil {
 		fmt.Fprintln(a.stderr, a.refusals(run.refused))
 	}
 	run.report.found(run)
-	if run.prop.Empty() && run.agreed == nil {
-		if !a.quiet {
-			a.sayNoChanges(run)
-		}
-		return errors.Join(a.wellOrNot(run), a.upDone(run))
+	if run.prop.Empty() && nothing != nil {
+		return nothing()
 	}
-	if !a.quiet || !run.flags.yes {
-		a.showPlan(run)
-	}
+	a.offer(run)
 	if run.flags.dryRun {
 		a.sayNothingChanged()
 		return nil
 	}
-	if err := a.ask(run.flags); err != nil {
+	if err := a.agree(run); err != nil {
 		return err
 	}
 	if err := a.lock(ctx, run); err != nil {
 		return err
 	}
 	run.report.found(run)
-	if run.agreed != nil {
-		if err := run.agreed(); err != nil {
-			return err
+	return work()
+}
+
+// offer shows the plan, unless it is to be done quietly and without asking.
+func (a *app) offer(run *upRun) {
+	if a.quiet && run.flags.yes {
+		return
+	}
+	a.showPlan(run)
+	if run.then != "" {
+		fmt.Fprintln(a.stdout, run.then)
+	}
+}
+
+// agree asks what the verb asks.
+func (a *app) agree(run *upRun) error {
+	if run.question != nil {
+		return run.question()
+	}
+	return a.ask(run.flags)
+}
+
+// carryOut is the way of up, and of what ends like it: what the result uncovers is
+// done as well, and the services are asked how they are.
+func (a *app) carryOut(ctx context.Context, run *upRun) error {
+	nothing := func() error {
+		if !a.quiet {
+			a.sayNoChanges(run)
 		}
+		return errors.Join(a.wellOrNot(run), a.upDone(run))
 	}
-	if run.aim == aimUp {
-		a.firstContact(ctx, run)
+	if run.agreed != nil {
+		nothing = nil
 	}
-	return a.rounds(ctx, run)
+	return a.onceAgreed(ctx, run, nothing, func() error {
+		if run.agreed != nil {
+			if err := run.agreed(); err != nil {
+				return err
+			}
+		}
+		if run.aim == aimUp {
+			a.firstContact(ctx, run)
+		}
+		return a.rounds(ctx, run)
+	})
 }
 
 // rounds carries the plan out, and what its result uncovers.
@@ -71,7 +102,7 @@ func (a *app) rounds(ctx context.Context, run *upRun) error {
 		if round == maxRounds {
 			return &exitError{exitFailed, errors.New(a.tr("the plan was carried out, and this is still needed: run up again; if it stays, look at the lines above"))}
 		}
-		if err := a.ask(run.flags); err != nil {
+		if err := a.agree(run); err != nil {
 			return err
 		}
 	}
@@ -79,23 +110,6 @@ func (a *app) rounds(ctx context.Context, run *upRun) error {
 
 // maxRounds bounds how often a run goes on with what the round before uncovered.
 const maxRounds = 6
-
-// ask waits for a person's yes. Without a terminal there is nobody to ask.
-func (a *app) ask(f upFlags) error {
-	if f.yes {
-		return nil
-	}
-	in, ok := a.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return usageError(errors.New(a.tr("nothing was changed: there is no terminal to ask on; say --yes to go on without asking")))
-	}
-	fmt.Fprint(a.stderr, a.tr("Go on? [y/N] "))
-	line, err := bufio.NewReader(in).ReadString('\n')
-	if answer := strings.ToLower(strings.TrimSpace(line)); err == nil && (answer == "y" || answer == "yes") {
-		return nil
-	}
-	return &exitError{exitFailed, errors.New(a.tr("nothing was changed"))}
-}
 
 // lock takes the cluster's lock and makes sure that what was shown is still
 // what is needed.
@@ -123,7 +137,7 @@ func (a *app) lock(ctx context.Context, run *upRun) error {
 	}
 	fmt.Fprintln(a.stderr, a.tr("The cluster changed while the plan was shown. The plan is now:"))
 	a.showPlan(run)
-	return a.ask(run.flags)
+	return a.agree(run)
 }
 
 // commandLine is how the tool was called. Flags of this tool never hold a

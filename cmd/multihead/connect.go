@@ -57,7 +57,7 @@ func (a *app) dialer(c *config.Cluster, r reach) (*remote.Dialer, error) {
 	if a.verbose {
 		opt.Log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	if in, ok := a.stdin.(*os.File); ok && !r.noInput && term.IsTerminal(int(in.Fd())) {
+	if !r.noInput && a.terminal() {
 		opt.ConfirmKeys = a.confirmKeys
 		opt.AskSecret = a.askSecret
 	}

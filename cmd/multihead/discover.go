@@ -29,11 +29,7 @@ func newDiscoverCmd(a *app) *cobra.Command {
 
 // look reaches the heads and asks their services; it changes nothing.
 func (a *app) look(ctx context.Context, f reach) (*session, map[string]cluster.Vitals, error) {
-	c, err := a.loadCluster()
-	if err != nil {
-		return nil, nil, err
-	}
-	sess, err := a.open(ctx, c, c.HeadsAndWitnesses(), f)
+	sess, err := a.openHeads(ctx, f)
 	if err != nil {
 		return nil, nil, err
 	}

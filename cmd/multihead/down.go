@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"multihead/internal/service"
 )
 
 func newDownCmd(a *app) *cobra.Command {
@@ -25,73 +23,43 @@ at work, 78 the cluster file, 130 interrupted.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.down(cmd.Context(), f) },
 	}
-	f.reach.flags(cmd)
+	f.changing(cmd)
 	fl := cmd.Flags()
 	fl.StringSliceVar(&f.nodes, "node", nil, "only these `hosts`")
 	fl.StringSliceVar(&f.phases, "service", nil, "only these `services`")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be done; change nothing")
-	fl.BoolVarP(&f.yes, "yes", "y", false, "do it without asking")
 	f.output = formatFlag(cmd, "table", "json")
 	return cmd
 }
 
 func (a *app) down(ctx context.Context, f upFlags) error {
-	return a.reported(*f.output, func(a *app, report *upReport) error { return a.takeDown(ctx, f, report) })
+	return a.reported(*f.output, func(a *app, report *upReport) error {
+		run, err := a.openRun(ctx, f, aimStop)
+		if err != nil {
+			return err
+		}
+		defer run.sess.close()
+		run.report = report
+		if err := a.propose(ctx, run); err != nil {
+			return err
+		}
+		return a.onceAgreed(ctx, run, func() error {
+			if !a.quiet {
+				a.sayNoChanges(run)
+			}
+			return a.upDone(run)
+		}, func() error { return a.takeDown(ctx, run) })
+	})
 }
 
-func (a *app) takeDown(ctx context.Context, f upFlags, report *upReport) error {
-	c, err := a.loadCluster()
-	if err != nil {
-		return err
-	}
-	run := &upRun{flags: f, report: report, aim: aimStop, intent: service.Intent{Mode: service.Auto, Nodes: f.nodes}}
-	if run.phases, err = phaseNames(f.phases); err != nil {
-		return err
-	}
-	if err := checkHosts(c, f.nodes); err != nil {
-		return err
-	}
-	f.lookOnly = f.dryRun
-	if run.sess, err = a.open(ctx, c, c.AllHosts(), f.reach); err != nil {
-		return err
-	}
-	defer run.sess.close()
-	if err := a.idle(ctx, run); err != nil {
-		return err
-	}
-	if err := a.propose(ctx, run); err != nil {
-		return err
-	}
-	a.saySkipped(run)
-	report.found(run)
-	if run.prop.Empty() {
-		if !a.quiet {
-			a.sayNoChanges(run)
-		}
-		return a.upDone(run)
-	}
-	if !a.quiet || !f.yes {
-		a.showPlan(run)
-	}
-	if f.dryRun {
-		a.sayNothingChanged()
-		return nil
-	}
-	if err := a.ask(f); err != nil {
-		return err
-	}
-	if err := a.lock(ctx, run); err != nil {
-		return err
-	}
-	report.found(run)
+func (a *app) takeDown(ctx context.Context, run *upRun) error {
 	if err := a.apply(ctx, run); err != nil {
 		return err
 	}
-	report.Outcome = outcomeDone
+	run.report.Outcome = outcomeDone
 	if silent := strings.Join(run.sess.view.Unreached(), ", "); silent != "" {
 		fmt.Fprintf(a.stdout, a.tr("Stopped on the hosts that answered; what still runs on %s is not known.\n"), silent)
-	} else if !a.quiet {
-		fmt.Fprintln(a.stdout, a.tr("Stopped. Start it again with: multihead up"))
+	} else {
+		a.say(a.tr("Stopped. Start it again with: multihead up"))
 	}
 	return a.upDone(run)
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"multihead/internal/cluster"
 	"multihead/internal/drill"
@@ -183,8 +182,7 @@ func (a *app) typedName(ctx context.Context, st cluster.Status, f drillFlags, sc
 		}
 		return nil
 	}
-	in, ok := a.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
+	if !a.terminal() {
 		return usageError(fmt.Errorf(a.tr("nothing was changed: this breaks the cluster on purpose; say --confirm %s"), name))
 	}
 	for _, s := range scenarios {

@@ -40,11 +40,7 @@ Exit code: 0, 1 an agent did not answer, 64 usage, 78 the cluster file.`,
 const eventsLimit = 5 * time.Second
 
 func (a *app) events(ctx context.Context, f reach, output string) error {
-	c, err := a.loadCluster()
-	if err != nil {
-		return err
-	}
-	sess, err := a.open(ctx, c, c.HeadsAndWitnesses(), f)
+	sess, err := a.openHeads(ctx, f)
 	if err != nil {
 		return err
 	}

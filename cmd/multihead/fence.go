@@ -1,18 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/term"
 
 	"multihead/internal/config"
 	"multihead/internal/fence"
@@ -213,7 +210,8 @@ func (a *app) fenceOff(ctx context.Context, r reach, name, confirm string) error
 		return err
 	}
 	if confirm == "" {
-		if confirm, err = a.typed(fmt.Sprintf(a.tr("Cut the power of %s? Type its name: "), name)); err != nil {
+		if confirm, err = a.typed(fmt.Sprintf(a.tr("Cut the power of %s? Type its name: "), name),
+			a.tr("nothing was switched off: there is no terminal to ask on; give --confirm with the head's name")); err != nil {
 			return err
 		}
 	}
@@ -242,14 +240,4 @@ func (a *app) fenceOff(ctx context.Context, r reach, name, confirm string) error
 		return errors.New(a.tr("no other head answered"))
 	}
 	return fmt.Errorf(a.tr("%s may be on: %w"), name, errors.Join(errs...))
-}
-
-// typed asks for a word on the terminal.
-func (a *app) typed(question string) (string, error) {
-	if f, ok := a.stdin.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
-		return "", usageError(errors.New(a.tr("nothing was switched off: there is no terminal to ask on; give --confirm with the head's name")))
-	}
-	fmt.Fprint(a.stderr, question)
-	line, err := bufio.NewReader(a.stdin).ReadString('\n')
-	return strings.TrimSpace(line), err
 }

@@ -181,17 +181,17 @@ func koreanTexts() map[string]string {
 		"Begin: hand over what the head serves alone, and leave it alone until the time is over": "시작: 그 헤드만 하던 일을 넘기고, 정한 시간까지 그 헤드를 그대로 둡니다",
 		"End: start what was stopped, and let the head serve again":                              "끝: 멈췄던 것을 시작하고 다시 서비스하게 합니다",
 		"List the heads in maintenance: since when, until when, by whom and why":                 "유지보수 중인 헤드 목록: 언제부터, 언제까지, 누가, 왜",
-		"%s is %s\n":                                  "%s: %s\n",
+		"%s is %s":                                    "%s: %s",
 		"%s is not in maintenance.\n":                 "%s 은(는) 유지보수 중이 아닙니다.\n",
-		"The maintenance of %s is over.\n":            "%s 의 유지보수를 마쳤습니다.\n",
+		"The maintenance of %s is over.":              "%s 의 유지보수를 마쳤습니다.",
 		"%s is left alone: %s\n":                      "%s 은(는) 그대로 둡니다: %s\n",
 		"No head that is known of is in maintenance.": "알려진 헤드 가운데 유지보수 중인 것이 없습니다.",
 		"something else is wrong already, and without this head as well the cluster may not serve:": "이미 다른 문제가 있어, 이 헤드까지 빠지면 클러스터가 서비스하지 못할 수 있습니다:",
 		"mend that first, or go on all the same with":                                               "먼저 그것을 고치십시오. 그래도 계속하려면",
 		// node add, remove, replace
-		"Add a head to the cluster, take one out, or put another host in its place":                     "클러스터에 헤드를 넣고, 빼고, 다른 호스트로 바꿉니다",
-		"Add a head: write it into the cluster file and bring it in, the others serving on":             "헤드를 클러스터 파일에 적고 클러스터에 넣습니다. 나머지는 계속 서비스합니다",
-		"Take heads out of the cluster, the others serving on, and out of the cluster file":             "헤드를 클러스터와 클러스터 파일에서 뺍니다. 나머지는 계속 서비스합니다",
+		"Add a host to the cluster, take one out, or put another head in one's place":                   "클러스터에 호스트를 넣고, 빼고, 헤드를 다른 호스트로 바꿉니다",
+		"Add a host: write it into the cluster file and bring it in, the others serving on":             "호스트를 클러스터 파일에 적고 클러스터에 넣습니다. 나머지는 계속 서비스합니다",
+		"Take hosts out of the cluster, the others serving on, and out of the cluster file":             "호스트를 클러스터와 클러스터 파일에서 뺍니다. 나머지는 계속 서비스합니다",
 		"Put a fresh host in a head's place: the head leaves, the host joins with its part of the file": "헤드의 자리에 새 호스트를 넣습니다: 헤드가 빠지고, 호스트가 파일의 그 자리를 이어받습니다",
 		"the file would not be usable after this change":                                                "이렇게 바꾸면 파일을 쓸 수 없게 됩니다",
 		"%s changes:\n": "%s 에서 바뀌는 것:\n",
@@ -219,7 +219,7 @@ func koreanTexts() map[string]string {
 		"Nothing to forget: the retention keeps every snapshot there is.":          "지울 것 없음: 보존 규칙이 모든 스냅샷을 남깁니다.",
 		"%s exists and is left alone; --only database --database %s replaces it\n": "%s 은(는) 있으므로 그대로 둡니다. --only database --database %s 로 바꿀 수 있습니다\n",
 		"Nothing is missing of what the snapshot has.":                             "스냅샷에 있는 것 가운데 없어진 것이 없습니다.",
-		"Restored from %s, compared, and on every head that answered.\n":           "%s 에서 되살리고 비교했으며, 응답한 모든 헤드에 있습니다.\n",
+		"Restored from %s, compared, and on every head that answered.":             "%s 에서 되살리고 비교했으며, 응답한 모든 헤드에 있습니다.",
 		"nothing was changed: %s would be replaced; say --confirm %s":              "아무것도 바뀌지 않았습니다: %s 이(가) 바뀝니다. --confirm %s 를 쓰십시오",
 		"%s will be as of %s. Type the cluster's name (%s) to go on: ":             "%s 이(가) %s 시점의 것이 됩니다. 계속하려면 클러스터 이름(%s)을 입력하십시오: ",
 		// restore of the other parts, and off-site copies
@@ -259,5 +259,10 @@ func koreanTexts() map[string]string {
 		"the cluster is up again, as it was before the head that failed":                                           "클러스터는 실패한 헤드 이전 상태로 다시 정상입니다",
 		"the cluster is not well: %v":                                                                              "클러스터가 정상이 아닙니다: %v",
 		"heads not named above were not touched. See why with multihead runs show last, then multihead upgrade again: it goes on where it ended. The record of this run is ": "위에 나오지 않은 헤드는 건드리지 않았습니다. 원인은 multihead runs show last 로 보고, multihead upgrade 를 다시 실행하면 이어서 합니다. 이 실행의 기록: ",
+		// node add and remove, of compute nodes and witnesses
+		"Waiting for: %s\n":           "기다리는 중: %s\n",
+		"after %s there is still: %s": "%s 뒤에도 남아 있습니다: %s",
+		"interrupted while it waited": "기다리던 중에 중단했습니다",
+		"%s: no new jobs are taken there; the same command goes on. To take it back: scontrol update nodename=%[1]s state=resume": "%s: 새 작업을 받지 않습니다. 같은 명령을 다시 실행하면 이어서 합니다. 되돌리려면: scontrol update nodename=%[1]s state=resume",
 	}
 }

@@ -63,17 +63,11 @@ Exit code: 0 done, 1 failed or refused, 64 usage, 75 another run is at work.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, heads []string) error { return a.maintenanceOn(cmd.Context(), f, heads[0]) },
 	}
-	f.add(cmd)
+	f.changing(cmd)
 	cmd.Flags().DurationVar(&f.length, "for", 0, "how `long`, such as 90m or 2h; at most 168h")
 	cmd.Flags().StringVar(&f.reason, "reason", "", "why, for whoever looks at the status")
 	cmd.Flags().StringVar(&f.confirm, "confirm", "", "the cluster's `name`, typed: needed where something else is wrong already")
 	return cmd
-}
-
-func (f *maintenanceFlags) add(cmd *cobra.Command) {
-	f.reach.flags(cmd)
-	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what would be done; change nothing")
-	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do it without asking")
 }
 
 func newMaintenanceOffCmd(a *app) *cobra.Command {
@@ -84,7 +78,7 @@ func newMaintenanceOffCmd(a *app) *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE:  func(cmd *cobra.Command, heads []string) error { return a.maintenanceOff(cmd.Context(), f, heads[0]) },
 	}
-	f.add(cmd)
+	f.changing(cmd)
 	return cmd
 }
 
@@ -97,25 +91,18 @@ type resting struct {
 
 // onHead opens a run about one head.
 func (a *app) onHead(ctx context.Context, f upFlags, head string, to aim) (*upRun, error) {
-	c, err := a.loadCluster()
+	f.nodes = []string{head}
+	run, err := a.openRun(ctx, f, to, func(c *config.Cluster) error {
+		if _, ok := c.Head(head); !ok {
+			return usageError(fmt.Errorf("the cluster file has no head %q", head))
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(c.Nodes.Controllers, func(h config.Controller) bool { return h.Hostname == head }) {
-		return nil, usageError(fmt.Errorf("the cluster file has no head %q", head))
-	}
-	if f.confirm != "" && f.confirm != c.Info.ClusterName {
-		return nil, usageError(fmt.Errorf("--confirm %s is not this cluster's name, which is %s", f.confirm, c.Info.ClusterName))
-	}
-	f.lookOnly = f.dryRun
-	run := &upRun{flags: f, report: &upReport{}, aim: to, rest: &resting{head: head},
-		intent: service.Intent{Mode: service.Auto, Nodes: []string{head}, Confirmed: f.confirm != ""}}
-	if run.sess, err = a.open(ctx, c, c.AllHosts(), f.reach); err != nil {
-		return nil, err
-	}
-	if err = a.idle(ctx, run); err == nil {
-		err = run.sess.observe(ctx, all.Services())
-	}
+	run.rest = &resting{head: head}
+	err = run.sess.observe(ctx, all.Services())
 	if err == nil && run.sess.view.Hosts[head] == nil {
 		err = fmt.Errorf("%s was not reached: %w", head, run.sess.view.Errs[head])
 	}
@@ -141,9 +128,7 @@ func (a *app) maintenanceOn(ctx context.Context, f maintenanceFlags, head string
 	if err := run.begin(ctx, f); err != nil {
 		return err
 	}
-	return a.handOver(ctx, run, func() {
-		fmt.Fprintf(a.stdout, a.tr("%s is %s\n"), head, run.rest.file.String())
-	})
+	return a.handOver(ctx, run, fmt.Sprintf(a.tr("%s is %s"), head, run.rest.file.String()))
 }
 
 // mayRest refuses where something else is wrong already: with this head away as well
@@ -246,37 +231,21 @@ func (a *app) maintenanceOff(ctx context.Context, f maintenanceFlags, head strin
 		return nil
 	}
 	run.rest.file = *file
-	return a.handOver(ctx, run, func() {
-		fmt.Fprintf(a.stdout, a.tr("The maintenance of %s is over.\n"), head)
-	})
+	return a.handOver(ctx, run, fmt.Sprintf(a.tr("The maintenance of %s is over."), head))
 }
 
 // handOver carries a run about a head's maintenance out.
-func (a *app) handOver(ctx context.Context, run *upRun, done func()) error {
+func (a *app) handOver(ctx context.Context, run *upRun, done string) error {
 	if err := a.propose(ctx, run); err != nil {
 		return err
 	}
-	a.saySkipped(run)
-	if !a.quiet || !run.flags.yes {
-		a.showPlan(run)
-	}
-	if run.flags.dryRun {
-		a.sayNothingChanged()
+	return a.onceAgreed(ctx, run, nil, func() error {
+		if err := a.apply(ctx, run); err != nil {
+			return err
+		}
+		a.say(done)
 		return nil
-	}
-	if err := a.ask(run.flags); err != nil {
-		return err
-	}
-	if err := a.lock(ctx, run); err != nil {
-		return err
-	}
-	if err := a.apply(ctx, run); err != nil {
-		return err
-	}
-	if !a.quiet {
-		done()
-	}
-	return nil
+	})
 }
 
 // maintained are the hosts in maintenance, as far as agents say.
@@ -336,11 +305,7 @@ type listedMaintenance struct {
 }
 
 func (a *app) maintenanceList(ctx context.Context, f reach, output string) error {
-	c, err := a.loadCluster()
-	if err != nil {
-		return err
-	}
-	sess, err := a.open(ctx, c, c.HeadsAndWitnesses(), f)
+	sess, err := a.openHeads(ctx, f)
 	if err != nil {
 		return err
 	}

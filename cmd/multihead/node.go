@@ -10,7 +10,6 @@ import (
 
 	"github.com/aymanbagabas/go-udiff"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"multihead/internal/config"
 )
@@ -18,12 +17,14 @@ import (
 func newNodeCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node",
-		Short: "Add a head to the cluster, take one out, or put another host in its place",
+		Short: "Add a host to the cluster, take one out, or put another head in one's place",
 		Long: `Changes the cluster file, with its comments kept, and the cluster with it, while
 it serves. The old file is kept beside it.`,
 		Example: `  multihead node add --name server5 --ip 192.168.1.105
   multihead node remove server5
   multihead node remove server3 --gone              it is off and stays off
+  multihead node add --kind compute --name node003 --ip 192.168.1.123
+  multihead node remove node003 --wait 12h          no new jobs, and gone once the last has ended
   multihead node replace server3 --name server6 --ip 192.168.1.106 --gone`,
 	}
 	cmd.AddCommand(newNodeAddCmd(a), newNodeRemoveCmd(a), newNodeReplaceCmd(a))
@@ -127,22 +128,4 @@ func hostSpec(name, ip string) (config.HostSpec, error) {
 		return config.HostSpec{}, usageError(errors.New("write --name HOSTNAME and --ip ADDRESS of the host"))
 	}
 	return config.HostSpec{Hostname: name, Address: addr}, nil
-}
-
-// typedCluster has a person type the cluster's name, unless --confirm has it.
-func (a *app) typedCluster(confirm, name, question string) error {
-	if confirm == "" {
-		in, ok := a.stdin.(*os.File)
-		if !ok || !term.IsTerminal(int(in.Fd())) {
-			return usageError(fmt.Errorf(a.tr("nothing was changed: there is no terminal to ask on; say --confirm %s"), name))
-		}
-		var err error
-		if confirm, err = a.typed(question); err != nil {
-			return err
-		}
-	}
-	if strings.TrimSpace(confirm) != name {
-		return usageError(fmt.Errorf(a.tr("nothing was changed: %q is not this cluster's name, which is %s"), confirm, name))
-	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,10 @@ type removeFlags struct {
 	services []string
 	gone     bool
 	name, ip string // of the host that takes the place
+
+	kindText string
+	kind     kindOfHost
+	wait     time.Duration // for jobs on compute nodes
 }
 
 func (f *removeFlags) flags(cmd *cobra.Command) {
@@ -32,9 +37,9 @@ func (f *removeFlags) flags(cmd *cobra.Command) {
 func newNodeRemoveCmd(a *app) *cobra.Command {
 	var f removeFlags
 	cmd := &cobra.Command{
-		Use:   "remove HEAD...",
-		Short: "Take heads out of the cluster, the others serving on, and out of the cluster file",
-		Long: `Moves what only these heads serve or hold to the others, has the others forget
+		Use:   "remove HOST...",
+		Short: "Take hosts out of the cluster, the others serving on, and out of the cluster file",
+		Long: `Heads: moves what only these serve or hold to the others, has the others forget
 them, stops their daemons for good, and takes them out of the cluster file; then
 does what up does. Data stays on their disks, under other names where it would be in
 the way if they came back. With --service they leave these services only.
@@ -44,7 +49,16 @@ that does not answer may be serving: only where it is switched off and stays off
 --gone. What was only on it is then lost, which is refused where it can be seen.
 Never switch a head on again that left in this way, before its disks are wiped.
 
-The file is written when the heads have left. A run that is cut off before that is
+Compute nodes take no new jobs from then on; once nothing runs on them, slurmd and
+munge stop and the munge key goes. While jobs run there it is refused, unless --wait
+says how long to wait for them: nothing is locked meanwhile. Jobs that ask for such a
+node by name, and reservations of it, are named and have to be dealt with first. With
+--gone the controller is told that they are down, and gives up what ran there.
+
+Witnesses stop voting first: garbd, the sentinel, the agent. It is refused while a
+head does not answer or is no member, for then their vote may be the one that counts.
+
+The file is written when the hosts have left. A run that is cut off before that is
 continued by the same command, and taken back by up; after that, up continues it.
 
 Exit code: 0 done, 1 failed, 64 usage, 75 another run is at work, 78 the cluster
@@ -52,14 +66,20 @@ file, 130 interrupted.`,
 		Example: `  multihead node remove server5
   multihead node remove server5 --dry-run
   multihead node remove server5 --service redis
-  multihead node remove server3 --gone              switched off for good`,
+  multihead node remove server3 --gone              switched off for good
+  multihead node remove node003 node004 --wait 12h --yes
+  multihead node remove witness1`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.reported(*f.output, func(a *app, report *upReport) error { return a.nodeRemove(cmd.Context(), f, names, report) })
 		},
 	}
 	f.flags(cmd)
-	cmd.Flags().StringSliceVar(&f.services, "service", nil, "only these `services`: glusterfs, mariadb, redis, slurm, keepalived")
+	fl := cmd.Flags()
+	fl.StringSliceVar(&f.services, "service", nil, "of heads, only these `services`: glusterfs, mariadb, redis, slurm, keepalived")
+	fl.StringVar(&f.kindText, "kind", "", "what they are to be no longer: head, compute or witness (default: what the file has them as; a head first)")
+	fl.DurationVar(&f.wait, "wait", 0, "of compute nodes: let their jobs end, for this `time` at most (90m, 12h)")
+	fl.BoolVarP(&f.yes, "yes", "y", false, "compute nodes that answer: do it without asking")
 	return cmd
 }
 
@@ -92,17 +112,37 @@ func (a *app) nodeRemove(ctx context.Context, f removeFlags, names []string, rep
 		return err
 	}
 	e, err := a.edit(func(d *config.Document, c *config.Cluster) error {
-		for _, name := range names {
-			if err := isHead(c, name); err != nil {
-				return err
-			}
+		var err error
+		if f.kind, err = commonKind(c, f.kindText, names); err != nil {
+			return err
 		}
-		return drop(d, names, f.services)
+		if err := f.check(); err != nil {
+			return err
+		}
+		if f.kind == kindHead {
+			return drop(d, names, f.services)
+		}
+		return dropOther(d, f.kind, names)
 	})
 	if err != nil {
 		return err
 	}
 	return a.leave(ctx, f, e, names, report)
+}
+
+// check refuses flags that do not go together.
+func (f *removeFlags) check() error {
+	switch {
+	case f.kind != kindHead && len(f.services) > 0:
+		return usageError(fmt.Errorf("--service is for heads, not for a %s", f.kind))
+	case f.kind != kindCompute && (f.wait != 0 || f.yes):
+		return usageError(fmt.Errorf("--wait and --yes are for compute nodes; a %s leaves where the cluster's name is typed, or given with --confirm", f.kind))
+	case f.gone && (f.wait != 0 || f.yes):
+		return usageError(errors.New("--gone: there is nothing to wait for, and the cluster's name is to be typed, or given with --confirm"))
+	case f.wait < 0:
+		return usageError(fmt.Errorf("--wait %s: write a time such as 90m or 12h", f.wait))
+	}
+	return nil
 }
 
 // isHead refuses names that are no heads of the file.
@@ -172,32 +212,22 @@ func (a *app) nodeReplace(ctx context.Context, f removeFlags, old string, report
 	}
 	defer look.close()
 	if cause := look.view.Errs[f.name]; cause != nil {
-		return &exitError{exitFailed, fmt.Errorf("%s: "+a.tr("%s was not reached: %w"), a.tr("nothing was changed"), f.name, cause)}
+		return a.unreached(f.name, cause)
 	}
 	return a.leave(ctx, f, e, []string{old}, report)
 }
 
-// leave has heads leave the cluster, writes the file that does not name them any
+// leave has hosts leave the cluster, writes the file that does not name them any
 // more, and brings the others to it.
 func (a *app) leave(ctx context.Context, f removeFlags, e *edited, names []string, report *upReport) error {
 	f.lookOnly = f.dryRun
-	run := &upRun{flags: f.upFlags, report: report, aim: aimLeave, phases: f.services,
-		intent: service.Intent{Mode: service.Auto, Leaving: names, Confirmed: f.confirm == e.before.Info.ClusterName}}
-	if f.gone {
-		run.intent.Lost = names
-	}
+	run := f.run(e, names, report)
 	var err error
 	if run.sess, err = a.open(ctx, e.before, e.before.AllHosts(), f.reach); err != nil {
 		return err
 	}
 	defer func() { run.sess.close() }()
-	if f.gone {
-		proofs := map[string]string{}
-		for _, n := range names {
-			proofs[n] = "a person says that it is off for good"
-		}
-		run.sess.view.Proven(proofs)
-	}
+	run.aboutLeaving()
 	if err := a.idle(ctx, run); err != nil {
 		return err
 	}
@@ -212,13 +242,49 @@ func (a *app) leave(ctx context.Context, f removeFlags, e *edited, names []strin
 		a.sayNothingChanged()
 		return nil
 	}
-	name := e.before.Info.ClusterName
-	if err := a.typedCluster(f.confirm, name, fmt.Sprintf(a.tr("%s leaves the cluster. Type the cluster's name (%s) to go on: "), inWords(names), name)); err != nil {
+	run.question = func() error { return a.agreeToLeave(f, e, names) }
+	if err := a.agree(run); err != nil {
 		return err
 	}
-	run.flags.yes, run.intent.Confirmed = true, true
+	run.intent.Confirmed = true
+	if f.wait > 0 {
+		if err := a.awaitWork(ctx, run, f.wait); err != nil {
+			return err
+		}
+		run.agreedAll() // whoever agreed may have gone home
+	}
 	return a.carryOutLeave(ctx, run, e)
 }
+
+// run is the leaving of these hosts.
+func (f *removeFlags) run(e *edited, names []string, report *upReport) *upRun {
+	run := &upRun{flags: f.upFlags, report: report, aim: aimLeave, phases: f.services, proofs: map[string]string{},
+		intent: service.Intent{Mode: service.Auto, Leaving: names, Confirmed: f.confirm == e.before.Info.ClusterName}}
+	if f.kind == kindCompute {
+		run.intent.Leaving, run.intent.LeavingComputes, run.intent.JobsEnd = nil, names, f.wait > 0
+	}
+	run.upPhases = f.kind.phases()
+	if f.gone {
+		run.intent.Lost = names
+		for _, n := range names {
+			run.proofs[n] = "a person says that it is off for good"
+		}
+	}
+	return run
+}
+
+// agreeToLeave asks. A compute node has no data and no vote: a yes is enough for one
+// that ends its jobs first.
+func (a *app) agreeToLeave(f removeFlags, e *edited, names []string) error {
+	if f.kind == kindCompute && !f.gone {
+		return a.ask(f.upFlags)
+	}
+	name := e.before.Info.ClusterName
+	return a.typedCluster(f.confirm, name, fmt.Sprintf(a.tr("%s leaves the cluster. Type the cluster's name (%s) to go on: "), inWords(names), name))
+}
+
+// agreedAll has nothing asked from here on.
+func (run *upRun) agreedAll() { run.question, run.flags.yes = nil, true }
 
 // carryOutLeave does what was agreed. A file that is written only when the heads
 // have left is what makes a run that was cut off go on: until then they leave, and
@@ -227,6 +293,7 @@ func (a *app) carryOutLeave(ctx context.Context, run *upRun, e *edited) error {
 	if err := a.lock(ctx, run); err != nil {
 		return err
 	}
+	run.agreedAll()
 	for round := 1; !run.prop.Empty(); round++ {
 		if round > maxRounds {
 			return &exitError{exitFailed, errors.New(a.tr("the plan was carried out, and this is still needed: run the command again; if it stays, look at the lines above"))}
@@ -263,7 +330,7 @@ func (a *app) carryOutLeave(ctx context.Context, run *upRun, e *edited) error {
 func (run *upRun) become(ctx context.Context, c *config.Cluster) error {
 	before := maps.Clone(run.sess.view.Hosts)
 	run.sess.file, run.sess.specs = c, c.AllHosts()
-	run.aim, run.phases = aimUp, nil
+	run.aim, run.phases = aimUp, run.upPhases
 	run.intent = service.Intent{Mode: service.Auto}
 	err := run.sess.reach(ctx)
 	for name, h := range before {

@@ -26,6 +26,7 @@ func newPlanCmd(a *app) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.plan(cmd.Context(), f, detailed) },
 	}
+	f.reach.flags(cmd)
 	f.addMode(cmd)
 	cmd.Flags().BoolVar(&f.diff, "diff", false, "show how files change")
 	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit 0 for no change, 2 for changes")
@@ -34,11 +35,14 @@ func newPlanCmd(a *app) *cobra.Command {
 
 func (a *app) plan(ctx context.Context, f upFlags, detailed bool) error {
 	f.lookOnly = true
-	run, err := a.prepare(ctx, f)
+	run, err := a.openRun(ctx, f, aimUp)
 	if err != nil {
 		return err
 	}
 	defer run.sess.close()
+	if err := a.prepare(ctx, run); err != nil {
+		return err
+	}
 	a.saySkipped(run)
 	survival := run.sess.view.Survival()
 	if *f.output == "json" {

@@ -2,12 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"multihead/internal/config"
-	"multihead/internal/service"
 )
 
 func newRecoverCmd(a *app) *cobra.Command {
@@ -35,61 +31,30 @@ run is at work, 78 the cluster file, 130 interrupted.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.bringBack(cmd.Context(), f) },
 	}
-	f.reach.flags(cmd)
+	f.changing(cmd)
 	fl := cmd.Flags()
 	fl.StringSliceVar(&f.nodes, "node", nil, "change only these `hosts`")
 	fl.StringSliceVar(&f.phases, "service", nil, "only these `services`")
 	fl.StringVar(&f.confirm, "accept-data-loss", "", "the cluster's `name`, typed: go on where a silent head may know more")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be done; change nothing")
-	fl.BoolVarP(&f.yes, "yes", "y", false, "do it without asking")
 	f.output = formatFlag(cmd, "table", "json")
 	return cmd
 }
 
 func (a *app) bringBack(ctx context.Context, f upFlags) error {
 	return a.reported(*f.output, func(a *app, report *upReport) error {
-		c, err := a.loadCluster()
-		if err != nil {
-			return err
-		}
-		run, err := a.recovery(ctx, c, f)
+		run, err := a.openRun(ctx, f, aimRecover)
 		if err != nil {
 			return err
 		}
 		defer run.sess.close()
 		run.report = report
+		run.intent.Without = true // a person who asks has waited
+		name, from := whoami()
+		run.intent.By = name + " on " + from
+		run.sess.view.Proven(provenOff(ctx, run.sess.file, run.sess.view))
+		if err := a.propose(ctx, run); err != nil {
+			return err
+		}
 		return a.carryOut(ctx, run)
 	})
-}
-
-// recovery observes and plans. It changes nothing.
-func (a *app) recovery(ctx context.Context, c *config.Cluster, f upFlags) (*upRun, error) {
-	f.lookOnly = f.dryRun
-	run := &upRun{flags: f, aim: aimRecover}
-	// A person who asks has waited.
-	run.intent = service.Intent{Mode: service.Auto, Nodes: f.nodes, Without: true, Confirmed: f.confirm != ""}
-	name, from := whoami()
-	run.intent.By = name + " on " + from
-	if f.confirm != "" && f.confirm != c.Info.ClusterName {
-		return nil, usageError(fmt.Errorf("--accept-data-loss %s is not this cluster's name, which is %s", f.confirm, c.Info.ClusterName))
-	}
-	var err error
-	if run.phases, err = phaseNames(f.phases); err != nil {
-		return nil, err
-	}
-	if err := checkHosts(c, f.nodes); err != nil {
-		return nil, err
-	}
-	if run.sess, err = a.open(ctx, c, c.AllHosts(), f.reach); err != nil {
-		return nil, err
-	}
-	run.sess.view.Proven(provenOff(ctx, c, run.sess.view))
-	if err = a.idle(ctx, run); err == nil {
-		err = a.propose(ctx, run)
-	}
-	if err != nil {
-		run.sess.close()
-		return nil, err
-	}
-	return run, nil
 }

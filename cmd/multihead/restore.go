@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"multihead/internal/backup"
 	"multihead/internal/config"
@@ -91,48 +88,36 @@ func (a *app) restore(ctx context.Context, f restoreFlags) error {
 	if err := a.idle(ctx, run); err != nil {
 		return err
 	}
-	a.saySkipped(run)
+	var want backup.Restore
 	stamp := run.sess.view.Input.Stamp
-	want, err := run.wanted(ctx, f, stamp)
-	if err != nil {
-		return a.refusals(err)
-	}
 	run.planner = func(ctx context.Context) (plan.Plan, error) {
-		again, err := run.wanted(ctx, f, stamp)
-		if err != nil {
+		var err error
+		if want, err = run.wanted(ctx, f, stamp); err != nil {
 			return plan.Plan{}, err
 		}
-		return again.Plan()
+		return want.Plan()
 	}
 	if err := a.propose(ctx, run); err != nil {
+		a.saySkipped(run)
 		return err
 	}
 	for _, n := range want.Left() {
 		fmt.Fprintf(a.stderr, a.tr("%s exists and is left alone; --only database --database %s replaces it\n"), n, n)
 	}
-	if run.prop.Empty() {
-		fmt.Fprintln(a.stdout, a.tr("Nothing is missing of what the snapshot has."))
+	run.question = func() error { return a.sureToRestore(run, want, f) }
+	return a.onceAgreed(ctx, run, func() error {
+		a.say(a.tr("Nothing is missing of what the snapshot has."))
 		return nil
-	}
-	a.showPlan(run)
-	if f.dryRun {
-		a.sayNothingChanged()
+	}, func() error {
+		if err := a.apply(ctx, run); err != nil {
+			return err
+		}
+		a.say(fmt.Sprintf(a.tr("Restored from %s, compared, and on every head that answered."), want.Snapshot.ID))
+		if len(want.Configs) > 0 {
+			fmt.Fprintln(a.stdout, a.tr("Daemons read configuration files when they start: look at multihead plan, and restart what reads them."))
+		}
 		return nil
-	}
-	if err := a.sureToRestore(run, want, f); err != nil {
-		return err
-	}
-	if err := a.lock(ctx, run); err != nil {
-		return err
-	}
-	if err := a.apply(ctx, run); err != nil {
-		return err
-	}
-	fmt.Fprintf(a.stdout, a.tr("Restored from %s, compared, and on every head that answered.\n"), want.Snapshot.ID)
-	if len(want.Configs) > 0 {
-		fmt.Fprintln(a.stdout, a.tr("Daemons read configuration files when they start: look at multihead plan, and restart what reads them."))
-	}
-	return nil
+	})
 }
 
 // wanted looks at what there is, and says what is to be brought back.
@@ -208,21 +193,7 @@ func (a *app) sureToRestore(run *upRun, want backup.Restore, f restoreFlags) err
 	if len(replaces) == 0 {
 		return a.ask(f.upFlags)
 	}
-	if f.confirm == "" {
-		in, ok := a.stdin.(*os.File)
-		if !ok || !term.IsTerminal(int(in.Fd())) {
-			return usageError(fmt.Errorf(a.tr("nothing was changed: %s would be replaced; say --confirm %s"), strings.Join(replaces, ", "), name))
-		}
-		fmt.Fprintf(a.stderr, a.tr("%s will be as of %s. Type the cluster's name (%s) to go on: "), strings.Join(replaces, ", "), want.Snapshot.ID, name)
-		line, err := bufio.NewReader(in).ReadString('\n')
-		if err != nil {
-			return err
-		}
-		f.confirm = strings.TrimSpace(line)
-	}
-	if f.confirm != name {
-		return &exitError{exitUsage, errors.New(a.tr("nothing was changed") + ": " + f.confirm + " != " + name)}
-	}
-	run.flags.yes = true // it was said
-	return nil
+	what := strings.Join(replaces, ", ")
+	return a.typedClusterOr(f.confirm, name, fmt.Sprintf(a.tr("%s will be as of %s. Type the cluster's name (%s) to go on: "), what, want.Snapshot.ID, name),
+		fmt.Sprintf(a.tr("nothing was changed: %s would be replaced; say --confirm %s"), what, name))
 }

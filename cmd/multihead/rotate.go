@@ -38,12 +38,6 @@ func newRotateCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-func (f *rotateFlags) flags(cmd *cobra.Command) {
-	f.reach.flags(cmd)
-	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what would be done; change nothing")
-	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do it without asking")
-}
-
 // youngest is the age up to which a key or an authority is not replaced: the same
 // command said twice changes nothing.
 const youngest = time.Hour
@@ -74,7 +68,7 @@ usage; 75 another run is at work.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.rotateMunge(cmd.Context(), f) },
 	}
-	f.flags(cmd)
+	f.changing(cmd)
 	f.age(cmd)
 	cmd.Flags().StringSliceVar(&f.without, "without", nil, "compute `nodes` that do not answer and get the key later")
 	return cmd
@@ -97,32 +91,22 @@ refused; 64 usage; 75 another run is at work.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.rotateCertificates(cmd.Context(), f) },
 	}
-	f.flags(cmd)
+	f.changing(cmd)
 	f.age(cmd)
 	return cmd
 }
 
 // rotation opens a run of one of the verbs.
-func (a *app) rotation(ctx context.Context, f rotateFlags, c *config.Cluster) (*upRun, error) {
-	f.lookOnly = f.dryRun
-	run := &upRun{flags: f.upFlags, report: &upReport{}, intent: service.Intent{Mode: service.Auto},
-		again: "the same command again carries on; the record of this run is "}
-	var err error
-	if run.sess, err = a.open(ctx, c, c.AllHosts(), f.reach); err != nil {
-		return nil, err
+func (a *app) rotation(ctx context.Context, f rotateFlags, checks ...func(*config.Cluster) error) (*upRun, error) {
+	run, err := a.openRun(ctx, f.upFlags, aimUp, checks...)
+	if err == nil {
+		run.again = "the same command again carries on; the record of this run is "
 	}
-	if err := a.idle(ctx, run); err != nil {
-		run.sess.close()
-		return nil, err
-	}
-	return run, nil
+	return run, err
 }
 
-func (a *app) rotateMunge(ctx context.Context, f rotateFlags) error {
-	c, err := a.loadCluster()
-	if err != nil {
-		return err
-	}
+// mayRekey checks what --without names, and that there is a key.
+func (f *rotateFlags) mayRekey(c *config.Cluster) error {
 	if err := checkHosts(c, f.without); err != nil {
 		return err
 	}
@@ -134,7 +118,11 @@ func (a *app) rotateMunge(ctx context.Context, f rotateFlags) error {
 	if len(c.HeadsWith(config.Slurm)) == 0 {
 		return usageError(errors.New("no head of the cluster file has slurm, so there is no munge key"))
 	}
-	run, err := a.rotation(ctx, f, c)
+	return nil
+}
+
+func (a *app) rotateMunge(ctx context.Context, f rotateFlags) error {
+	run, err := a.rotation(ctx, f, f.mayRekey)
 	if err != nil {
 		return err
 	}
@@ -156,16 +144,12 @@ func (a *app) rotateMunge(ctx context.Context, f rotateFlags) error {
 }
 
 func (a *app) rotateCertificates(ctx context.Context, f rotateFlags) error {
-	c, err := a.loadCluster()
-	if err != nil {
-		return err
-	}
-	run, err := a.rotation(ctx, f, c)
+	run, err := a.rotation(ctx, f)
 	if err != nil {
 		return err
 	}
 	defer run.sess.close()
-	r, err := agentd.NewRotation(c.Info.ClusterName, f.olderThan, time.Now())
+	r, err := agentd.NewRotation(run.sess.file.Info.ClusterName, f.olderThan, time.Now())
 	if err != nil {
 		return err
 	}
@@ -193,28 +177,16 @@ func (a *app) rotate(ctx context.Context, run *upRun, nothing func() string, don
 	if err := a.propose(ctx, run); err != nil {
 		return err
 	}
-	if run.prop.Empty() {
+	return a.onceAgreed(ctx, run, func() error {
 		a.say(nothing())
 		return nil
-	}
-	if !a.quiet || !run.flags.yes {
-		a.showPlan(run)
-	}
-	if run.flags.dryRun {
-		a.sayNothingChanged()
+	}, func() error {
+		if err := a.applyAll(ctx, run); err != nil {
+			return err
+		}
+		a.say(done)
 		return nil
-	}
-	if err := a.ask(run.flags); err != nil {
-		return err
-	}
-	if err := a.lock(ctx, run); err != nil {
-		return err
-	}
-	if err := a.applyAll(ctx, run); err != nil {
-		return err
-	}
-	a.say(done)
-	return nil
+	})
 }
 
 // applyAll applies what was agreed, and what its result shows to be needed still.
@@ -231,12 +203,6 @@ func (a *app) applyAll(ctx context.Context, run *upRun) error {
 		}
 	}
 	return nil
-}
-
-func (a *app) say(line string) {
-	if !a.quiet {
-		fmt.Fprintln(a.stdout, line)
-	}
 }
 
 // healthy refuses where something is wrong already, or a host does not answer: it

@@ -39,21 +39,18 @@ at work; 78 the cluster file; 130 interrupted.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.rotatePasswords(cmd.Context(), f) },
 	}
-	f.flags(cmd)
+	f.changing(cmd)
 	cmd.Flags().BoolVar(&f.finish, "finish", false, "refuse the old ones; connections that are open go on")
 	return cmd
 }
 
 func (a *app) rotatePasswords(ctx context.Context, f rotateFlags) error {
-	c, err := a.loadCluster()
+	run, err := a.rotation(ctx, f)
 	if err != nil {
 		return err
 	}
-	run, err := a.rotation(ctx, f, c)
-	if err != nil {
-		return err
-	}
-	defer func() { run.sess.close() }()
+	defer run.sess.close()
+	c := run.sess.file
 	old, err := run.inUse(ctx)
 	if err != nil {
 		return a.refusals(err)
@@ -79,28 +76,19 @@ func (a *app) rotatePasswords(ctx context.Context, f rotateFlags) error {
 	if err := a.propose(ctx, run); err != nil {
 		return err
 	}
-	a.showPlan(run)
-	a.say(a.tr("Then what the cluster itself uses is moved to the new passwords, as multihead up does. The old ones stay good."))
-	if f.dryRun {
-		a.sayNothingChanged()
-		return nil
-	}
-	if err := a.ask(run.flags); err != nil {
-		return err
-	}
-	if err := a.lock(ctx, run); err != nil {
-		return err
-	}
-	if err := a.applyAll(ctx, run); err != nil {
-		return err
-	}
-	return a.movePasswords(ctx, run, c)
+	run.then = a.tr("Then what the cluster itself uses is moved to the new passwords, as multihead up does. The old ones stay good.")
+	return a.onceAgreed(ctx, run, nil, func() error {
+		if err := a.applyAll(ctx, run); err != nil {
+			return err
+		}
+		return a.movePasswords(ctx, run, c)
+	})
 }
 
 // movePasswords brings the cluster to the file with the new passwords, once both are
 // accepted everywhere.
 func (a *app) movePasswords(ctx context.Context, run *upRun, c *config.Cluster) error {
-	run.planner = nil
+	run.planner, run.then = nil, ""
 	if err := run.become(ctx, c); err != nil {
 		return err
 	}
@@ -108,10 +96,8 @@ func (a *app) movePasswords(ctx context.Context, run *upRun, c *config.Cluster) 
 		return err
 	}
 	if !run.prop.Empty() {
-		if !a.quiet || !run.flags.yes {
-			a.showPlan(run)
-		}
-		if err := a.ask(run.flags); err != nil {
+		a.offer(run)
+		if err := a.agree(run); err != nil {
 			return err
 		}
 		if err := a.rounds(ctx, run); err != nil {

@@ -40,6 +40,15 @@ func (a *app) open(ctx context.Context, c *config.Cluster, specs []config.HostSp
 	return s, nil
 }
 
+// openHeads reads the file and reaches the heads and witnesses.
+func (a *app) openHeads(ctx context.Context, r reach) (*session, error) {
+	c, err := a.loadCluster()
+	if err != nil {
+		return nil, err
+	}
+	return a.open(ctx, c, c.HeadsAndWitnesses(), r)
+}
+
 // reach connects to the hosts that no connection stands to.
 func (s *session) reach(ctx context.Context) error {
 	exe, err := os.Executable()

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"multihead/internal/cluster"
+	"multihead/internal/config"
 	"multihead/internal/host"
 	"multihead/internal/plan"
 	"multihead/internal/service"
@@ -29,8 +30,14 @@ type upFlags struct {
 	output                      *string
 }
 
-func (f *upFlags) addMode(cmd *cobra.Command) {
+// changing adds the flags of every verb that changes the cluster.
+func (f *upFlags) changing(cmd *cobra.Command) {
 	f.reach.flags(cmd)
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what would be done; change nothing")
+	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do it without asking")
+}
+
+func (f *upFlags) addMode(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.BoolVar(&f.bootstrap, "bootstrap", false, "form a new cluster; refused where one lives")
 	fl.BoolVar(&f.join, "join", false, "only join; refused where no cluster lives")
@@ -64,9 +71,8 @@ at work, 78 the cluster file, 130 interrupted.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd.Context(), f) },
 	}
+	f.changing(cmd)
 	f.addMode(cmd)
-	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what would be done; change nothing")
-	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do it without asking")
 	cmd.Flags().BoolVar(&f.yes, "force", false, "the same as --yes")
 	cmd.Flags().BoolVar(&f.diff, "diff", false, "show how files change")
 	return cmd
@@ -74,21 +80,21 @@ at work, 78 the cluster file, 130 interrupted.`,
 
 // up is the pipeline: observe, plan, ask, lock, apply, verify.
 func (a *app) up(ctx context.Context, f upFlags) error {
-	return a.reported(*f.output, func(a *app, report *upReport) error { return a.bringUp(ctx, f, report) })
+	return a.reported(*f.output, func(a *app, report *upReport) error {
+		run, err := a.openRun(ctx, f, aimUp)
+		if err != nil {
+			return err
+		}
+		defer run.sess.close()
+		run.report = report
+		if err := a.prepare(ctx, run); err != nil {
+			return err
+		}
+		return a.carryOut(ctx, run)
+	})
 }
 
-func (a *app) bringUp(ctx context.Context, f upFlags, report *upReport) error {
-	f.lookOnly = f.dryRun
-	run, err := a.prepare(ctx, f)
-	if err != nil {
-		return err
-	}
-	defer run.sess.close()
-	run.report = report
-	return a.carryOut(ctx, run)
-}
-
-// upRun is one run of up or plan.
+// upRun is one run of a verb that changes the cluster, or of plan.
 type upRun struct {
 	flags  upFlags
 	sess   *session
@@ -108,6 +114,14 @@ type upRun struct {
 	again string
 	// planner plans instead of the services, for what is not about them.
 	planner func(context.Context) (plan.Plan, error)
+	// upPhases is the phases of the up that follows once hosts have left; none means all.
+	upPhases []string
+	// proofs is why hosts that leave are taken for off: hostname → reason.
+	proofs map[string]string
+	// then is said below the plan; empty is nothing.
+	then string
+	// question is what a person is asked before the plan is done; nil is for a yes.
+	question func() error
 }
 
 // aim is what a run plans: what the file says, a stop, that what is there serves
@@ -123,32 +137,39 @@ const (
 	aimLeave
 )
 
-// prepare observes and plans. It changes nothing.
-func (a *app) prepare(ctx context.Context, f upFlags) (*upRun, error) {
+// openRun begins a run: it reads the file, checks what the flags name, the verb's own
+// checks first, reaches the hosts, and waits until nobody is at work there.
+func (a *app) openRun(ctx context.Context, f upFlags, to aim, checks ...func(*config.Cluster) error) (*upRun, error) {
 	c, err := a.loadCluster()
 	if err != nil {
 		return nil, err
 	}
-	run := &upRun{flags: f, intent: service.Intent{Mode: service.Auto, Nodes: f.nodes}}
+	for _, check := range checks {
+		if err := check(c); err != nil {
+			return nil, err
+		}
+	}
+	return a.openRunOf(ctx, c, f, to)
+}
+
+// openRunOf is openRun with a file that was read already.
+func (a *app) openRunOf(ctx context.Context, c *config.Cluster, f upFlags, to aim) (*upRun, error) {
+	f.lookOnly = f.lookOnly || f.dryRun
+	run := &upRun{flags: f, report: &upReport{}, aim: to,
+		intent: service.Intent{Mode: service.Auto, Nodes: f.nodes, Confirmed: f.confirm != ""}}
+	confirm := "--confirm"
+	if to == aimRecover {
+		confirm = "--accept-data-loss"
+	}
+	var err error
 	if run.phases, err = phaseNames(f.phases); err != nil {
 		return nil, err
 	}
 	if err := checkHosts(c, f.nodes); err != nil {
 		return nil, err
 	}
-	switch {
-	case f.bootstrap:
-		run.intent.Mode = service.Bootstrap
-	case f.join:
-		run.intent.Mode = service.Join
-	case f.standalone:
-		run.intent.Mode = service.Standalone
-	}
-	if f.confirm != "" {
-		if f.confirm != c.Info.ClusterName {
-			return nil, usageError(fmt.Errorf("--confirm %s is not this cluster's name, which is %s", f.confirm, c.Info.ClusterName))
-		}
-		run.intent.Confirmed = true
+	if err := confirms(c, confirm, f.confirm); err != nil {
+		return nil, err
 	}
 	if run.sess, err = a.open(ctx, c, c.AllHosts(), f.reach); err != nil {
 		return nil, err
@@ -157,17 +178,23 @@ func (a *app) prepare(ctx context.Context, f upFlags) (*upRun, error) {
 		run.sess.close()
 		return nil, err
 	}
-	if f.standalone {
+	return run, nil
+}
+
+// prepare plans what up does. It changes nothing.
+func (a *app) prepare(ctx context.Context, run *upRun) error {
+	switch {
+	case run.flags.bootstrap:
+		run.intent.Mode = service.Bootstrap
+	case run.flags.join:
+		run.intent.Mode = service.Join
+	case run.flags.standalone:
+		run.intent.Mode = service.Standalone
 		if err := a.standalone(ctx, run); err != nil {
-			run.sess.close()
-			return nil, err
+			return err
 		}
 	}
-	if err := a.propose(ctx, run); err != nil {
-		run.sess.close()
-		return nil, err
-	}
-	return run, nil
+	return a.propose(ctx, run)
 }
 
 // lockWait bounds how long a lock is waited for that comes free by itself: the
@@ -303,11 +330,7 @@ func (a *app) sayNoChanges(run *upRun) {
 	}
 }
 
-func (a *app) sayNothingChanged() {
-	if !a.quiet {
-		fmt.Fprintln(a.stdout, a.tr("Nothing was changed."))
-	}
-}
+func (a *app) sayNothingChanged() { a.say(a.tr("Nothing was changed.")) }
 
 func (a *app) showPlan(run *upRun) {
 	pal := a.colours(a.stdout)

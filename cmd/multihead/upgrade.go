@@ -13,7 +13,6 @@ import (
 
 	"multihead/internal/host"
 	"multihead/internal/plan"
-	"multihead/internal/service"
 	"multihead/internal/service/all"
 	"multihead/internal/upgrade"
 )
@@ -47,39 +46,24 @@ at work, 78 the cluster file, 130 interrupted.`,
 			return a.reported(*f.output, func(a *app, report *upReport) error { return a.upgrade(cmd.Context(), f, report) })
 		},
 	}
-	f.reach.flags(cmd)
+	f.changing(cmd)
 	fl := cmd.Flags()
 	fl.StringSliceVar(&f.phases, "phase", nil, "only the packages of these `phases`: prepare, glusterfs (0), mariadb (1), redis (2), slurm (3), keepalived (4)")
 	fl.StringVar(&f.confirm, "confirm", "", "the cluster's `name`, typed: needed where a service is away meanwhile")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be done; change nothing")
-	fl.BoolVarP(&f.yes, "yes", "y", false, "do it without asking")
 	f.output = formatFlag(cmd, "table", "json")
 	return cmd
 }
 
 func (a *app) upgrade(ctx context.Context, f upFlags, report *upReport) error {
-	c, err := a.loadCluster()
+	run, err := a.openRun(ctx, f, aimUp)
 	if err != nil {
 		return err
 	}
-	if f.confirm != "" && f.confirm != c.Info.ClusterName {
-		return usageError(fmt.Errorf("--confirm %s is not this cluster's name, which is %s", f.confirm, c.Info.ClusterName))
-	}
-	f.lookOnly = f.dryRun
-	run := &upRun{flags: f, report: report, intent: service.Intent{Mode: service.Auto},
-		again: "heads not named above were not touched. See why with multihead runs show last, then multihead upgrade again: it goes on where it ended. The record of this run is "}
-	if run.phases, err = phaseNames(f.phases); err != nil {
-		return err
-	}
-	if run.sess, err = a.open(ctx, c, c.AllHosts(), f.reach); err != nil {
-		return err
-	}
 	defer run.sess.close()
-	if err := a.idle(ctx, run); err != nil {
-		return err
-	}
+	run.report = report
+	run.again = "heads not named above were not touched. See why with multihead runs show last, then multihead upgrade again: it goes on where it ended. The record of this run is "
 	name, from := whoami()
-	u := &upgrade.Run{View: run.sess.view, Site: offlineSite(c), Only: run.phases, Confirmed: f.confirm != "", By: name, From: from}
+	u := &upgrade.Run{View: run.sess.view, Site: offlineSite(run.sess.file), Only: run.phases, Confirmed: run.intent.Confirmed, By: name, From: from}
 	run.planner = planner(run, u.Plan)
 	if u.Site == nil {
 		a.freshLists(ctx, run)
@@ -87,7 +71,10 @@ func (a *app) upgrade(ctx context.Context, f upFlags, report *upReport) error {
 	if err := a.propose(ctx, run); err != nil {
 		return err
 	}
-	return a.carryUpgradeOut(ctx, run, u)
+	return a.onceAgreed(ctx, run, func() error {
+		a.say(a.tr("No changes: the packages of the services are the newest that are offered, and multihead is this one."))
+		return a.upDone(run)
+	}, func() error { return a.headByHead(ctx, run, u) })
 }
 
 // planner looks at the cluster before it plans.
@@ -129,30 +116,8 @@ func (a *app) freshLists(ctx context.Context, run *upRun) {
 	wg.Wait()
 }
 
-// carryUpgradeOut shows, asks, locks, does it and looks at the result.
-func (a *app) carryUpgradeOut(ctx context.Context, run *upRun, u *upgrade.Run) error {
-	a.saySkipped(run)
-	run.report.found(run)
-	if run.prop.Empty() {
-		if !a.quiet {
-			fmt.Fprintln(a.stdout, a.tr("No changes: the packages of the services are the newest that are offered, and multihead is this one."))
-		}
-		return a.upDone(run)
-	}
-	if !a.quiet || !run.flags.yes {
-		a.showPlan(run)
-	}
-	if run.flags.dryRun {
-		a.sayNothingChanged()
-		return nil
-	}
-	if err := a.ask(run.flags); err != nil {
-		return err
-	}
-	if err := a.lock(ctx, run); err != nil {
-		return err
-	}
-	run.report.found(run)
+// headByHead does it and looks at the result.
+func (a *app) headByHead(ctx context.Context, run *upRun, u *upgrade.Run) error {
 	if err := a.partByPart(ctx, run, u); err != nil {
 		return err
 	}

@@ -109,8 +109,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		g.Go(func() error { a.watchAddress(ctx); return nil })
 		g.Go(func() error { a.watchClaims(ctx); return nil })
 		g.Go(func() error { a.watchCluster(ctx); return nil })
-		g.Go(func() error { a.retireWhenTold(ctx); return nil })
 	}
+	g.Go(func() error { a.retireWhenTold(ctx); return nil })
 	g.Go(func() error { return a.listen(ctx, t) })
 	for _, spec := range a.Cluster.HeadsAndWitnesses() {
 		if spec.Hostname != a.Name {

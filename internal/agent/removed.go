@@ -22,7 +22,8 @@ import (
 // A head may be taken out of the cluster while it is off. When it is switched on
 // again it still has its data, its place in everybody's files as it knows them, and
 // daemons that start at boot: its mariadbd would be back in the cluster as a member
-// that nobody counts with. So the others tell it, and it stops them for good.
+// that nobody counts with, and so would the garbd and the sentinel of a witness. So the
+// others tell it, and it stops them for good.
 
 // notice is what an agent is told instead of being heard.
 type notice struct {
@@ -81,9 +82,10 @@ func (a *Agent) listenFor(c io.Reader, from string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if now.Sub(a.told.last) > toldFresh {
-		a.told.since = now
+		// Who says it first is who is named: the others say it as well, in turns.
+		a.told.since, a.told.by, a.told.left = now, from, n.Removed
 	}
-	a.told.last, a.told.by, a.told.left = now, from, n.Removed
+	a.told.last = now
 }
 
 // told is what others say of this head's having left.
@@ -105,8 +107,8 @@ func (a *Agent) hasLeft() (told, bool) {
 	return a.told, a.told.out(time.Now())
 }
 
-// retireWhenTold stops everything on a head that has left, and keeps it from
-// starting at the next boot. The agent itself goes on: it says why.
+// retireWhenTold stops everything on a head or witness that has left, and keeps it
+// from starting at the next boot. The agent itself goes on: it says why.
 func (a *Agent) retireWhenTold(ctx context.Context) {
 	for {
 		select {
@@ -118,15 +120,23 @@ func (a *Agent) retireWhenTold(ctx context.Context) {
 		if !out {
 			continue
 		}
-		a.alarm("removed", fmt.Sprintf("this head was taken out of the cluster on %s, as %s says: everything on it is stopped and stays so. Its data is what it was when it went off. Wipe its disks, and bring it in again with multihead node add.",
-			t.left.Local().Format(time.DateTime), t.by))
+		a.alarm("removed", a.takenOut(t))
 		if err := a.retire(ctx); err != nil {
 			a.Log.Warn("cannot stop everything on this head, which has left the cluster", "error", err)
 		}
 	}
 }
 
-// retire is down for this head alone, for good.
+// takenOut is what a person is told on a host that has left.
+func (a *Agent) takenOut(t told) string {
+	when := t.left.Local().Format(time.DateTime)
+	if !a.isHead {
+		return fmt.Sprintf("this witness was taken out of the cluster on %s, as %s says: it votes no more, and stays so. Bring it in again with multihead node add --kind witness.", when, t.by)
+	}
+	return fmt.Sprintf("this head was taken out of the cluster on %s, as %s says: everything on it is stopped and stays so. Its data is what it was when it went off. Wipe its disks, and bring it in again with multihead node add.", when, t.by)
+}
+
+// retire is down for this host alone, for good.
 func (a *Agent) retire(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, recoverLimit)
 	defer cancel()

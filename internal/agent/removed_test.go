@@ -26,6 +26,20 @@ func TestAHeadHasLeftOnlyWhenItIsToldAgainAndAgain(t *testing.T) {
 	}
 }
 
+func TestWhoSaidFirstThatAHeadLeftIsNamed(t *testing.T) {
+	a := &Agent{}
+	for _, from := range []string{"s2", "s3", "s2"} {
+		a.listenFor(strings.NewReader(`{"removed":"2026-01-02T03:04:05Z"}`), from)
+	}
+	if a.told.by != "s2" || a.told.left.Year() != 2026 {
+		t.Errorf("%+v", a.told)
+	}
+	a.told.last = a.told.last.Add(-time.Minute)
+	if a.listenFor(strings.NewReader(`{"removed":"2027-01-02T03:04:05Z"}`), "s3"); a.told.by != "s3" || a.told.left.Year() != 2027 {
+		t.Errorf("after a silence: %+v", a.told)
+	}
+}
+
 func TestOnlyANoticeIsBelieved(t *testing.T) {
 	for text, want := range map[string]bool{
 		`{"removed":"2026-01-02T03:04:05Z"}`: true,

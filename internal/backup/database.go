@@ -178,26 +178,35 @@ func dump(ctx context.Context, names []string, dir string) ([]Database, error) {
 func dumpTables(ctx context.Context, args []string, list []Database, dir string) error {
 	cmd := exec.CommandContext(ctx, "mariadb-dump", args...)
 	cmd.Env = environment()
-	var said bytes.Buffer
-	cmd.Stderr = &said
+	said, serr, err := stream(cmd, func(dump io.Reader) error {
+		return split(dump, list, func(d Database) (io.WriteCloser, error) {
+			return os.OpenFile(filepath.Join(dir, filepath.Base(d.Rows)), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+		})
+	})
+	if err != nil && serr == nil {
+		return fmt.Errorf("mariadb-dump: %w", told(err, said))
+	}
+	return serr
+}
+
+// stream runs a command and has what it prints read as it comes; one whose output
+// cannot be read is ended. It returns what the command complained of, the reader's
+// error, and the command's.
+func stream(cmd *exec.Cmd, read func(io.Reader) error) (said string, rerr, err error) {
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return "", nil, err
 	}
-	serr := split(pipe, list, func(d Database) (io.WriteCloser, error) {
-		return os.OpenFile(filepath.Join(dir, filepath.Base(d.Rows)), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	})
-	if serr != nil {
+	if rerr = read(pipe); rerr != nil {
 		_ = cmd.Process.Kill()
 	}
 	err = cmd.Wait()
-	if err != nil && serr == nil {
-		return fmt.Errorf("mariadb-dump: %w", told(err, said.String()))
-	}
-	return serr
+	return complaints.String(), rerr, err
 }
 
 var createLine = regexp.MustCompile("^CREATE DATABASE (?:/\\*!32312 IF NOT EXISTS\\*/ )?`((?:[^`]|``)+)`(?: /\\*!40100 (.*?) ?\\*/)?;\n$")

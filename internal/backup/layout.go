@@ -150,12 +150,3 @@ type Stored struct {
 	Bad      string     `json:"bad,omitempty"`      // what the last verification found
 	Offsite  *Offsite   `json:"offsite,omitempty"`  // nil where this head copied it nowhere else
 }
-
-// Version returns the major and minor part of a software's version.
-func Version(s string) string {
-	parts := strings.SplitN(s, ".", 3)
-	if len(parts) < 2 {
-		return s
-	}
-	return parts[0] + "." + parts[1]
-}

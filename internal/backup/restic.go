@@ -143,27 +143,18 @@ func (r restic) list(ctx context.Context) (map[string]string, error) {
 // tar streams a directory of a snapshot as tar.
 func (r restic) tar(ctx context.Context, snapshot, dir string, read func(io.Reader) error) error {
 	cmd := r.command(ctx, "dump", "--no-lock", "--archive", "tar", snapshot, dir)
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	pipe, err := cmd.StdoutPipe()
-	if err != nil {
+	said, rerr, err := stream(cmd, func(archive io.Reader) error {
+		if err := read(archive); err != nil {
+			return err
+		}
+		_, err := io.Copy(io.Discard, archive)
 		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	rerr := read(pipe)
-	if rerr == nil {
-		_, rerr = io.Copy(io.Discard, pipe)
-	} else {
-		_ = cmd.Process.Kill()
-	}
-	err = cmd.Wait()
-	if rerr != nil && said.Len() == 0 {
+	})
+	if rerr != nil && said == "" {
 		return rerr
 	}
 	if err != nil {
-		return fmt.Errorf("restic dump: %w", told(err, said.String()))
+		return fmt.Errorf("restic dump: %w", told(err, said))
 	}
 	return rerr
 }

@@ -46,6 +46,8 @@ func three(t *testing.T, services []*fake, off ...string) *View {
 		h.Hostname = fmt.Sprintf("server%d", i)
 		c.Nodes.Controllers = append(c.Nodes.Controllers, h)
 	}
+	c.Nodes.ComputeNodes = []config.ComputeNode{{HostSpec: config.HostSpec{Hostname: "node1"}}}
+	c.Witnesses = []config.Witness{{HostSpec: config.HostSpec{Hostname: "witness1"}}}
 	v, err := Reach(t.Context(), c, c.AllHosts(), func(_ context.Context, specs []config.HostSpec) (map[string]host.Host, map[string]error, error) {
 		reached, failed := map[string]host.Host{}, map[string]error{}
 		for _, s := range specs {

@@ -61,9 +61,9 @@ func (v *View) Proven(dead map[string]string) {
 			v.Dead[name] = proof
 		}
 	}
-	binary, stamp, brief := v.Input.Binary, v.Input.Stamp, v.Input.Brief
+	before := v.Input
 	v.Input = v.input()
-	v.Input.Binary, v.Input.Stamp, v.Input.Brief = binary, stamp, brief
+	v.Input.Binary, v.Input.Stamp, v.Input.Brief, v.Input.LeavingComputes = before.Binary, before.Stamp, before.Brief, before.LeavingComputes
 }
 
 func (v *View) input() service.Input {
@@ -207,10 +207,24 @@ func (v *View) phases(only []string, of func(service.State) (plan.Phase, error))
 			errs = append(errs, err)
 			continue
 		}
-		ph.Name, ph.After = s.Name(), s.After()
+		ph.Name, ph.After = s.Name(), v.after(s, only)
 		p.Phases = append(p.Phases, ph)
 	}
 	return p, errors.Join(errs...)
+}
+
+// after names the phases that come before a service's, and in the place of one that
+// is left out those before that one.
+func (v *View) after(s service.Service, only []string) []string {
+	var out []string
+	for _, name := range s.After() {
+		i := slices.IndexFunc(v.Services, func(o service.Service) bool { return o.Name() == name })
+		out = append(out, name)
+		if i >= 0 && !named(only, name) {
+			out = append(out, v.after(v.Services[i], only)...)
+		}
+	}
+	return out
 }
 
 // reverse turns the order round: what comes last when starting stops first.

@@ -2,32 +2,13 @@ package config
 
 import (
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"multihead/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write what is seen as what is wanted")
-
-// golden compares got with the file, or writes the file with -update.
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s\n--- got\n%s--- want\n%s", file, got, want)
-	}
-}
 
 // cases returns the files of a folder below testdata, each by its name.
 func cases(t *testing.T, dir string) map[string][]byte {
@@ -79,7 +60,7 @@ func TestBrokenFilesSayWhereWhyAndWhatToWrite(t *testing.T) {
 				t.Errorf("%d errors returned, %d in the error", len(problems.Errors()), len(invalid.Problems.Errors()))
 			}
 			checkComplete(t, invalid.Problems)
-			golden(t, filepath.Join("testdata", "broken", name+".want"), invalid.Problems.String()+"\n")
+			golden.Check(t, filepath.Join("testdata", "broken", name+".want"), invalid.Problems.String()+"\n")
 		})
 	}
 }
@@ -95,7 +76,7 @@ func TestRiskyFilesLoadAndSayWhatWillHappen(t *testing.T) {
 				t.Error("it loads without a word")
 			}
 			checkComplete(t, problems)
-			golden(t, filepath.Join("testdata", "warned", name+".want"), problems.String()+"\n")
+			golden.Check(t, filepath.Join("testdata", "warned", name+".want"), problems.String()+"\n")
 		})
 	}
 }

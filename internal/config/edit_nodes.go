@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"slices"
+
+	"multihead/internal/hostlist"
 )
 
 // What a whole host joining, leaving or being replaced means for the text of the
@@ -221,23 +223,33 @@ func (d *Document) setList(path string, list HostList) error {
 		}
 		return nil
 	}
-	for i := len(at.node.items) - 1; i >= 0; i-- {
-		if !slices.Contains(list, at.node.items[i].text) {
-			if err := d.Remove(indexPath(path, i)); err != nil {
-				return err
-			}
-		}
-	}
-	if at, err = d.find(path); err != nil {
-		return err
-	}
+	// An entry may be a hostlist of its own.
 	have := map[string]bool{}
-	for _, it := range at.node.items {
-		have[it.text] = true
+	for i := len(at.node.items) - 1; i >= 0; i-- {
+		names, err := hostlist.Expand(at.node.items[i].text)
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", d.name, indexPath(path, i), err)
+		}
+		kept := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !slices.Contains(list, n) })
+		for _, n := range kept {
+			have[n] = true
+		}
+		switch len(kept) {
+		case 0:
+			err = d.Remove(indexPath(path, i))
+		case len(names):
+		default:
+			err = d.Set(indexPath(path, i), hostlist.Compress(kept))
+		}
+		if err != nil {
+			return err
+		}
 	}
 	for _, name := range list {
 		if !have[name] {
-			return fmt.Errorf("%s: %s does not name %s; %w", d.name, path, name, ErrByHand)
+			if err := d.appendWord(path, name); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"multihead/internal/golden"
+
 	"github.com/aymanbagabas/go-udiff"
 )
 
@@ -247,7 +249,7 @@ func TestConvertKeepsCommentsAndMeaning(t *testing.T) {
 			for _, c := range changes {
 				report.WriteString("# " + c.String() + "\n")
 			}
-			golden(t, filepath.Join("testdata", "old", name+".want"), report.String()+string(out))
+			golden.Check(t, filepath.Join("testdata", "old", name+".want"), report.String()+string(out))
 			again, more, err := Convert(name, out)
 			if err != nil || len(more) > 0 || string(again) != string(out) {
 				t.Errorf("a second time: %v, %v", err, more)

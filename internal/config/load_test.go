@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"multihead/internal/golden"
 )
 
 // noEnv is an empty process environment.
@@ -48,7 +50,7 @@ func TestSiteFileLoadsAsItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/site.want", problems.String()+"\n")
+	golden.Check(t, "testdata/site.want", problems.String()+"\n")
 	for _, tc := range []struct {
 		what      string
 		got, want any

@@ -2,32 +2,14 @@ package lab
 
 import (
 	"context"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"multihead/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("differs from %s (go test -update writes it anew):\n%s", path, got)
-	}
-}
 
 func testLab(t *testing.T, s Spec) *Lab {
 	t.Helper()
@@ -59,7 +41,7 @@ func TestClusterFile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name, got)
+			golden.Check(t, filepath.Join("testdata", name), got)
 		})
 	}
 }
@@ -80,7 +62,7 @@ func TestRules(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name, got)
+			golden.Check(t, filepath.Join("testdata", name), got)
 		})
 	}
 }
@@ -231,10 +213,10 @@ func TestLockFile(t *testing.T) {
 	go func() {
 		unlock, err := lockFile(ctx, name, func() { close(waiting) })
 		if err == nil {
-			defer unlock()
 			if _, statErr := os.Stat(name); statErr != nil {
 				err = statErr // a lock on a removed file would keep nobody out
 			}
+			unlock() // before the next one goes for it
 		}
 		got <- err
 	}()

@@ -47,6 +47,9 @@ type Input struct {
 	// Brief leaves out what is only for people to read: an agent looks at its
 	// own head every second.
 	Brief bool
+	// LeavingComputes are compute nodes that are to leave: what they have to do is
+	// asked for (Worker).
+	LeavingComputes []string
 }
 
 // HeadsWith is the heads that run the named service, in the file's order.
@@ -87,13 +90,24 @@ type Intent struct {
 	// do not answer: what a majority of the last quorum holds may go on. It
 	// replaces no proof: without a majority it changes nothing.
 	Without bool
-	// Leaving are heads that are to be no part of the service any more; only
-	// Leaver.Leave looks at it. The file still names them.
+	// Leaving are heads and witnesses that are to be no part of the service any
+	// more; only Leaver.Leave looks at it. The file still names them.
 	Leaving []string
-	// Lost are those of Leaving that are gone for good: they do not answer, and
+	// LeavingComputes are compute nodes that are to leave. A head may be one as
+	// well, and stays a head.
+	LeavingComputes []string
+	// Lost are those of both that are gone for good: they do not answer, and
 	// are proven to be off, or a person has said so and typed the cluster's name.
 	Lost []string
+	// JobsEnd is set where what runs on LeavingComputes is waited for, and is no
+	// reason to refuse.
+	JobsEnd bool
+	// Drain plans no more than that LeavingComputes take no new work.
+	Drain bool
 }
+
+// Gone says whether that host, which leaves, is gone for good.
+func (i Intent) Gone(hostname string) bool { return slices.Contains(i.Lost, hostname) }
 
 // Leaves says whether that head is to leave.
 func (i Intent) Leaves(hostname string) bool { return slices.Contains(i.Leaving, hostname) }
@@ -164,19 +178,27 @@ type Recoverer interface {
 	Recover(intent Intent) (plan.Phase, error)
 }
 
-// Leaver is a State of a service that a head can leave while it goes on on the
-// others. A service that is no Leaver is simply not there any more on a head that
+// Worker is a State of a service that runs users' work on compute nodes.
+type Worker interface {
+	// Work is what runs on the compute nodes of Input.LeavingComputes, for a
+	// person: "job 17 of alice on node003". An error is that it is not known.
+	Work() ([]string, error)
+}
+
+// Leaver is a State of a service that hosts can leave while it goes on on the
+// others. A service that is no Leaver is simply not there any more on a host that
 // the file does not name.
 type Leaver interface {
-	// Leave returns the steps by which the heads of Intent.Leaving stop being
-	// part: what they alone serve or hold is moved to the heads that stay, which
-	// forget them, and their daemons are stopped and do not start at boot. Data
-	// stays on their disks, aside where it would be in the way if they came back.
-	// The files of those that stay are not its business: the plan of the file
-	// that does not name the heads any more writes them. Nothing is done on a
-	// head of Intent.Lost. It returns a *Refusal, with the arithmetic, where what
-	// stays could not serve or would hold less than all, and an empty phase where
-	// the heads have left. After may name services whose heads leave before.
+	// Leave returns the steps by which the hosts of Intent.Leaving, and the
+	// compute nodes of Intent.LeavingComputes, stop being part: what they alone
+	// serve or hold is moved to the hosts that stay, which forget them, and their
+	// daemons are stopped and do not start at boot. Data stays on their disks,
+	// aside where it would be in the way if they came back. The files of those
+	// that stay are not its business: the plan of the file that does not name the
+	// hosts any more writes them. Nothing is done on a host of Intent.Lost. It
+	// returns a *Refusal, with the arithmetic, where what stays could not serve
+	// or would hold less than all, and an empty phase where the hosts have left.
+	// After may name services whose hosts leave before.
 	Leave(intent Intent) (plan.Phase, error)
 }
 

@@ -1,6 +1,8 @@
 package agentd
 
 import (
+	"slices"
+
 	"multihead/internal/plan"
 	"multihead/internal/service"
 )
@@ -10,6 +12,9 @@ import (
 // new certificates. Those that it had are refused from the others' next start on.
 func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 	var ph plan.Phase
+	if !slices.ContainsFunc(s.seats, func(t seat) bool { return intent.Leaves(t.name) }) {
+		return ph, nil // a compute node has no agent
+	}
 	stop, forget := plan.Stage{Name: "stop"}, plan.Stage{Name: "forget"}
 	others := 0
 	for _, t := range s.seats {

@@ -1,15 +1,12 @@
 package base
 
 import (
-	"flag"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"multihead/internal/config"
+	"multihead/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 const clockSite = `cluster_info: {cluster_name: hpc, timezone: Asia/Seoul}
 nodes:
@@ -43,19 +40,7 @@ func TestChronyConf(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := filepath.Join("testdata", name)
-		if *update {
-			if err := os.WriteFile(p, got, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if string(got) != string(want) {
-			t.Errorf("%s differs; go test -update writes it anew. Got:\n%s", name, got)
-		}
+		golden.Check(t, filepath.Join("testdata", name), got)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"multihead/internal/config"
+	"multihead/internal/golden"
 )
 
 func TestNativeHash(t *testing.T) {
@@ -94,7 +95,7 @@ func TestAccountsOnAnEmptyServer(t *testing.T) {
 		text = append(text, c.do+"\n    back: "+c.undo)
 	}
 	all := strings.Join(text, "\n") + "\n"
-	golden(t, "accounts.sql", []byte(all))
+	golden.Check(t, "testdata/accounts.sql", []byte(all))
 	if strings.Contains(all, "canary") {
 		t.Error("a password stands in a statement")
 	}

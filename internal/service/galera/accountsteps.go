@@ -33,6 +33,11 @@ func (s *State) keepAccounts(n node, back retraction) plan.Action {
 	if len(w.databases) > 0 {
 		what = "make databases " + strings.Join(w.databases, ", ") + " and their accounts"
 	}
+	return s.onAccounts(n, w, what, w.changes, back)
+}
+
+// onAccounts is the step that makes what differs from what is wanted, on one node.
+func (s *State) onAccounts(n node, w wants, what string, differ func(has) []change, back retraction) plan.Action {
 	session := func(ctx context.Context, r host.Reader, do func(*sql.DB) error) error {
 		db, err := connect(ctx, r, n.at, s.conf.RootPassword)
 		if err != nil {
@@ -49,7 +54,7 @@ func (s *State) keepAccounts(n node, back retraction) plan.Action {
 			defer cancel()
 			err = session(ctx, r, func(db *sql.DB) error {
 				h, err := readAccounts(ctx, db, w)
-				done = err == nil && len(w.changes(h)) == 0
+				done = err == nil && len(differ(h)) == 0
 				return err
 			})
 			return done, err
@@ -61,7 +66,7 @@ func (s *State) keepAccounts(n node, back retraction) plan.Action {
 				if err != nil {
 					return err
 				}
-				for _, c := range w.changes(have) {
+				for _, c := range differ(have) {
 					if _, err := db.ExecContext(ctx, c.do); err != nil {
 						return fmt.Errorf("%s: %w", verbOf(c.do), err)
 					}

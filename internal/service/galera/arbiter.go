@@ -3,6 +3,7 @@ package galera
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"multihead/internal/host"
@@ -119,11 +120,13 @@ func (s *State) arbitersWell() bool {
 	return runs == of
 }
 
-// stopArbiters stops the voter after the nodes.
+// stopArbiters stops the voters after the nodes, and those that are named where the
+// nodes go on.
 func (s *State) stopArbiters(intent service.Intent) []plan.Stage {
 	var steps []plan.Step
+	all := s.lastToStop(intent) != ""
 	for _, w := range s.arbiters() {
-		if w.reached && intent.Includes(w.name) && s.lastToStop(intent) != "" {
+		if w.reached && (all && intent.Includes(w.name) || slices.Contains(intent.Nodes, w.name)) {
 			steps = append(steps, plan.Step{ID: "mariadb.stop-arbiter", Host: w.name, Action: plan.Stopped(arbiterUnit)})
 		}
 	}

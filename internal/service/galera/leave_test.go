@@ -56,3 +56,52 @@ func TestLeavingTheDatabaseIsRefusedWhereTheOthersLackIt(t *testing.T) {
 		})
 	}
 }
+
+// witness is a witness that runs garbd, or does not.
+func witness(s *State, runs service.Answer) *State {
+	s.witnesses = []voter{{name: "w1", reached: true, at: debian, runs: runs}}
+	return s
+}
+
+func TestAVoteLeaves(t *testing.T) {
+	gone := witness(stateOf(live("s1", uuidA), live("s2", uuidA)), service.Unsure)
+	gone.witnesses[0].reached = false
+	two := witness(stateOf(live("s1", uuidA), live("s2", uuidA)), service.Yes)
+	two.witnesses = append(two.witnesses, voter{name: "w2", reached: true, at: debian, runs: service.No})
+	for name, c := range map[string]struct {
+		s    *State
+		want string
+	}{
+		"of two heads":                {witness(stateOf(live("s1", uuidA), live("s2", uuidA)), service.Yes), "stop: arbiter.leave/w1\nthe others go on: goes-on/s1 goes-on/s2\nnote: 2 nodes will be left, an even number"},
+		"another witness can vote":    {two, "stop: arbiter.leave/w1\nthe others go on: goes-on/s1 goes-on/s2\n"},
+		"of three heads, a spare one": {witness(stateOf(live("s1", uuidA), live("s2", uuidA), live("s3", uuidA)), service.No), "stop: arbiter.leave/w1\n"},
+		"one that is gone":            {gone, "stop:\nthe others go on: goes-on/s1 goes-on/s2\nnote: 2 nodes"},
+		"before there is a database":  {witness(stateOf(blank("s1"), blank("s2")), service.Yes), "stop: arbiter.leave/w1\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := c.s.Leave(service.Intent{Leaving: []string{"w1"}})
+			got := outline(p)
+			if err != nil || !strings.HasPrefix(got, c.want) || strings.Contains(got, "note:") != strings.Contains(c.want, "note:") {
+				t.Errorf("%v\n%s\nwant:\n%s", err, got, c.want)
+			}
+		})
+	}
+}
+
+func TestAVoteStaysWhileAHeadIsNoMember(t *testing.T) {
+	for name, c := range map[string]struct {
+		s      *State
+		reason string
+	}{
+		"one of two":  {stateOf(live("s1", uuidA), stopped("s2", uuidA, 4, false)), "s2 is no member of the cluster (mariadbd does not run): 1 of 2 heads serve, and the vote of w1"},
+		"none of two": {stateOf(stopped("s1", uuidA, 4, true), stopped("s2", uuidA, 4, false)), "of the 2 heads that stay none serves as part of a cluster with quorum"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := witness(c.s, service.Yes).Leave(service.Intent{Leaving: []string{"w1"}})
+			var refused *service.Refusal
+			if !errors.As(err, &refused) || !strings.Contains(refused.Reason, c.reason) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"multihead/internal/golden"
 	"multihead/internal/plan"
 	"multihead/internal/service"
 )
@@ -53,7 +54,7 @@ func TestPlanOutlines(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			golden(t, "plan-"+tt.name+".txt", []byte(outline(planOf(t, tt.s, tt.intent))))
+			golden.Check(t, "testdata/plan-"+tt.name+".txt", []byte(outline(planOf(t, tt.s, tt.intent))))
 		})
 	}
 }
@@ -185,6 +186,11 @@ func TestStop(t *testing.T) {
 		{"some stopped already", stateOf(stopped("s1", uuidA, 4, false), live("s2", uuidA)), auto,
 			"stop: stop/s1\nstop the last: stop/s2\n"},
 		{"a head is lost", stateOf(live("s1", uuidA), lost("s2")), auto, "stop the last: stop/s1\n"},
+		{"all, with a witness", witness(stateOf(live("s1", uuidA), live("s2", uuidA)), service.Yes), auto,
+			"stop: stop/s2\nstop the last: stop/s1\nstop the witness: stop-arbiter/w1\n"},
+		{"one head, with a witness", witness(stateOf(live("s1", uuidA), live("s2", uuidA)), service.Yes), service.Intent{Nodes: []string{"s1"}}, "stop: stop/s1\n"},
+		{"a witness alone, which does not see the heads", witness(stateOf(lost("s1"), lost("s2")), service.Yes), service.Intent{Nodes: []string{"w1"}},
+			"stop the witness: stop-arbiter/w1\n"},
 		{"nobody lives", stateOf(stopped("s1", uuidA, 4, false), stopped("s2", uuidA, 4, true)), auto, "stop: stop/s1 stop/s2\n"},
 	}
 	for _, tt := range tests {

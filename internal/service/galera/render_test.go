@@ -2,7 +2,6 @@ package galera
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,26 +10,8 @@ import (
 	"time"
 
 	"multihead/internal/config"
+	"multihead/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs; run with -update and read the difference:\n%s", path, got)
-	}
-}
 
 func TestFilesAsWritten(t *testing.T) {
 	plain := stateOf(blank("s1"), blank("s2"), blank("s3"))
@@ -38,17 +19,17 @@ func TestFilesAsWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "settings.cnf", settings)
+	golden.Check(t, "testdata/settings.cnf", settings)
 	members, err := plain.members()
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "members.cnf", members)
+	golden.Check(t, "testdata/members.cnf", members)
 	drop, err := dropIn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "unit.conf", drop)
+	golden.Check(t, "testdata/unit.conf", drop)
 
 	full := stateOf(blank("s1"))
 	full.nodes[0].memory, full.nodes[0].at = 16384, rhel
@@ -57,7 +38,7 @@ func TestFilesAsWritten(t *testing.T) {
 	if settings, err = full.settings(full.nodes[0]); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "settings-full.cnf", settings)
+	golden.Check(t, "testdata/settings-full.cnf", settings)
 }
 
 func TestSettingsDoNotHangOnWhoElseIsThere(t *testing.T) {

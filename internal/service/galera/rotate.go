@@ -1,15 +1,11 @@
 package galera
 
 import (
-	"context"
-	"database/sql"
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 
 	"multihead/internal/config"
-	"multihead/internal/host"
 	"multihead/internal/plan"
 	"multihead/internal/service"
 )
@@ -99,46 +95,7 @@ func (s *State) rotate(id, what string, differ func(has) []change) (plan.Phase, 
 			Remedy: "Bring it back first: multihead status, multihead recover."}
 	}
 	n := s.nodes[i]
-	session := func(ctx context.Context, r host.Reader, do func(*sql.DB) error) error {
-		db, err := connect(ctx, r, n.at, s.conf.RootPassword)
-		if err != nil {
-			return fmt.Errorf("%s: mariadbd: %w", r.Name(), err)
-		}
-		defer db.Close()
-		return do(db)
-	}
-	w := s.wanted()
-	action := plan.Func{What: what, Kind: plan.Change,
-		Satisfied: func(ctx context.Context, r host.Reader) (done bool, err error) {
-			ctx, cancel := context.WithTimeout(ctx, lookLimit)
-			defer cancel()
-			err = session(ctx, r, func(db *sql.DB) error {
-				h, err := readAccounts(ctx, db, w)
-				done = err == nil && len(differ(h)) == 0
-				return err
-			})
-			return done, err
-		},
-		Change: func(ctx context.Context, h host.Host) (undo plan.Action, err error) {
-			var made []change
-			err = session(ctx, h, func(db *sql.DB) error {
-				have, err := readAccounts(ctx, db, w)
-				if err != nil {
-					return err
-				}
-				for _, c := range differ(have) {
-					if _, err := db.ExecContext(ctx, c.do); err != nil {
-						return fmt.Errorf("%s: %w", verbOf(c.do), err)
-					}
-					made = append(made, c)
-				}
-				return nil
-			})
-			if len(made) > 0 {
-				undo = takeBack(n.at, s.conf.RootPassword, made, everywhere)
-			}
-			return undo, err
-		}}
+	action := s.onAccounts(n, s.wanted(), what, differ, everywhere)
 	ph.Stages = []plan.Stage{{Name: "accounts", Steps: []plan.Step{{ID: id, Host: n.name, Action: action}}}}
 	return ph, nil
 }

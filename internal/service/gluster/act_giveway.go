@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"strings"
+	"time"
 
 	"multihead/internal/host"
 	"multihead/internal/plan"
@@ -79,12 +82,7 @@ func (s *State) keepAside(y returned, c *choice) []plan.Step {
 // due is what the chosen copy has to note about a brick for its version to replace
 // the one there.
 func (s *State) due(n inode, chosen *head) changelog {
-	var sum changelog
-	for client, noted := range n.notes {
-		if client == s.clients[s.own(chosen)] {
-			sum = noted
-		}
-	}
+	sum := n.notes[s.clients[s.own(chosen)]].covering(n.begun())
 	return sum.against(n.dir)
 }
 
@@ -160,8 +158,8 @@ func (s *State) note(ctx context.Context, h host.Host, n inode, client string, l
 	return err
 }
 
-// clearOn takes away what a brick that was left out notes against the chosen copies,
-// as long as it is what was seen.
+// clearOn takes away what a brick that was left out notes against the chosen copies
+// and itself, as long as it is what was seen.
 func (s *State) clearOn(y returned, c *choice) plan.Step {
 	brick := s.conf.BrickPath
 	clients := map[string]bool{}
@@ -191,20 +189,72 @@ func (s *State) clearOn(y returned, c *choice) plan.Step {
 		}
 		return out, err
 	}
+	// What is being changed now passes; what stays was begun before the brick ended.
+	begun := func(ctx context.Context, r host.Reader) (map[string]changelog, []inode, error) {
+		stays := map[string]changelog{}
+		for g, n := range seen {
+			if !n.begun().none() {
+				stays[g] = n.begun()
+			}
+		}
+		var here []inode
+		for range 5 {
+			var err error
+			if here, err = readInodes(ctx, r, brick, slices.Sorted(maps.Keys(stays))); err != nil || len(stays) == 0 {
+				return nil, nil, err
+			}
+			for _, n := range here {
+				stays[n.gfid] = stays[n.gfid].least(n.begun())
+			}
+			select {
+			case <-ctx.Done():
+				return nil, nil, context.Cause(ctx)
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+		return stays, here, nil
+	}
+	set := func(ctx context.Context, h host.Host, n inode, key string, to changelog) error {
+		_, err := h.Run(ctx, host.Command("setfattr", "-h", "-n", "trusted.afr."+key, "-v", to.String(), n.at(brick)))
+		return err
+	}
 	return plan.Step{ID: "glusterfs.gives-way", Host: y.head.name, Action: plan.Func{
 		What: fmt.Sprintf("have the copy of %s give way to that of %s in %d entries (%s)", y.head.name, strings.Join(c.Chosen, ", "), len(gfids), c), Kind: plan.Change,
 		Satisfied: func(ctx context.Context, r host.Reader) (bool, error) {
 			left, err := standing(ctx, r)
-			return len(left) == 0 && err == nil, err
+			if err != nil || len(left) > 0 {
+				return false, err
+			}
+			stays, _, err := begun(ctx, r)
+			for _, log := range stays {
+				if !log.none() {
+					return false, err
+				}
+			}
+			return err == nil, err
 		},
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
 			left, err := standing(ctx, h)
+			if err != nil {
+				return nil, err
+			}
 			for _, n := range left {
-				if _, err := h.Run(ctx, host.Command("setfattr", "-h", "-n", "trusted.afr."+n.client, "-v", changelog{}.String(), n.at(brick))); err != nil {
+				if err := set(ctx, h, n.inode, n.client, changelog{}); err != nil {
 					return nil, err
 				}
 			}
-			return nil, err
+			stays, here, err := begun(ctx, h)
+			if err != nil {
+				return nil, err
+			}
+			for _, n := range here {
+				if log := stays[n.gfid]; !log.none() {
+					if err := set(ctx, h, n, dirty, n.begun().less(log)); err != nil {
+						return nil, err
+					}
+				}
+			}
+			return nil, nil
 		}}}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,17 @@ func (c changelog) none() bool { return c == changelog{} }
 
 func (c changelog) String() string {
 	return fmt.Sprintf("0x%08x%08x%08x", c.data, c.metadata, c.entry)
+}
+
+// least is what both have of each kind.
+func (c changelog) least(o changelog) changelog {
+	return changelog{min(c.data, o.data), min(c.metadata, o.metadata), min(c.entry, o.entry)}
+}
+
+// less is c without what is in o.
+func (c changelog) less(o changelog) changelog {
+	o = c.least(o)
+	return changelog{c.data - o.data, c.metadata - o.metadata, c.entry - o.entry}
 }
 
 // covers says whether it notes every kind that o notes.
@@ -81,6 +93,15 @@ type inode struct {
 	notes map[string]changelog
 }
 
+// begun is what was being changed in a directory. Of a file it is not asked: that of
+// one in use stays for seconds.
+func (n inode) begun() changelog {
+	if !n.dir {
+		return changelog{}
+	}
+	return n.notes[dirty]
+}
+
 // at is where an identity stands below a brick. That of a directory is a link to
 // it, which the dot follows.
 func (n inode) at(brick string) string {
@@ -91,18 +112,32 @@ func (n inode) at(brick string) string {
 	return p
 }
 
+const (
+	dirtyPath = ".glusterfs/indices/dirty" // below a brick
+	// dirty is what a brick notes against itself while something is being changed
+	// there. GlusterFS puts directories together that have it, whoever blames whom.
+	dirty = "dirty"
+)
+
 // indexed lists what waits on a brick to be healed elsewhere.
 func indexed(ctx context.Context, r host.Reader, brick string) ([]inode, error) {
 	list, err := readDir(ctx, r, path.Join(brick, indexPath))
 	if err != nil {
 		return nil, err
 	}
+	// What was being changed when the brick ended is listed by itself.
+	begun, err := readDir(ctx, r, path.Join(brick, dirtyPath))
+	if err != nil {
+		return nil, err
+	}
 	var gfids []string
-	for _, f := range list {
+	for _, f := range append(list, begun...) {
 		if isGFID(f.Name) {
 			gfids = append(gfids, f.Name)
 		}
 	}
+	slices.Sort(gfids)
+	gfids = slices.Compact(gfids)
 	if len(gfids) > maxClaims {
 		return nil, fmt.Errorf("%s: %d entries wait to be healed, too many to compare", r.Name(), len(gfids))
 	}
@@ -166,7 +201,7 @@ func readNotes(ctx context.Context, r host.Reader, brick string, inodes []inode)
 		n := &inodes[i]
 		n.notes = map[string]changelog{}
 		for key, value := range said[path.Clean(n.at(brick))] {
-			if client, ok := strings.CutPrefix(key, "trusted.afr."); ok && client != "dirty" {
+			if client, ok := strings.CutPrefix(key, "trusted.afr."); ok {
 				if n.notes[client], err = parseChangelog(value); err != nil {
 					return fmt.Errorf("%s: %s: %w", r.Name(), n.at(brick), err)
 				}

@@ -69,12 +69,13 @@ func (s *State) askClaims(ctx context.Context, nodes []service.Node) {
 	}
 }
 
-// against is what a head's brick notes that another head's lacks.
+// against is what a head's brick notes that another head's lacks, or had only begun
+// to change when it ended.
 func (s *State) against(h *head, other string) []inode {
 	client := s.clients[s.own(s.head(other))]
 	var out []inode
 	for _, n := range h.claims {
-		if client != "" && !n.notes[client].none() {
+		if client != "" && (!n.notes[client].none() || !n.begun().none()) {
 			out = append(out, n)
 		}
 	}

@@ -63,6 +63,7 @@ func TestWhatWasLeftOutGivesWay(t *testing.T) {
 		{name: "both are back, and one differs", change: []func(*State){claim(0, third)}, want: one + " let-heal@server1 back@server3"},
 		{name: "both are back, and none differs", want: "let-heal@server1 back@server3"},
 		{name: "what they note is against each other", change: []func(*State){claim(0, "shared_data-client-1")}, want: "let-heal@server1 back@server3"},
+		{name: "it was changing something when it ended", change: []func(*State){claim(0, dirty)}, want: "counts-over.server1@server3 gives-way@server1 let-heal@server1 back@server3"},
 		{name: "only the first is back: the self-heal daemons hold still", change: []func(*State){claim(0, third), on(1, away)}, want: one + " back@server3"},
 		{name: "the other is still not there after a while", change: []func(*State){on(1, away), record(func(c *choice) {
 			c.LeftOut[0].Gave, c.Back = "20261122T160000Z", "20261122T160000Z"

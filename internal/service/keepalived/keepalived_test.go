@@ -2,20 +2,17 @@ package keepalived
 
 import (
 	"errors"
-	"flag"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"multihead/internal/config"
+	"multihead/internal/golden"
 	"multihead/internal/plan"
 	"multihead/internal/service"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 func vip() config.VIP {
 	return config.VIP{Address: netip.MustParseAddr("192.0.2.100"), Netmask: 24, Interface: "auto", VRRPRouterID: 51}
@@ -51,19 +48,7 @@ func TestConfigurationIsTheGoldenOne(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden := filepath.Join("testdata", tt.name+".conf")
-			if *update {
-				if err := os.WriteFile(golden, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if string(got) != string(want) {
-				t.Errorf("differs from %s:\n%s", golden, got)
-			}
+			golden.Check(t, filepath.Join("testdata", tt.name+".conf"), got)
 		})
 	}
 }

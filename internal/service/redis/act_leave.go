@@ -37,19 +37,7 @@ func drainTo(from, to []instance, slots int, password config.Secret) plan.Action
 			return len(m.openSlots()) == 0 && m.held(from) == 0, nil
 		},
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			m, err := openMover(ctx, h, all, password)
-			if err != nil {
-				return nil, err
-			}
-			defer m.close()
-			if err := m.ready(ctx); err != nil {
-				return nil, err
-			}
-			err = m.finish()
-			if err == nil {
-				err = m.empty(ctx, from, takers)
-			}
-			return onward("go on moving slots"), err
+			return move(ctx, h, all, password, func(m *mover) error { return m.empty(ctx, from, takers) })
 		},
 		Timeout: 6 * time.Hour,
 	}

@@ -44,22 +44,27 @@ func balance(masters []instance, password config.Secret) plan.Action {
 			return len(m.openSlots()) == 0 && len(m.transfers()) == 0, nil
 		},
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			m, err := openMover(ctx, h, masters, password)
-			if err != nil {
-				return nil, err
-			}
-			defer m.close()
-			if err := m.ready(ctx); err != nil {
-				return nil, err
-			}
-			err = m.finish()
-			if err == nil {
-				err = m.level(ctx)
-			}
-			return onward("go on moving slots"), err
+			return move(ctx, h, masters, password, func(m *mover) error { return m.level(ctx) })
 		},
 		Timeout: 6 * time.Hour,
 	}
+}
+
+// move moves slots between masters, once what an earlier move left open is finished.
+func move(ctx context.Context, h host.Host, masters []instance, password config.Secret, do func(*mover) error) (plan.Action, error) {
+	m, err := openMover(ctx, h, masters, password)
+	if err != nil {
+		return nil, err
+	}
+	defer m.close()
+	if err := m.ready(ctx); err != nil {
+		return nil, err
+	}
+	err = m.finish()
+	if err == nil {
+		err = do(m)
+	}
+	return onward("go on moving slots"), err
 }
 
 // ifStarting makes "not there yet" no error.

@@ -1,10 +1,8 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,37 +10,22 @@ import (
 	"testing"
 
 	"multihead/internal/config"
+	"multihead/internal/golden"
 	"multihead/internal/host/hosttest"
 	"multihead/internal/service"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%s differs (%v); go test -run %s -update writes it anew. Got:\n%s", path, err, t.Name(), got)
-	}
-}
 
 func TestRenderedFiles(t *testing.T) {
 	s := lab(3)
 	s.wanted.conf.Password = config.NewSecret(`p"a\s s`)
 	i := s.heads[0].servers[1].at
-	golden(t, "cluster.conf", s.wanted.settingsText(i, modeCluster, 3))
-	golden(t, "sentinel-server.conf", s.wanted.settingsText(s.heads[0].servers[0].at, modeSentinel, 2))
+	golden.Check(t, "testdata/cluster.conf", s.wanted.settingsText(i, modeCluster, 3))
+	golden.Check(t, "testdata/sentinel-server.conf", s.wanted.settingsText(s.heads[0].servers[0].at, modeSentinel, 2))
 	s.wanted.conf.AppendOnly, s.wanted.conf.MaxMemory = false, ""
-	golden(t, "standalone-snapshots.conf", s.wanted.settingsText(s.heads[0].servers[0].at, modeStandalone, 1))
-	golden(t, "state.conf", stateText(i))
-	golden(t, "unit.conf", dropInText(i.dir()))
-	golden(t, "sentinel.conf", s.wanted.sentinelText(s.heads[0].voter, "192.0.2.12:6379", 2))
+	golden.Check(t, "testdata/standalone-snapshots.conf", s.wanted.settingsText(s.heads[0].servers[0].at, modeStandalone, 1))
+	golden.Check(t, "testdata/state.conf", stateText(i))
+	golden.Check(t, "testdata/unit.conf", dropInText(i.dir()))
+	golden.Check(t, "testdata/sentinel.conf", s.wanted.sentinelText(s.heads[0].voter, "192.0.2.12:6379", 2))
 }
 
 func TestMasterCutOffStopsWritingOnlyWhereACopyIsLeft(t *testing.T) {

@@ -17,7 +17,8 @@ func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 	b := &builder{s: s, intent: intent, mode: modeCluster, phase: plan.Phase{After: []string{"agent", "keepalived"}}}
 	gone := b.leavers()
 	if len(gone) == 0 {
-		return b.phase, nil
+		err := b.leaveWitnesses()
+		return b.phase, err
 	}
 	if err := b.stayers(); err != nil {
 		return plan.Phase{}, err

@@ -209,31 +209,8 @@ func (b *builder) takeOvers(list []successor) {
 // seize makes a copy the master without a vote. It is not taken back: what is
 // written to it from then on is nowhere else.
 func seize(i instance, master string, password config.Secret) plan.Action {
-	leads := func(c *conn) (bool, error) {
-		nodes, err := c.nodes()
-		me, _ := myself(nodes)
-		return err == nil && me.is("master"), err
-	}
-	return plan.Func{
-		What: fmt.Sprintf("port %d takes over from %s, which is switched off", i.Port, master), Kind: plan.Change,
-		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
-			return onServer(ctx, h, i, password, leads)
-		},
-		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			c, err := reach(ctx, h, i, password.Reveal())
-			if err != nil {
-				return nil, err
-			}
-			defer c.close()
-			if _, err := c.do("CLUSTER", "FAILOVER", "TAKEOVER"); err != nil {
-				return nil, err
-			}
-			return nil, until(ctx, meshLimit, i.String()+" leads", func() (bool, string, error) {
-				ok, err := leads(c)
-				return ok, "it is a replica still", err
-			})
-		},
-	}
+	what := fmt.Sprintf("port %d takes over from %s, which is switched off", i.Port, master)
+	return failover(i, password, plan.Func{What: what, Kind: plan.Change}, "TAKEOVER")
 }
 
 // promote has a sentinel make the best replica master where the master's head is

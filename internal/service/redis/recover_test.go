@@ -29,6 +29,29 @@ func (s *State) behind(master string, offset string) {
 	}
 }
 
+// recoverCase is a state, and the steps that bring it back or the refusal.
+type recoverCase struct {
+	name    string
+	state   *State
+	intent  service.Intent
+	want    string
+	refused string
+}
+
+func (c recoverCase) check(t *testing.T) {
+	t.Helper()
+	ph, err := c.state.Recover(c.intent)
+	if c.refused != "" {
+		if err == nil || !strings.Contains(err.Error(), c.refused) {
+			t.Errorf("%s: want a refusal with %q, got %v", c.name, c.refused, err)
+		}
+		return
+	}
+	if got := strings.Join(ids(ph), " "); err != nil || got != c.want {
+		t.Errorf("%s: %q, want %q (%v)", c.name, got, c.want, err)
+	}
+}
+
 func TestRecoverOfACluster(t *testing.T) {
 	const proof = "fence_lab says off, twice"
 	// gone switches heads off: their masters' copies see it.
@@ -76,13 +99,7 @@ func TestRecoverOfACluster(t *testing.T) {
 		}
 		s.heads[0].servers[1].info["role"], s.heads[2].servers[0].info["role"] = "master", "slave"
 	}
-	for _, tt := range []struct {
-		name    string
-		state   *State
-		intent  service.Intent
-		want    string
-		refused string
-	}{
+	for _, tt := range []recoverCase{
 		{"everything is in order", three(func(*State) {}), service.Intent{}, "", ""},
 		{"one head is off, proven, and no vote has replaced its master", three(func(s *State) { gone(s, proof, 1) }), service.Intent{}, "server2:6380.takeover", ""},
 		{"one head is silent: the masters vote", three(func(s *State) { gone(s, "", 1) }), service.Intent{Without: true}, "", ""},
@@ -131,16 +148,7 @@ func TestRecoverOfACluster(t *testing.T) {
 			nodes[i].Open = []openSlot{{Slot: 5}}
 		}), service.Intent{}, "", ""},
 	} {
-		ph, err := tt.state.Recover(tt.intent)
-		if tt.refused != "" {
-			if err == nil || !strings.Contains(err.Error(), tt.refused) {
-				t.Errorf("%s: want a refusal with %q, got %v", tt.name, tt.refused, err)
-			}
-			continue
-		}
-		if got := strings.Join(ids(ph), " "); err != nil || got != tt.want {
-			t.Errorf("%s: %q, want %q (%v)", tt.name, got, tt.want, err)
-		}
+		tt.check(t)
 	}
 }
 
@@ -170,13 +178,7 @@ func TestRecoverOfAPairUnderSentinels(t *testing.T) {
 		s.heads[1].servers[0].info["master_link_status"] = "down"
 		return s
 	}
-	for _, tt := range []struct {
-		name    string
-		state   *State
-		intent  service.Intent
-		want    string
-		refused string
-	}{
+	for _, tt := range []recoverCase{
 		{"both are here", func() *State { s := lab(2); s.pair(5); return s }(), service.Intent{}, "", ""},
 		{"the master's head is off, proven", lost("off, twice"), service.Intent{}, "server2:failover", ""},
 		{"it is silent", lost(""), service.Intent{}, "", ""},
@@ -195,16 +197,7 @@ func TestRecoverOfAPairUnderSentinels(t *testing.T) {
 			return s
 		}(), service.Intent{}, "", ""},
 	} {
-		ph, err := tt.state.Recover(tt.intent)
-		if tt.refused != "" {
-			if err == nil || !strings.Contains(err.Error(), tt.refused) {
-				t.Errorf("%s: want a refusal with %q, got %v", tt.name, tt.refused, err)
-			}
-			continue
-		}
-		if got := strings.Join(ids(ph), " "); err != nil || got != tt.want {
-			t.Errorf("%s: %q, want %q (%v)", tt.name, got, tt.want, err)
-		}
+		tt.check(t)
 	}
 }
 

@@ -124,18 +124,9 @@ func (s *State) allVoters() []voter {
 func (s *State) accept(t taker, hash string) plan.Action {
 	password := s.wanted.conf.Password
 	return plan.Func{
-		What: t.what + " accepts the new password beside those in use",
-		Kind: plan.Change,
-		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
-			return t.ask(ctx, h, password, func(c *conn) (bool, error) {
-				live, err := c.passwords()
-				if err != nil {
-					return false, err
-				}
-				kept, err := t.writtenDown(ctx, h)
-				return slices.Contains(live, hash) && slices.Contains(kept, hash), err
-			})
-		},
+		What:      t.what + " accepts the new password beside those in use",
+		Kind:      plan.Change,
+		Satisfied: t.has(password, func(hashes []string) bool { return slices.Contains(hashes, hash) }),
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
 			if err := t.setUser(ctx, h, password, "#"+hash); err != nil {
 				return nil, err
@@ -154,17 +145,9 @@ func (s *State) retire(t taker) plan.Action {
 	return plan.Func{
 		What: t.what + " accepts the password of the file alone",
 		Kind: plan.Change,
-		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
-			return t.ask(ctx, h, password, func(c *conn) (bool, error) {
-				live, err := c.passwords()
-				if err != nil {
-					return false, err
-				}
-				kept, err := t.writtenDown(ctx, h)
-				other := func(p string) bool { return p != hash }
-				return !slices.ContainsFunc(live, other) && !slices.ContainsFunc(kept, other), err
-			})
-		},
+		Satisfied: t.has(password, func(hashes []string) bool {
+			return !slices.ContainsFunc(hashes, func(p string) bool { return p != hash })
+		}),
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
 			c, err := t.reach(ctx, h, password.Reveal())
 			if err != nil {
@@ -189,6 +172,20 @@ func (s *State) retire(t taker) plan.Action {
 				return nil, t.setUser(ctx, h, password, back...)
 			}}, nil
 		},
+	}
+}
+
+// has asks whether the passwords are so: those in use, and those that its file has.
+func (t taker) has(password config.Secret, so func(hashes []string) bool) func(context.Context, host.Reader) (bool, error) {
+	return func(ctx context.Context, h host.Reader) (bool, error) {
+		return t.ask(ctx, h, password, func(c *conn) (bool, error) {
+			live, err := c.passwords()
+			if err != nil {
+				return false, err
+			}
+			kept, err := t.writtenDown(ctx, h)
+			return so(live) && so(kept), err
+		})
 	}
 }
 

@@ -61,29 +61,32 @@ func (b *builder) spread(members []member) {
 // takeOver makes a replica the master in agreement with the present one, which
 // holds its clients until the replica has everything: nothing is lost.
 func takeOver(i instance, password config.Secret) plan.Action {
+	return failover(i, password, plan.Func{What: fmt.Sprintf("port %d takes over from its master, which shares a head with another", i.Port)})
+}
+
+// failover makes a replica the master, in the way that how says.
+func failover(i instance, password config.Secret, f plan.Func, how ...string) plan.Action {
 	leads := func(c *conn) (bool, error) {
 		nodes, err := c.nodes()
 		me, _ := myself(nodes)
 		return err == nil && me.is("master"), err
 	}
-	return plan.Func{
-		What: fmt.Sprintf("port %d takes over from its master, which shares a head with another", i.Port),
-		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
-			return onServer(ctx, h, i, password, leads)
-		},
-		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			c, err := reach(ctx, h, i, password.Reveal())
-			if err != nil {
-				return nil, err
-			}
-			defer c.close()
-			if _, err := c.do("CLUSTER", "FAILOVER"); err != nil {
-				return nil, err
-			}
-			return nil, until(ctx, meshLimit, i.String()+" leads", func() (bool, string, error) {
-				ok, err := leads(c)
-				return ok, "it is a replica still", err
-			})
-		},
+	f.Satisfied = func(ctx context.Context, h host.Reader) (bool, error) {
+		return onServer(ctx, h, i, password, leads)
 	}
+	f.Change = func(ctx context.Context, h host.Host) (plan.Action, error) {
+		c, err := reach(ctx, h, i, password.Reveal())
+		if err != nil {
+			return nil, err
+		}
+		defer c.close()
+		if _, err := c.do(append([]string{"CLUSTER", "FAILOVER"}, how...)...); err != nil {
+			return nil, err
+		}
+		return nil, until(ctx, meshLimit, i.String()+" leads", func() (bool, string, error) {
+			ok, err := leads(c)
+			return ok, "it is a replica still", err
+		})
+	}
+	return f
 }

@@ -1,16 +1,14 @@
 package slurm
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"multihead/internal/config"
+	"multihead/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // site reads the cluster file of testdata, changed by pairs of old and new text.
 func site(t *testing.T, changes ...string) *config.Cluster {
@@ -32,23 +30,6 @@ func site(t *testing.T, changes ...string) *config.Cluster {
 	return c
 }
 
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	p := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(p, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(want) != string(got) {
-		t.Errorf("%s differs; go test -update writes it anew. Got:\n%s", name, got)
-	}
-}
-
 func TestRenderedFiles(t *testing.T) {
 	c := site(t)
 	asked := map[string]config.Hardware{
@@ -60,9 +41,9 @@ func TestRenderedFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name, got)
+		golden.Check(t, filepath.Join("testdata", name), got)
 	}
-	golden(t, "gres.conf", gresConf(c))
+	golden.Check(t, "testdata/gres.conf", gresConf(c))
 	for name, of := range map[string]struct {
 		usable  bool
 		version string
@@ -71,17 +52,17 @@ func TestRenderedFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name, got)
+		golden.Check(t, filepath.Join("testdata", name), got)
 	}
 	for name, host := range map[string]string{"slurmdbd.conf": "server1", "slurmdbd.remote.conf": "server3"} {
 		got, err := dbdConf(c, host)
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name, got)
+		golden.Check(t, filepath.Join("testdata", name), got)
 	}
-	golden(t, "slurmctld.dropin", ctldDropIn("/mnt/gluster", "/mnt/gluster/slurm/state", true, true))
-	golden(t, "slurmctld.local.dropin", ctldDropIn("", "/var/spool/slurmctld", false, false))
+	golden.Check(t, "testdata/slurmctld.dropin", ctldDropIn("/mnt/gluster", "/mnt/gluster/slurm/state", true, true))
+	golden.Check(t, "testdata/slurmctld.local.dropin", ctldDropIn("", "/var/spool/slurmctld", false, false))
 }
 
 func TestThePasswordStandsInOneFileOnly(t *testing.T) {

@@ -2,11 +2,13 @@ package slurm
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"multihead/internal/config"
+	"multihead/internal/golden"
 	"multihead/internal/plan"
 	"multihead/internal/service"
 )
@@ -254,7 +256,7 @@ func TestPlanOutlines(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name, []byte(outline(ph)))
+		golden.Check(t, filepath.Join("testdata", name), []byte(outline(ph)))
 	}
 }
 

@@ -10,7 +10,8 @@ import (
 
 // Leave implements service.Leaver: another controller is in charge before the
 // leaving one ends. Running jobs are on the compute nodes and notice nothing;
-// queued ones are in the state directory on the volume.
+// queued ones are in the state directory on the volume. Compute nodes leave once
+// nothing runs on them.
 func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 	ph := plan.Phase{After: []string{"agent", "keepalived"}}
 	var leave, stay, live []string
@@ -26,6 +27,11 @@ func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 			}
 		}
 	}
+	nodes, notes, err := s.leaveNodes(intent)
+	if err != nil {
+		return ph, err
+	}
+	ph.Stages, ph.Notes = nodes, notes
 	if len(leave) == 0 {
 		return ph, nil
 	}
@@ -43,7 +49,7 @@ func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 	if err != nil {
 		return ph, err
 	}
-	ph.Stages = stop.ForGood().Stages
+	ph.Stages = append(ph.Stages, stop.ForGood().Stages...)
 	return ph, nil
 }
 

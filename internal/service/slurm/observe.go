@@ -27,6 +27,7 @@ type State struct {
 	heads   []head // those with slurm, in the order of SlurmctldHost, then the rest
 	nodes   []node
 	cluWide clusterLook
+	work    work   // of the compute nodes that are to leave
 	stamp   string // names what this run keeps aside
 }
 
@@ -121,6 +122,9 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 	}
 	if !in.Brief {
 		s.askController(ctx)
+	}
+	if len(in.LeavingComputes) > 0 {
+		s.askWork(ctx, in.LeavingComputes)
 	}
 	return s, nil
 }

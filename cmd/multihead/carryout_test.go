@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"multihead/internal/cluster"
+	"multihead/internal/config"
+	"multihead/internal/host"
+	"multihead/internal/host/hosttest"
+	"multihead/internal/plan"
+)
+
+// lockable is a head whose lock a test watches.
+type lockable struct {
+	*hosttest.Machine
+	lock func() error
+}
+
+func (l *lockable) Lock(context.Context, host.Owner) (host.Lease, error)           { return nil, l.lock() }
+func (l *lockable) Holder(context.Context, *host.Owner) (*host.LockedError, error) { return nil, nil }
+
+func TestAPlanIsDoneOnlyOnceItIsAgreedToAndSureUnderTheLock(t *testing.T) {
+	needed := func(what string) plan.Plan {
+		step := plan.Step{ID: what, Host: "server1", Action: plan.Func{What: what,
+			Satisfied: func(context.Context, host.Reader) (bool, error) { return what == "", nil }}}
+		return plan.Plan{Phases: []plan.Phase{{Name: "phase", Stages: []plan.Stage{{Name: "stage", Steps: []plan.Step{step}}}}}}
+	}
+	no := errors.New("no")
+	for _, tt := range []struct {
+		name         string
+		first, under string // what is needed, and what under the lock; empty is nothing
+		flags        upFlags
+		onward       bool // an empty plan goes on all the same
+		answers      []error
+		locked       error
+		did          string
+		fails        bool
+	}{
+		{name: "agreed", first: "a", under: "a", answers: []error{nil}, did: "ask lock plan work"},
+		{name: "nothing is needed", did: "nothing"},
+		{name: "nothing is needed, and it goes on", onward: true, answers: []error{nil}, did: "ask lock plan work"},
+		{name: "a dry run", first: "a", flags: upFlags{dryRun: true, yes: true}},
+		{name: "declined", first: "a", answers: []error{no}, did: "ask", fails: true},
+		{name: "another run is at work", first: "a", answers: []error{nil}, locked: &host.LockedError{Host: "server1"}, did: "ask lock", fails: true},
+		{name: "changed meanwhile, and agreed again", first: "a", under: "b", answers: []error{nil, nil}, did: "ask lock plan ask work"},
+		{name: "changed meanwhile, and declined", first: "a", under: "b", answers: []error{nil, no}, did: "ask lock plan ask", fails: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var did []string
+			does := func(what string, err error) error { did = append(did, what); return err }
+			head := &lockable{Machine: hosttest.New("server1"), lock: func() error { return does("lock", tt.locked) }}
+			file := &config.Cluster{Nodes: config.Nodes{Controllers: []config.Controller{{HostSpec: config.HostSpec{Hostname: "server1"}}}}}
+			run := &upRun{flags: tt.flags, report: &upReport{}, sess: &session{file: file,
+				view: &cluster.View{Cluster: file, Hosts: map[string]host.Host{"server1": head}}}}
+			run.question = func() error {
+				err := tt.answers[0]
+				tt.answers = tt.answers[1:]
+				return does("ask", err)
+			}
+			run.planner = func(context.Context) (plan.Plan, error) { return needed(tt.first), nil }
+			var out, errOut strings.Builder
+			a := &app{stdout: &out, stderr: &errOut}
+			if err := a.propose(t.Context(), run); err != nil {
+				t.Fatal(err)
+			}
+			run.planner = func(context.Context) (plan.Plan, error) { return needed(tt.under), does("plan", nil) }
+			nothing := func() error { return does("nothing", nil) }
+			if tt.onward {
+				nothing = nil
+			}
+			err := a.onceAgreed(t.Context(), run, nothing, func() error { return does("work", nil) })
+			if got := strings.Join(did, " "); got != tt.did || (err != nil) != tt.fails || len(tt.answers) > 0 {
+				t.Errorf("did %q, want %q; %v", got, tt.did, err)
+			}
+			if tt.locked != nil && exitCode(err) != exitLocked {
+				t.Errorf("exit code %d: %v", exitCode(err), err)
+			}
+			if shown := strings.Contains(out.String(), "Plan: "); shown == slices.Contains(did, "nothing") {
+				t.Errorf("shown: %v\n%s", shown, out.String())
+			}
+		})
+	}
+}

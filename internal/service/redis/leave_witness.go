@@ -1,0 +1,123 @@
+package redis
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"multihead/internal/host"
+	"multihead/internal/plan"
+)
+
+// leaveWitnesses is how the sentinels of witnesses leave: they stop, and the others
+// forget them one after another, each waiting until it knows the rest again. As long
+// as a sentinel that has left is counted, a majority of them may be out of reach.
+func (b *builder) leaveWitnesses() error {
+	var gone, stay []voter
+	for _, v := range b.voters() {
+		if b.intent.Leaves(v.name) {
+			gone = append(gone, v)
+		} else {
+			stay = append(stay, v)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	port := sentinelPort(b.s.wanted.port)
+	var stop []plan.Step
+	for _, v := range gone {
+		if !v.reached {
+			continue
+		}
+		stop = append(stop,
+			plan.Step{ID: "redis.sentinel.leave", Host: v.name, Action: plan.Stopped(sentinelUnit(port))},
+			// The passwords are in it.
+			plan.Step{ID: "redis.sentinel.forget-state", Host: v.name, Action: plan.Absent{Path: sentinelFile(port)}})
+	}
+	if b.s.wanted.mode != modeSentinel || !watched(stay) && !watched(gone) {
+		b.stage("stop", stop...)
+		return nil
+	}
+	replicas, err := b.sentinelsAgree(stay)
+	if err != nil {
+		return err
+	}
+	b.stage("stop", stop...)
+	for _, v := range stay {
+		b.stage("forget on "+v.name,
+			plan.Step{ID: "redis.sentinel.forget", Host: v.name, Action: forgetSentinels(b.s.wanted, len(stay)),
+				Effect: "for some seconds this sentinel looks for the others and the copies again"},
+			plan.Step{ID: "redis.sentinel.goes-on", Host: v.name, Action: agreed(b.s.wanted, len(stay), replicas)})
+	}
+	if n := len(stay); n%2 == 0 {
+		b.note("%d sentinels will be left: when half of them are out of reach, none of the rest may make another server the master (%d of %d votes are no majority). A witness raises that.", n, n/2, n)
+	}
+	return nil
+}
+
+// watched says whether a sentinel runs on one of them, or may.
+func watched(list []voter) bool {
+	for _, v := range list {
+		if v.answer != absent {
+			return true
+		}
+	}
+	return false
+}
+
+// sentinelsAgree refuses to take a vote away while not all others are there, and
+// says how many copies they know.
+func (b *builder) sentinelsAgree(stay []voter) (replicas int, err error) {
+	var silent []string
+	masters := map[string]bool{}
+	there := 0
+	for _, v := range stay {
+		if v.answer != running {
+			silent = append(silent, v.name)
+			continue
+		}
+		there++
+		masters[v.master] = true
+		replicas = max(replicas, len(v.replicas))
+	}
+	if len(silent) > 0 {
+		return 0, refusal("Run multihead up first, and this once all sentinels answer.",
+			"%d of the %d sentinels that stay answer, and %s not: a vote less could leave no majority", there, len(stay), strings.Join(silent, ", "))
+	}
+	if len(masters) != 1 {
+		return 0, refusal("Wait until they agree, and run this again.", "the sentinels do not agree on who the master is")
+	}
+	return replicas, nil
+}
+
+// forgetSentinels makes a running sentinel look for the others anew, where it knows
+// more than those that stay: it never forgets one that is silent by itself.
+func forgetSentinels(w wanted, stay int) plan.Action {
+	at := "127.0.0.1:" + strconv.Itoa(sentinelPort(w.port))
+	return plan.Func{
+		What: "let the sentinel forget those that have left", Kind: plan.Change,
+		Satisfied: func(ctx context.Context, h host.Reader) (bool, error) {
+			c, err := connect(ctx, h, at, w.conf.Password.Reveal())
+			if err != nil {
+				return false, err
+			}
+			defer c.close()
+			v, err := c.do("SENTINEL", "MASTER", sentinelGroup)
+			if err != nil {
+				return false, err
+			}
+			m, err := pairs(v)
+			return err == nil && info(m).number("num-other-sentinels") <= stay-1, err
+		},
+		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+			c, err := connect(ctx, h, at, w.conf.Password.Reveal())
+			if err != nil {
+				return nil, err
+			}
+			defer c.close()
+			_, err = c.do("SENTINEL", "RESET", sentinelGroup)
+			return nil, err
+		},
+	}
+}
