@@ -42,8 +42,9 @@ type Agent struct {
 	mu     sync.Mutex
 	bad    map[string]string // service → why; of this head
 	peers  map[string]heard
-	judged Judgement           // the newest
-	fit    bool                // what counts
+	judged Judgement // the newest
+	fit    bool      // what counts
+	side   side
 	holds  bool                // this head has the virtual address
 	maint  *agentd.Maintenance // a person works on this head
 	seq    uint64
@@ -148,7 +149,9 @@ func (a *Agent) judge(ctx context.Context) {
 		now := time.Now()
 		a.mu.Lock()
 		own := Verdict{Bad: copyOf(a.bad), Maintained: a.maint != nil}
-		j := decide(a.living(now), own, a.peers, now)
+		e := a.living(now)
+		a.side.settle(e, own, a.holds, a.peers, now)
+		j := decide(e, own, a.peers, now)
 		if a.told.out(now) {
 			j = Judgement{Why: "this head has left the cluster"}
 		}

@@ -40,6 +40,7 @@ type Beat struct {
 	Maintenance *agentd.Maintenance `json:"maintenance,omitempty"` // a person works on it
 
 	Hears  []string          `json:"hears,omitempty"`  // whom it hears
+	With   []string          `json:"with,omitempty"`   // itself and, of these, whom it stands with; nil where it does not say
 	Proven map[string]string `json:"proven,omitempty"` // heads that it proved off, and how
 	Back   []string          `json:"back,omitempty"`   // of those, the ones that have power again
 }
@@ -79,15 +80,15 @@ const freshFor = 2500 * time.Millisecond
 // decide is the whole rule, without a clock or a network of its own.
 //
 // A head that is out of touch with a majority gives the address up: the other
-// side may serve. Else the address belongs to a head where the fewest services
-// are bad, so what is down everywhere moves it nowhere, and of all heads at
-// least one is always fit.
+// side may serve. An agent that stands with others counts for those alone. Else the
+// address belongs to a head where the fewest services are bad, so what is down
+// everywhere moves it nowhere, and of all heads at least one is always fit.
 func decide(e Electorate, own Verdict, peers map[string]heard, now time.Time) Judgement {
 	touch := 1
 	best, where := own.weight(), ""
 	for _, name := range e.Peers {
 		p, ok := peers[name]
-		if !ok || now.Sub(p.at) > freshFor {
+		if !ok || now.Sub(p.at) > freshFor || !p.standsWith(e.Self) {
 			continue
 		}
 		touch++

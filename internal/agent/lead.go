@@ -21,7 +21,7 @@ func leads(e Electorate, peers map[string]heard, dead map[string]string, now tim
 	touch, voters, first := 1, 1, e.Self
 	for _, name := range e.Peers {
 		fresh := false
-		if p, ok := peers[name]; ok && now.Sub(p.at) <= freshFor {
+		if p, ok := peers[name]; ok && now.Sub(p.at) <= freshFor && p.standsWith(e.Self) {
 			fresh = true
 		}
 		if dead[name] != "" && !fresh {

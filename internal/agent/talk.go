@@ -207,11 +207,19 @@ func giveUp(_, _ string, raw syscall.RawConn) error {
 	return errors.Join(cerr, err)
 }
 
+// saysNothingFor is how long an agent that has started does not say whom it stands
+// with: the others have to hear it first, and it them.
+const saysNothingFor = 2 * freshFor
+
 // now is this agent's beat.
 func (a *Agent) now() Beat {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.seq++
+	var with []string
+	if time.Since(a.started) > saysNothingFor {
+		with = append([]string{a.Name}, a.side.with...)
+	}
 	return Beat{Name: a.Name, Seq: a.seq, Verdict: Verdict{Bad: copyOf(a.bad), Maintained: a.maint != nil}, Maintenance: a.maint, Holds: a.holds, Fit: a.fit,
-		Hears: a.hears(time.Now()), Proven: a.ownProofs(), Back: slices.Sorted(maps.Keys(a.fencing.on))}
+		Hears: a.hears(time.Now()), With: with, Proven: a.ownProofs(), Back: slices.Sorted(maps.Keys(a.fencing.on))}
 }
