@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,6 +35,10 @@ func (b *bench) Run(ctx context.Context, cmd host.Cmd) (string, error) {
 func (b *bench) agent(t *testing.T, name, body string) {
 	t.Helper()
 	script := "#!/bin/bash\nwhile IFS='=' read -r k v; do declare \"$k=$v\"; done\necho \"$action\" >>\"$BENCH/" + name + ".log\"\n" + body + "\n"
+	// A child that another test forks meanwhile would have the file open for writing
+	// until it is a program of its own, and this one could not be started.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(filepath.Join(b.dir, name), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
