@@ -20,8 +20,6 @@ A database is started again from the head whose data goes furthest. Where a
 head that may have gone further does not answer, that is refused, unless more
 than half of those that were last in touch are here. With the cluster's name
 typed it goes on all the same: what only the silent head knows is then missing.
-Of the shared volume that choice is written down, and copies that were left out
-give way to it when they come back (docs/recover.md).
 
 Exit code: 0 done, 1 failed or something is still wrong, 64 usage, 75 another
 run is at work, 78 the cluster file, 130 interrupted.`,
@@ -49,9 +47,6 @@ func (a *app) bringBack(ctx context.Context, f upFlags) error {
 		defer run.sess.close()
 		run.report = report
 		run.intent.Without = true // a person who asks has waited
-		name, from := whoami()
-		run.intent.By = name + " on " + from
-		run.sess.view.Proven(provenOff(ctx, run.sess.file, run.sess.view))
 		if err := a.propose(ctx, run); err != nil {
 			return err
 		}

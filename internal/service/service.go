@@ -84,8 +84,6 @@ type Intent struct {
 	// Confirmed is set where the cluster's name was typed: what could form
 	// over something unknown is refused without it.
 	Confirmed bool
-	// By names the person who confirmed, and the machine they did it on, for records.
-	By string
 	// Without is set for a recovery that need not wait any longer for heads that
 	// do not answer: what a majority of the last quorum holds may go on. It
 	// replaces no proof: without a majority it changes nothing.

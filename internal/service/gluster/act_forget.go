@@ -17,23 +17,22 @@ import (
 const forgetLimit = 20 * time.Second
 
 // forgetDead has glusterd see that heads are gone which are proven to be switched
-// off, or which a person goes on without. A host that lost its power says nothing:
-// glusterd takes it for connected until TCP gives up, and until then every change
-// waits for its answer, 120 s and in vain. A glusterd that starts anew looks for
-// itself. It is killed, for asked to end it would wait as well; what it changes is
-// on disk before it says so, and bricks and mounts run on without it. A head without
-// a proof that it reaches even then lives.
+// off. A host that lost its power says nothing: glusterd takes it for connected
+// until TCP gives up, and until then every change waits for its answer, 120 s and
+// in vain. A glusterd that starts anew looks for itself. It is killed, for asked
+// to end it would wait as well; what it changes is on disk before it says so, and
+// bricks and mounts run on without it.
 func (s *State) forgetDead(ctx context.Context, h host.Host) error {
-	waitsIn := func(ctx context.Context, gone func(string) bool) (bool, error) {
+	waits := func() (bool, error) {
 		peers, err := friends(ctx, h)
 		if err != nil {
 			return true, err
 		}
 		return slices.ContainsFunc(peers, func(p friend) bool {
-			return p.connected && (gone(p.host) || slices.ContainsFunc(p.names, gone))
+			return p.connected && (s.provenDead(p.host) || slices.ContainsFunc(p.names, s.provenDead))
 		}), nil
 	}
-	if stuck, err := waitsIn(ctx, s.gone); err == nil && !stuck {
+	if stuck, err := waits(); err == nil && !stuck {
 		return nil
 	}
 	const unit = "glusterd.service"
@@ -46,17 +45,12 @@ func (s *State) forgetDead(ctx context.Context, h host.Host) error {
 	ctx, cancel := context.WithTimeout(ctx, forgetLimit)
 	defer cancel()
 	for {
-		stuck, err := waitsIn(ctx, s.gone)
+		stuck, err := waits()
 		if err == nil && !stuck {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			lives, cancel := context.WithTimeout(context.WithoutCancel(ctx), askLimit)
-			defer cancel()
-			if stuck, err := waitsIn(lives, s.provenDead); err == nil && !stuck {
-				return nil
-			}
 			return fmt.Errorf("%s: glusterd still waits for heads that are off, or does not answer: %w", h.Name(), context.Cause(ctx))
 		case <-time.After(200 * time.Millisecond):
 		}
@@ -103,19 +97,11 @@ func serves(ctx context.Context, r host.Reader, dir string) bool {
 	return err == nil || errors.Is(err, fs.ErrNotExist)
 }
 
-// gone says whether a member of the pool is a head that is switched off for certain,
-// or that does not answer: a person has said then that the volume goes on without it.
-func (s *State) gone(member string) bool {
-	return s.memberIs(member, func(h *head) bool { return h.dead != "" || !h.reached })
-}
-
+// provenDead says whether a member of the pool is a head that is switched off for
+// certain.
 func (s *State) provenDead(member string) bool {
-	return s.memberIs(member, func(h *head) bool { return h.dead != "" })
-}
-
-func (s *State) memberIs(member string, what func(*head) bool) bool {
 	for i := range s.heads {
-		if h := &s.heads[i]; what(h) && (member == h.name || member == h.addr.String()) {
+		if h := &s.heads[i]; h.dead != "" && (member == h.name || member == h.addr.String()) {
 			return true
 		}
 	}

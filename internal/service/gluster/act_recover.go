@@ -112,7 +112,7 @@ func (s *State) awaitBrick(h *head) plan.Await {
 }
 
 // quorumSteps change the volume's quorum, where that was decided.
-func (s *State) quorumSteps(cli *head, v *volume, q quorumCall, intent service.Intent) []plan.Step {
+func (s *State) quorumSteps(cli *head, v *volume, q quorumCall) []plan.Step {
 	want := map[string]string{}
 	what := ""
 	switch {
@@ -121,11 +121,6 @@ func (s *State) quorumSteps(cli *head, v *volume, q quorumCall, intent service.I
 		want[quorumOption] = "none"
 		if v.Options[serverQuorumOption] == "server" {
 			want[serverQuorumOption] = "none"
-		}
-		// What comes back must not be put together with what is here before it has
-		// given way, see giveWay.
-		if intent.Confirmed && len(v.Bricks) > 1 {
-			want[shdOption] = "off"
 		}
 	case q.restore:
 		what = "have volume " + s.conf.VolumeName + " want a quorum again"

@@ -127,15 +127,11 @@ func brickRuns(ctx context.Context, r host.Reader, addr string, conf config.Glus
 	return service.Yes, nil
 }
 
-// pidFile is where a brick's process writes its number as it begins.
-func pidFile(addr string, conf config.GlusterFSConfig) string {
-	return path.Join(pidDir, conf.VolumeName, addr+strings.ReplaceAll(conf.BrickPath, "/", "-")+".pid")
-}
-
 // brickProcess is the process that serves the brick, and the state in which the
 // kernel has it: a letter and its word. 0 is none.
 func brickProcess(ctx context.Context, r host.Reader, addr string, conf config.GlusterFSConfig) (pid int, state string, err error) {
-	data, err := r.ReadFile(ctx, pidFile(addr, conf))
+	pidFile := path.Join(pidDir, conf.VolumeName, addr+strings.ReplaceAll(conf.BrickPath, "/", "-")+".pid")
+	data, err := r.ReadFile(ctx, pidFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, "", nil
 	}

@@ -34,9 +34,6 @@ type State struct {
 	dirs  []directory // made on the volume
 	heads []head      // those with a brick, then those that only mount; each in the file's order
 	stamp string      // names what this run keeps aside
-	// By which name the changelogs of the bricks mean each of them, where an open
-	// choice made it needed.
-	clients map[brick]string
 }
 
 // head is one head that has a brick or mounts the volume.
@@ -65,13 +62,6 @@ type head struct {
 	pending int            // entries waiting to be healed from its brick; -1 is unknown
 	waiting []string       // what they are: some of the identities
 	stuck   time.Duration  // how long the set of those entries has not changed
-
-	choice *choice // the record of a person's choice that lies here; nil where there is none
-	// What its brick notes against others, of a brick that was left out by a choice
-	// which is open. noted says whether it is known.
-	claims []inode
-	noted  service.Answer
-	since  time.Time // when its brick began to serve
 
 	past         map[string]past // of its units, where something does not serve
 	frozenDaemon int             // process number of a glusterd that a signal has stopped, 0 for none

@@ -61,9 +61,6 @@ func (s *State) Health() service.Health {
 			pending, stuckFor, s.conf.VolumeName))
 	case pending > 0:
 		worst(service.Degraded, fmt.Sprintf("healing, %d entries to go", pending))
-	case v.Options[shdOption] == "off" && total > 1 && s.chosen(v) != nil:
-		c := s.chosen(v)
-		worst(service.Degraded, "the self-heal daemons are switched off until "+names(c.away())+" gave way to "+copyOf(c.Chosen)+" ("+c.String()+")")
 	case v.Options[shdOption] == "off" && total > 1:
 		worst(service.Degraded, "the self-heal daemons are switched off: a brick was being added; run up to finish")
 	}

@@ -55,16 +55,12 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 			observe(ctx, n.Reader, &s.heads[i], s.conf, i == first && !in.Brief)
 			if !in.Brief {
 				observePast(ctx, n.Reader, &s.heads[i], s.conf.MountPoint)
-				observeChoice(ctx, n.Reader, &s.heads[i], s.conf.VolumeName)
 			}
 			return nil
 		})
 	}
 	_ = g.Wait() // what a head does not answer is part of what was found
 	s.askSplits(ctx, nodes)
-	if !in.Brief {
-		s.askClaims(ctx, nodes)
-	}
 	return s, nil
 }
 

@@ -67,8 +67,8 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 // copies that the new one is made from are fewer than the volume counts.
 func (s *State) carryOn(b blueprint) []plan.Stage {
 	have := len(b.known.Bricks) - s.leftover(b.known)
-	if have < 2 || len(b.grow) == 0 && s.chosen(b.known) != nil {
-		return nil // what was left out gives way before the daemons may work, see giveWay
+	if have < 2 {
+		return nil
 	}
 	heal := []plan.Step{s.followed(b.cli, ""), s.healOn(b.cli, "")}
 	if len(b.grow) > 0 {

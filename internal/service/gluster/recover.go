@@ -50,15 +50,12 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 		return ph, err
 	}
 	ph.Notes = append(ph.Notes, q.notes...)
-	quorum := s.quorumSteps(cli, v, q, intent)
+	quorum := s.quorumSteps(cli, v, q)
 	torn, bricks, notes, err := s.startBricks(cli, v, intent)
 	if err != nil {
 		return ph, err
 	}
 	ph.Notes = append(ph.Notes, notes...)
-	if q.loosen && intent.Confirmed {
-		add("what was chosen", s.keepChoice(s.choiceOf(v, intent.By))...)
-	}
 	add("quorum", quorum...)
 	add("what was torn", torn...)
 	add("bricks", bricks...)
@@ -66,10 +63,7 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 		loose := q.loosen || v.Options[quorumOption] == "none"
 		add("mount", s.remount(intent, loose, q.restore)...)
 	}
-	if q.loosen {
-		return ph, nil
-	}
-	return ph, s.giveWay(cli, v, intent, &ph)
+	return ph, nil
 }
 
 // commander is the head whose glusterd is given the commands.
