@@ -94,8 +94,12 @@ func (h *hosts) leavesWithItsJobs(node string) {
 	if s := h.nodeState(node); !strings.HasPrefix(s, "drain") {
 		h.t.Errorf("%s is %s", node, s)
 	}
-	done := make(chan result)
-	go func() { done <- h.run("node", "remove", node, "--wait", "10m", "--yes") }()
+	done := make(chan result, 1)
+	go func() {
+		r := result{code: -1}
+		defer func() { done <- r }() // a run that hangs ends this goroutine
+		r = h.run("node", "remove", node, "--wait", "10m", "--yes")
+	}()
 	h.sh("server1", "scancel "+job)
 	r := <-done
 	if r.code != 0 {

@@ -76,7 +76,7 @@ func TestServicesComeBackByThemselves(t *testing.T) {
 		})
 	}
 
-	t.Run("a controller is told by another to end: it stands by again", func(t *testing.T) {
+	t.Run("a controller ends because another tells it to: it stands by again", func(t *testing.T) {
 		h := h.in(t)
 		was := h.sh("server3", unitPID("slurmctld"))
 		h.sh("server3", "kill -TERM "+was) // what slurmctld does to itself then; it ends as after a stop

@@ -82,13 +82,23 @@ func (e *edited) show(a *app) {
 			switch {
 			case strings.HasPrefix(line, "---"), strings.HasPrefix(line, "+++"):
 			case strings.HasPrefix(line, "-"), strings.HasPrefix(line, "+"):
-				if key, _, ok := strings.Cut(line, ":"); ok && strings.Contains(key, "pass") {
-					line = key + ": …\n"
-				}
-				fmt.Fprint(a.stdout, "  "+line)
+				fmt.Fprint(a.stdout, "  "+withoutPassword(line))
 			}
 		}
 	}
+}
+
+// withoutPassword leaves out what follows the first key of a password in a line, also
+// where a whole map stands on it.
+func withoutPassword(line string) string {
+	i := strings.Index(line, "pass")
+	if i < 0 {
+		return line
+	}
+	if colon := strings.IndexByte(line[i:], ':'); colon >= 0 {
+		return line[:i+colon] + ": …\n"
+	}
+	return line
 }
 
 // write puts the new text in the place of the old one, if nobody else has changed

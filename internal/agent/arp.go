@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -70,7 +71,7 @@ func (s *arpSocket) claims(ctx context.Context) <-chan net.HardwareAddr {
 			}
 			if err != nil {
 				// An interface that goes down is told of once.
-				if unix.ENETDOWN.Is(err) {
+				if errors.Is(err, unix.ENETDOWN) {
 					continue
 				}
 				return

@@ -140,7 +140,7 @@ func drained(name string) plan.Action {
 				return nil, err
 			}
 			return plan.Func{What: "take jobs on " + name + " again", Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-				return nil, updateNode(ctx, h, name, "State=RESUME")
+				return nil, updateNode(ctx, h, name, "State=UNDRAIN")
 			}}, nil
 		},
 	}

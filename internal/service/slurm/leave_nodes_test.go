@@ -131,7 +131,7 @@ func TestANodeIsDrainedAndTakesJobsAgainWhereItStays(t *testing.T) {
 	m := hosttest.New("server1")
 	m.OnQuery("sinfo --all --Node", func(host.Cmd) (string, error) { return "node001 " + state + "\n", nil })
 	m.OnRun("scontrol update NodeName=node001 State=DRAIN", func(host.Cmd) (string, error) { state = "drained"; return "", nil })
-	m.OnRun("scontrol update NodeName=node001 State=RESUME", func(host.Cmd) (string, error) { state = "idle"; return "", nil })
+	m.OnRun("scontrol update NodeName=node001 State=UNDRAIN", func(host.Cmd) (string, error) { state = "idle"; return "", nil })
 	a := drained("node001")
 	if done, err := a.Done(t.Context(), m); done || err != nil {
 		t.Fatal(done, err)
@@ -223,7 +223,7 @@ func TestANodeThatCannotBeStoppedIsTakenBack(t *testing.T) {
 				return was, nil
 			})
 			ctl.OnRun("scontrol update NodeName=node001 State=DRAIN", func(host.Cmd) (string, error) { state = "drained"; return "", nil })
-			ctl.OnRun("scontrol update NodeName=node001 State=RESUME", func(host.Cmd) (string, error) { state = "idle"; return "", nil })
+			ctl.OnRun("scontrol update NodeName=node001 State=UNDRAIN", func(host.Cmd) (string, error) { state = "idle"; return "", nil })
 			n.OnQuery("systemctl show", func(host.Cmd) (string, error) {
 				return "LoadState=loaded\nActiveState=" + runs + "\nUnitFileState=" + enabled + "\n", nil
 			})

@@ -21,6 +21,7 @@ var _ service.Recoverer = (*State)(nil)
 type past struct {
 	ran    service.Answer // it has been active since then
 	failed bool           // it does not run because it failed
+	itself bool           // it does not run because it ended, in order, without being stopped
 	queued bool           // systemd is to start it, and waits for something else
 }
 
@@ -31,7 +32,32 @@ func lookPast(ctx context.Context, r host.Reader, unit string) (past, error) {
 	if err != nil {
 		return past{}, err
 	}
-	return parsePast(out), nil
+	p := parsePast(out)
+	if p.ran == service.Yes && !p.failed {
+		p.itself, err = endedItself(ctx, r, unit)
+	}
+	return p, err
+}
+
+// What systemd notes when it has started a unit and when it has stopped one that it
+// was told to (systemd.journal-fields(7), sd-messages.h); a daemon that ends by itself
+// is neither.
+const (
+	noteStarted = "39f53479d3a045ac8e11786248231fbf"
+	noteStopped = "9d1aaa27d60140bd96365438aad20286"
+)
+
+// endedItself says whether the last that systemd noted of a unit since the boot is
+// that it was started. slurmctld ends in order also where another controller tells it
+// to: one that takes charge late tells those that have come to stand by meanwhile.
+// Where the journal says nothing it was stopped.
+func endedItself(ctx context.Context, r host.Reader, unit string) (bool, error) {
+	out, err := r.Query(ctx, "journalctl", "--boot", "--no-pager", "--lines=1", "--output=json", "--output-fields=MESSAGE_ID",
+		"UNIT="+unit, "MESSAGE_ID="+noteStarted, "MESSAGE_ID="+noteStopped)
+	if exited(err) {
+		return false, nil // no journal, or none that can be read
+	}
+	return strings.Contains(out, noteStarted), err
 }
 
 func parsePast(out string) past {
@@ -54,10 +80,10 @@ func parsePast(out string) past {
 }
 
 // startable says whether a unit in this state may be started without a person: it
-// has not run since the host booted, or it failed. One that ran and was stopped
-// in order was stopped by somebody; one that is starting is systemd's to start.
+// has not run since the host booted, it failed, or it ended by itself. One that ran
+// and was stopped was stopped by somebody; one that is starting is systemd's to start.
 func (p past) startable(state string) bool {
-	return !p.queued && (state == "failed" || state == "inactive" && (p.ran == service.No || p.failed))
+	return !p.queued && (state == "failed" || state == "inactive" && (p.ran == service.No || p.failed || p.itself))
 }
 
 // Recover starts slurmctld where it has not run since the head booted, or has

@@ -36,9 +36,9 @@ func ctldDropIn(mount, state string, dbd, first bool) []byte {
 	if first {
 		fmt.Fprintf(&b, "ExecStartPre=-%s %s\n", turnPath, state)
 	}
-	// Not on-failure: a controller that takes charge late tells those that stand by
-	// to end, and they do, in order. What systemctl stopped stays stopped.
-	b.WriteString("Restart=always\nRestartSec=1\n")
+	// Not always: one that another takes over from, by scontrol takeover, is told to
+	// end and would be in charge again before the other is.
+	b.WriteString("Restart=on-failure\nRestartSec=1\n")
 	return []byte(b.String())
 }
 
