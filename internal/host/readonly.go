@@ -35,7 +35,7 @@ var readOnly = []string{
 	"timedatectl",
 	"hostnamectl", "hostnamectl status|show", "hostnamectl --json=short|--json=pretty",
 	"loginctl list-sessions|list-users|show-session|show-user ...",
-	`journalctl (-q|-x|-r|-a|-b|-k|--no-pager|--quiet|--utc|--no-hostname|--unit=*|--since=*|--until=*|--lines=*|--output=*|--grep=*|--priority=*|--identifier=*|--boot=*)*`,
+	`journalctl (-q|-x|-r|-a|-b|-k|--no-pager|--quiet|--utc|--no-hostname|--unit=*|--since=*|--until=*|--lines=*|--output=*|--output-fields=*|--grep=*|--priority=*|--identifier=*|--boot=*|UNIT=*|MESSAGE_ID=*)*`,
 	"systemd-detect-virt ...", "systemd-escape ...", "networkctl list|status ...", "resolvectl status|query ...",
 	// packages
 	"dpkg-query -W|-s|-l|-S|-L|--show|--status|--list ...",

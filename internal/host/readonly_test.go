@@ -61,6 +61,7 @@ func TestReadOnly(t *testing.T) {
 		{"ss -t -l -n", true},
 		{"ss --kill", false},
 		{"journalctl -u redis", false},
+		{"journalctl -b --no-pager --lines=1 --output=json --output-fields=MESSAGE_ID UNIT=x.service MESSAGE_ID=39f53479d3a045ac8e11786248231fbf", true},
 		{"journalctl --unit=redis --lines=20 --no-pager", true},
 		{"journalctl --vacuum-size=1M", false},
 		{"date +%s", true},

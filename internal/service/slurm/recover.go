@@ -52,7 +52,7 @@ const (
 // to: one that takes charge late tells those that have come to stand by meanwhile.
 // Where the journal says nothing it was stopped.
 func endedItself(ctx context.Context, r host.Reader, unit string) (bool, error) {
-	out, err := r.Query(ctx, "journalctl", "--boot", "--no-pager", "--lines=1", "--output=json", "--output-fields=MESSAGE_ID",
+	out, err := r.Query(ctx, "journalctl", "-b", "--no-pager", "--lines=1", "--output=json", "--output-fields=MESSAGE_ID",
 		"UNIT="+unit, "MESSAGE_ID="+noteStarted, "MESSAGE_ID="+noteStopped)
 	if exited(err) {
 		return false, nil // no journal, or none that can be read
