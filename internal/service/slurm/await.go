@@ -105,14 +105,10 @@ func (s *State) awaitInCharge(h head) plan.Await {
 			if !ok || err != nil || !beats {
 				return ok, state, err
 			}
-			data, err := r.ReadFile(ctx, path.Join(dir, "heartbeat"))
+			_, err = readHeartbeat(ctx, r, dir)
 			if errors.Is(err, fs.ErrNotExist) {
 				return false, "it has written no heartbeat yet", nil
 			}
-			if err != nil {
-				return false, "", err
-			}
-			_, err = parseHeartbeat(data)
 			return err == nil, "", err
 		},
 	}

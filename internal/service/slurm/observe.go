@@ -246,12 +246,28 @@ func lookState(ctx context.Context, r host.Reader, dir string) stateDir {
 		return d
 	}
 	d.data = service.Yes
-	if data, err := r.ReadFile(ctx, path.Join(dir, "heartbeat")); err == nil {
-		if b, err := parseHeartbeat(data); err == nil {
-			d.beat = &b
-		}
+	if b, err := readHeartbeat(ctx, r, dir); err == nil {
+		d.beat = &b
 	}
 	return d
+}
+
+// readHeartbeat reads what the controller in charge writes. It puts a new one in the
+// place of the old every second or two, and on a volume one that has just been
+// replaced cannot be read ("stale file handle", seen); the next one can.
+func readHeartbeat(ctx context.Context, r host.Reader, dir string) (heartbeat, error) {
+	var b heartbeat
+	var err error
+	for range 5 {
+		var data []byte
+		if data, err = r.ReadFile(ctx, path.Join(dir, "heartbeat")); err == nil {
+			b, err = parseHeartbeat(data)
+		}
+		if err == nil || ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return b, err
 }
 
 func (n *node) observe(ctx context.Context, isHead bool) {

@@ -219,11 +219,7 @@ func (s *State) awaitTakesCharge(h head, index int) plan.Await {
 			if !ok || err != nil || alone {
 				return ok, state, err
 			}
-			data, err := r.ReadFile(ctx, path.Join(h.state.path, "heartbeat"))
-			if err != nil {
-				return false, "", err
-			}
-			b, err := parseHeartbeat(data)
+			b, err := readHeartbeat(ctx, r, h.state.path)
 			if err != nil {
 				return false, "", err
 			}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os/exec"
-	"path"
 	"strconv"
 	"strings"
 
@@ -162,11 +161,10 @@ func takeover(name string, s *State) plan.Action {
 		}
 	}
 	inCharge := func(ctx context.Context, h host.Reader) (bool, error) {
-		data, err := h.ReadFile(ctx, path.Join(dir, "heartbeat"))
-		if err != nil {
-			return false, err
+		b, err := readHeartbeat(ctx, h, dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil // nobody's, or just being replaced
 		}
-		b, err := parseHeartbeat(data)
 		return err == nil && b.index == index, err
 	}
 	return plan.Func{
