@@ -260,6 +260,30 @@ func TestPlanOutlines(t *testing.T) {
 	}
 }
 
+// The first controller of the file is server2, and server1 has taken over from it.
+func TestABackupGivesWayInUpOnlyWhereTheFirstOneComesBack(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		nodes []string
+		want  bool
+	}{
+		{"both are in the plan", nil, true},
+		{"the first one is left alone: it is in maintenance", []string{"server1", "server3"}, false},
+		{"the one in charge is left alone", []string{"server2", "server3"}, false},
+	} {
+		s := stateOf(site(t), live("server1", 1), live("server3", 1), onHead("server2", func(h *head) {
+			h.listens, h.units[ctldUnit] = service.No, "inactive"
+		}))
+		ph, err := s.Plan(service.Intent{Nodes: c.nodes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(outline(ph), "give-way"); got != c.want {
+			t.Errorf("%s: %v\n%s", c.name, got, outline(ph))
+		}
+	}
+}
+
 func TestStopEndsWithTheControllerInCharge(t *testing.T) {
 	all := []func(*State){live("server1", 1), live("server2", 1), live("server3", 1)}
 	for _, c := range []struct {

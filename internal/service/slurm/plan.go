@@ -71,7 +71,7 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		}
 		if standby {
 			rest.Steps = append(rest.Steps, s.storageSteps(h, false)...)
-			if in := s.inWay(); in != nil && s.isFirst(h) && h.listens == service.No && intent.Includes(in.name) {
+			if in := s.inWay(); in != nil && s.isFirst(h) && h.listens == service.No && intent.Includes(h.name) && intent.Includes(in.name) {
 				rest.Steps = append(rest.Steps, s.returns(h, *in, startCtld())...)
 				continue
 			}
