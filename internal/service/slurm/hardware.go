@@ -46,3 +46,57 @@ func parseHardware(text string) config.Hardware {
 
 // Fill gives what was not given the values that a host told of itself.
 func Fill(given, asked config.Hardware) config.Hardware { return fill(given, asked) }
+
+// lookHardware asks a node for what it has, to fill what the file leaves out
+// and to compare with what it says.
+func lookHardware(ctx context.Context, r host.Reader, given config.Hardware) (config.Hardware, error) {
+	var hw config.Hardware
+	mem, err := r.ReadFile(ctx, "/proc/meminfo")
+	if err != nil {
+		return hw, err
+	}
+	hw.MemoryMB = memoryMB(string(mem))
+	cpu, err := r.ReadFile(ctx, "/proc/cpuinfo")
+	if err != nil {
+		return hw, err
+	}
+	fillCPUs(&hw, string(cpu))
+	return hw, nil
+}
+
+// memoryMB is MemTotal in MiB, rounded down to a multiple of 256: it changes a
+// little with every kernel, and a node with less than it promised is drained.
+func memoryMB(meminfo string) int {
+	for line := range strings.Lines(meminfo) {
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == "MemTotal:" {
+			kb, err := strconv.Atoi(f[1])
+			if err == nil {
+				return kb / 1024 / 256 * 256
+			}
+		}
+	}
+	return 0
+}
+
+// fillCPUs counts /proc/cpuinfo: logical CPUs, sockets, cores, threads. Where
+// the parts do not multiply to the whole, only the whole is told.
+func fillCPUs(hw *config.Hardware, cpuinfo string) {
+	sockets, cores := map[string]bool{}, map[string]bool{}
+	socket := ""
+	for line := range strings.Lines(cpuinfo) {
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch strings.TrimSpace(key) {
+		case "processor":
+			hw.CPUs++
+		case "physical id":
+			socket = value
+			sockets[value] = true
+		case "core id":
+			cores[socket+"/"+value] = true
+		}
+	}
+	if n, k := len(sockets), len(cores); n > 0 && k > 0 && k%n == 0 && hw.CPUs%k == 0 {
+		hw.Sockets, hw.CoresPerSocket, hw.ThreadsPerCore = n, k/n, hw.CPUs/k
+	}
+}

@@ -59,15 +59,6 @@ type head struct {
 	oldState   stateDir // where the slurm.conf that is there has its state, if elsewhere
 }
 
-// stateDir is a StateSaveLocation as one head sees it.
-type stateDir struct {
-	path    string
-	data    service.Answer // a controller has saved its state here
-	cluster string         // whose
-	beat    *heartbeat
-	why     string
-}
-
 // node is one compute node.
 type node struct {
 	common
@@ -226,50 +217,6 @@ func running(state string) bool {
 	return state == "active" || state == "reloading" || state == "deactivating"
 }
 
-// lookState reads what a controller leaves in its state directory.
-func lookState(ctx context.Context, r host.Reader, dir string) stateDir {
-	d := stateDir{path: dir}
-	name, err := r.ReadFile(ctx, path.Join(dir, "clustername"))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		d.data = service.No
-		return d
-	case err != nil:
-		d.why = err.Error()
-		return d
-	}
-	// From 24.05 on a number follows: "hpc|1163".
-	cluster, _, _ := strings.Cut(string(name), "|")
-	if d.cluster = strings.TrimSpace(cluster); d.cluster == "" {
-		// Read while slurmctld wrote it anew, or from a copy that is healing.
-		d.why = path.Join(dir, "clustername") + " is empty"
-		return d
-	}
-	d.data = service.Yes
-	if b, err := readHeartbeat(ctx, r, dir); err == nil {
-		d.beat = &b
-	}
-	return d
-}
-
-// readHeartbeat reads what the controller in charge writes. It puts a new one in the
-// place of the old every second or two, and on a volume one that has just been
-// replaced cannot be read ("stale file handle", seen); the next one can.
-func readHeartbeat(ctx context.Context, r host.Reader, dir string) (heartbeat, error) {
-	var b heartbeat
-	var err error
-	for range 5 {
-		var data []byte
-		if data, err = r.ReadFile(ctx, path.Join(dir, "heartbeat")); err == nil {
-			b, err = parseHeartbeat(data)
-		}
-		if err == nil || ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-	}
-	return b, err
-}
-
 func (n *node) observe(ctx context.Context, isHead bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
@@ -324,60 +271,6 @@ func cgroup2Offers(controllers string) (service.Answer, string) {
 	return service.Yes, ""
 }
 
-// lookHardware asks a node for what it has, to fill what the file leaves out
-// and to compare with what it says.
-func lookHardware(ctx context.Context, r host.Reader, given config.Hardware) (config.Hardware, error) {
-	var hw config.Hardware
-	mem, err := r.ReadFile(ctx, "/proc/meminfo")
-	if err != nil {
-		return hw, err
-	}
-	hw.MemoryMB = memoryMB(string(mem))
-	cpu, err := r.ReadFile(ctx, "/proc/cpuinfo")
-	if err != nil {
-		return hw, err
-	}
-	fillCPUs(&hw, string(cpu))
-	return hw, nil
-}
-
-// memoryMB is MemTotal in MiB, rounded down to a multiple of 256: it changes a
-// little with every kernel, and a node with less than it promised is drained.
-func memoryMB(meminfo string) int {
-	for line := range strings.Lines(meminfo) {
-		if f := strings.Fields(line); len(f) >= 2 && f[0] == "MemTotal:" {
-			kb, err := strconv.Atoi(f[1])
-			if err == nil {
-				return kb / 1024 / 256 * 256
-			}
-		}
-	}
-	return 0
-}
-
-// fillCPUs counts /proc/cpuinfo: logical CPUs, sockets, cores, threads. Where
-// the parts do not multiply to the whole, only the whole is told.
-func fillCPUs(hw *config.Hardware, cpuinfo string) {
-	sockets, cores := map[string]bool{}, map[string]bool{}
-	socket := ""
-	for line := range strings.Lines(cpuinfo) {
-		key, value, _ := strings.Cut(line, ":")
-		value = strings.TrimSpace(value)
-		switch strings.TrimSpace(key) {
-		case "processor":
-			hw.CPUs++
-		case "physical id":
-			socket = value
-			sockets[value] = true
-		case "core id":
-			cores[socket+"/"+value] = true
-		}
-	}
-	if n, k := len(sockets), len(cores); n > 0 && k > 0 && k%n == 0 && hw.CPUs%k == 0 {
-		hw.Sockets, hw.CoresPerSocket, hw.ThreadsPerCore = n, k/n, hw.CPUs/k
-	}
-}
-
 // askController asks the controller in charge for its nodes, on one head that
 // has a running controller: the one in charge where that is known.
 func (s *State) askController(ctx context.Context) {
@@ -398,54 +291,4 @@ func (s *State) askController(ctx context.Context) {
 	}
 	counts := parseNodes(out)
 	s.cluWide.nodes = &counts
-}
-
-// active is the index in heads of the controller in charge, -1 where it is not
-// known: the one whose index is in the last heartbeat, if it runs. (The
-// heartbeat of a controller that died says its name until another takes over.)
-func (s *State) active() int {
-	var last *heartbeat
-	for _, h := range s.heads {
-		if h.reached && h.state.beat != nil && (last == nil || h.state.beat.at.After(last.at)) {
-			last = h.state.beat
-		}
-	}
-	up := func(h head) bool { return h.reached && h.controller && h.listens == service.Yes }
-	if last != nil {
-		// The index counts the SlurmctldHost lines that the writer has
-		// read, which may be fewer than the file has now.
-		for i, h := range s.heads {
-			if up(h) && h.place() == last.index {
-				return i
-			}
-		}
-		return -1
-	}
-	only := -1
-	for i, h := range s.heads {
-		if up(h) {
-			if only >= 0 {
-				return -1
-			}
-			only = i
-		}
-	}
-	return only
-}
-
-// place is the head's index among the SlurmctldHost lines of the slurm.conf
-// that it has now.
-func (h head) place() int {
-	i := 0
-	for line := range strings.Lines(string(h.conf)) {
-		value, ok := strings.CutPrefix(strings.TrimSpace(line), "SlurmctldHost=")
-		if !ok {
-			continue
-		}
-		if name, _, _ := strings.Cut(value, "("); name == h.name {
-			return i
-		}
-		i++
-	}
-	return -1
 }

@@ -1,0 +1,115 @@
+package slurm
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"strings"
+
+	"multihead/internal/host"
+	"multihead/internal/service"
+)
+
+// stateDir is a StateSaveLocation as one head sees it.
+type stateDir struct {
+	path    string
+	data    service.Answer // a controller has saved its state here
+	cluster string         // whose
+	beat    *heartbeat
+	why     string
+}
+
+// lookState reads what a controller leaves in its state directory.
+func lookState(ctx context.Context, r host.Reader, dir string) stateDir {
+	d := stateDir{path: dir}
+	name, err := r.ReadFile(ctx, path.Join(dir, "clustername"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		d.data = service.No
+		return d
+	case err != nil:
+		d.why = err.Error()
+		return d
+	}
+	// From 24.05 on a number follows: "hpc|1163".
+	cluster, _, _ := strings.Cut(string(name), "|")
+	if d.cluster = strings.TrimSpace(cluster); d.cluster == "" {
+		// Read while slurmctld wrote it anew, or from a copy that is healing.
+		d.why = path.Join(dir, "clustername") + " is empty"
+		return d
+	}
+	d.data = service.Yes
+	if b, err := readHeartbeat(ctx, r, dir); err == nil {
+		d.beat = &b
+	}
+	return d
+}
+
+// readHeartbeat reads what the controller in charge writes. It puts a new one in the
+// place of the old every second or two, and on a volume one that has just been
+// replaced cannot be read ("stale file handle", seen); the next one can.
+func readHeartbeat(ctx context.Context, r host.Reader, dir string) (heartbeat, error) {
+	var b heartbeat
+	var err error
+	for range 5 {
+		var data []byte
+		if data, err = r.ReadFile(ctx, path.Join(dir, "heartbeat")); err == nil {
+			b, err = parseHeartbeat(data)
+		}
+		if err == nil || ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return b, err
+}
+
+// active is the index in heads of the controller in charge, -1 where it is not
+// known: the one whose index is in the last heartbeat, if it runs. (The
+// heartbeat of a controller that died says its name until another takes over.)
+func (s *State) active() int {
+	var last *heartbeat
+	for _, h := range s.heads {
+		if h.reached && h.state.beat != nil && (last == nil || h.state.beat.at.After(last.at)) {
+			last = h.state.beat
+		}
+	}
+	up := func(h head) bool { return h.reached && h.controller && h.listens == service.Yes }
+	if last != nil {
+		// The index counts the SlurmctldHost lines that the writer has
+		// read, which may be fewer than the file has now.
+		for i, h := range s.heads {
+			if up(h) && h.place() == last.index {
+				return i
+			}
+		}
+		return -1
+	}
+	only := -1
+	for i, h := range s.heads {
+		if up(h) {
+			if only >= 0 {
+				return -1
+			}
+			only = i
+		}
+	}
+	return only
+}
+
+// place is the head's index among the SlurmctldHost lines of the slurm.conf
+// that it has now.
+func (h head) place() int {
+	i := 0
+	for line := range strings.Lines(string(h.conf)) {
+		value, ok := strings.CutPrefix(strings.TrimSpace(line), "SlurmctldHost=")
+		if !ok {
+			continue
+		}
+		if name, _, _ := strings.Cut(value, "("); name == h.name {
+			return i
+		}
+		i++
+	}
+	return -1
+}
