@@ -67,7 +67,7 @@ func TestAllHeadsLosePowerAndNobodyTouchesAKey(t *testing.T) {
 			h.backByItself(acked, running, heads)
 		})
 	}
-	t.Run("F18: each agent is killed at each of the first steps by which it recovers", func(t *testing.T) {
+	t.Run("F18: an agent that begins to recover something is killed", func(t *testing.T) {
 		h := h.in(t)
 		h.each(heads, agentKiller)
 		h.goDark(acked)
