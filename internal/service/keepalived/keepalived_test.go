@@ -53,6 +53,41 @@ func TestConfigurationIsTheGoldenOne(t *testing.T) {
 	}
 }
 
+// The address may move between the question to the heads and that to the address.
+func TestAMachineIsForeignOnlyIfItAnswersTwiceWhileNoHeadHolds(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		answers []service.Answer // to each question to the address
+		holds   []service.Answer // of server1: at first, and each time it is looked at again
+		want    service.Answer
+	}{
+		{"a head holds it: nobody asks", nil, []service.Answer{service.Yes}, service.No},
+		{"nobody answers", []service.Answer{service.No}, []service.Answer{service.No}, service.No},
+		{"not known whether anybody does", []service.Answer{service.Unsure}, []service.Answer{service.No}, service.Unsure},
+		{"a head has just taken it", []service.Answer{service.Yes}, []service.Answer{service.No, service.Yes}, service.No},
+		{"and another looks for longer", []service.Answer{service.Yes, service.Yes}, []service.Answer{service.No, service.No, service.Yes}, service.No},
+		{"a head has just let go of it", []service.Answer{service.Yes, service.No}, []service.Answer{service.No, service.No}, service.No},
+		{"nobody holds it, and it answers again and again", []service.Answer{service.Yes, service.Yes}, []service.Answer{service.No, service.No, service.No}, service.Yes},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &State{vip: vip(), heads: four()}
+			look := func() { s.heads[0].holds, tt.holds = tt.holds[0], tt.holds[1:] }
+			look()
+			s.askForeign(func() (service.Answer, string) {
+				a := tt.answers[0]
+				tt.answers = tt.answers[1:]
+				return a, "port 22 takes connections"
+			}, look)
+			if s.foreign != tt.want || s.foreign == service.Yes != (s.saw != "") {
+				t.Errorf("foreign %v (%q), want %v", s.foreign, s.saw, tt.want)
+			}
+			if len(tt.answers)+len(tt.holds) > 0 {
+				t.Errorf("not asked: %v %v", tt.answers, tt.holds)
+			}
+		})
+	}
+}
+
 func TestPlanBeginsWithWhoRunsAlready(t *testing.T) {
 	for _, tt := range []struct {
 		name        string

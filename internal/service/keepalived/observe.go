@@ -41,15 +41,64 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 		})
 	}
 	_ = g.Wait() // what a head does not answer is part of what was found
-	if yes, _ := s.holders(); len(yes) == 0 {
-		for i, n := range nodes {
-			if s.heads[i].known {
-				s.foreign, s.saw = answers(ctx, n.Reader, s.vip.Address, n.Spec.SSHPort)
-				break
-			}
+	for i, n := range nodes {
+		if s.heads[i].known {
+			s.askForeign(func() (service.Answer, string) {
+				return answers(ctx, n.Reader, s.vip.Address, n.Spec.SSHPort)
+			}, func() { lookAgain(ctx, nodes, s.heads, s.vip.Address) })
+			break
 		}
 	}
 	return s, nil
+}
+
+// askForeign finds out whether a machine that is none of the heads has the
+// address. Between the question to the heads and that to the address it may have
+// moved (seen: keepalived had just been started): so the heads are looked at again
+// after an answer, and it counts only if it comes twice with no head holding it.
+func (s *State) askForeign(ask func() (service.Answer, string), look func()) {
+	for range 2 {
+		if yes, _ := s.holders(); len(yes) > 0 {
+			break
+		}
+		if s.foreign, s.saw = ask(); s.foreign != service.Yes {
+			s.saw = ""
+			return
+		}
+		look()
+	}
+	if yes, _ := s.holders(); len(yes) > 0 {
+		s.foreign, s.saw = service.No, ""
+	}
+}
+
+// lookAgain asks the heads once more who holds the address. One that does not
+// answer this time is not known of.
+func lookAgain(ctx context.Context, nodes []service.Node, heads []head, vip netip.Addr) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	var g errgroup.Group
+	for i, n := range nodes {
+		if !heads[i].known {
+			continue
+		}
+		g.Go(func() error {
+			links, err := askLinks(ctx, n.Reader)
+			heads[i].holds = held(links, err, vip)
+			return nil
+		})
+	}
+	_ = g.Wait()
+}
+
+func held(l links, err error, vip netip.Addr) service.Answer {
+	if err != nil {
+		return service.Unsure
+	}
+	if _, ok := l.with(vip); ok {
+		return service.Yes
+	}
+	return service.No
 }
 
 func observe(ctx context.Context, n service.Node, vip netip.Addr) head {
@@ -76,10 +125,7 @@ func observe(ctx context.Context, n service.Node, vip netip.Addr) head {
 		h.known = true
 		h.iface, _ = links.with(h.addr)
 		h.ifaces = links.names()
-		h.holds = service.No
-		if _, ok := links.with(vip); ok {
-			h.holds = service.Yes
-		}
+		h.holds = held(links, nil, vip)
 		return nil
 	})
 	g.Go(func() error {
