@@ -33,7 +33,7 @@ func (a *app) onceAgreed(ctx context.Context, run *upRun, nothing, work func() e
 		a.sayNothingChanged()
 		return nil
 	}
-	if err := a.agree(run); err != nil {
+	if err := a.agree(ctx, run); err != nil {
 		return err
 	}
 	if err := a.lock(ctx, run); err != nil {
@@ -54,12 +54,16 @@ func (a *app) offer(run *upRun) {
 	}
 }
 
-// agree asks what the verb asks.
-func (a *app) agree(run *upRun) error {
-	if run.question != nil {
-		return run.question()
+// agree asks what the verb asks. While the cluster is locked the question has a limit,
+// and with its error the run ends, and with that the lock.
+func (a *app) agree(ctx context.Context, run *upRun) error {
+	if run.held {
+		ctx = whileLocked(ctx)
 	}
-	return a.ask(run.flags)
+	if run.question != nil {
+		return run.question(ctx)
+	}
+	return a.ask(ctx, run.flags)
 }
 
 // carryOut is the way of up, and of what ends like it: what the result uncovers is
@@ -102,7 +106,7 @@ func (a *app) rounds(ctx context.Context, run *upRun) error {
 		if round == maxRounds {
 			return &exitError{exitFailed, errors.New(a.tr("the plan was carried out, and this is still needed: run up again; if it stays, look at the lines above"))}
 		}
-		if err := a.agree(run); err != nil {
+		if err := a.agree(ctx, run); err != nil {
 			return err
 		}
 	}
@@ -121,6 +125,7 @@ func (a *app) lock(ctx context.Context, run *upRun) error {
 	if err := a.locked(err); err != nil {
 		return err
 	}
+	run.held = true
 	shown, err := json.Marshal(run.prop.JSON())
 	if err != nil {
 		return err
@@ -137,7 +142,7 @@ func (a *app) lock(ctx context.Context, run *upRun) error {
 	}
 	fmt.Fprintln(a.stderr, a.tr("The cluster changed while the plan was shown. The plan is now:"))
 	a.showPlan(run)
-	return a.agree(run)
+	return a.agree(ctx, run)
 }
 
 // commandLine is how the tool was called. Flags of this tool never hold a

@@ -46,8 +46,8 @@ func TestAPlanIsDoneOnlyOnceItIsAgreedToAndSureUnderTheLock(t *testing.T) {
 		{name: "a dry run", first: "a", flags: upFlags{dryRun: true, yes: true}},
 		{name: "declined", first: "a", answers: []error{no}, did: "ask", fails: true},
 		{name: "another run is at work", first: "a", answers: []error{nil}, locked: &host.LockedError{Host: "server1"}, did: "ask lock", fails: true},
-		{name: "changed meanwhile, and agreed again", first: "a", under: "b", answers: []error{nil, nil}, did: "ask lock plan ask work"},
-		{name: "changed meanwhile, and declined", first: "a", under: "b", answers: []error{nil, no}, did: "ask lock plan ask", fails: true},
+		{name: "changed meanwhile, and agreed again", first: "a", under: "b", answers: []error{nil, nil}, did: "ask lock plan ask-with-a-limit work"},
+		{name: "changed meanwhile, and declined", first: "a", under: "b", answers: []error{nil, no}, did: "ask lock plan ask-with-a-limit", fails: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var did []string
@@ -56,9 +56,12 @@ func TestAPlanIsDoneOnlyOnceItIsAgreedToAndSureUnderTheLock(t *testing.T) {
 			file := &config.Cluster{Nodes: config.Nodes{Controllers: []config.Controller{{HostSpec: config.HostSpec{Hostname: "server1"}}}}}
 			run := &upRun{flags: tt.flags, report: &upReport{}, sess: &session{file: file,
 				view: &cluster.View{Cluster: file, Hosts: map[string]host.Host{"server1": head}}}}
-			run.question = func() error {
+			run.question = func(ctx context.Context) error {
 				err := tt.answers[0]
 				tt.answers = tt.answers[1:]
+				if ctx.Value(lockedKey{}) != nil {
+					return does("ask-with-a-limit", err)
+				}
 				return does("ask", err)
 			}
 			run.planner = func(context.Context) (plan.Plan, error) { return needed(tt.first), nil }

@@ -242,8 +242,8 @@ func (a *app) leave(ctx context.Context, f removeFlags, e *edited, names []strin
 		a.sayNothingChanged()
 		return nil
 	}
-	run.question = func() error { return a.agreeToLeave(f, e, names) }
-	if err := a.agree(run); err != nil {
+	run.question = func(ctx context.Context) error { return a.agreeToLeave(ctx, f, e, names) }
+	if err := a.agree(ctx, run); err != nil {
 		return err
 	}
 	run.intent.Confirmed = true
@@ -275,12 +275,12 @@ func (f *removeFlags) run(e *edited, names []string, report *upReport) *upRun {
 
 // agreeToLeave asks. A compute node has no data and no vote: a yes is enough for one
 // that ends its jobs first.
-func (a *app) agreeToLeave(f removeFlags, e *edited, names []string) error {
+func (a *app) agreeToLeave(ctx context.Context, f removeFlags, e *edited, names []string) error {
 	if f.kind == kindCompute && !f.gone {
-		return a.ask(f.upFlags)
+		return a.ask(ctx, f.upFlags)
 	}
 	name := e.before.Info.ClusterName
-	return a.typedCluster(f.confirm, name, fmt.Sprintf(a.tr("%s leaves the cluster. Type the cluster's name (%s) to go on: "), inWords(names), name))
+	return a.typedCluster(ctx, f.confirm, name, fmt.Sprintf(a.tr("%s leaves the cluster. Type the cluster's name (%s) to go on: "), inWords(names), name))
 }
 
 // agreedAll has nothing asked from here on.
@@ -332,6 +332,9 @@ func (run *upRun) become(ctx context.Context, c *config.Cluster) error {
 	run.sess.file, run.sess.specs = c, c.AllHosts()
 	run.aim, run.phases = aimUp, run.upPhases
 	run.intent = service.Intent{Mode: service.Auto}
+	if run.held {
+		ctx = whileLocked(ctx)
+	}
 	err := run.sess.reach(ctx)
 	for name, h := range before {
 		if conn, ok := h.(connection); ok && run.sess.view.Hosts[name] != h {

@@ -121,7 +121,9 @@ type upRun struct {
 	// then is said below the plan; empty is nothing.
 	then string
 	// question is what a person is asked before the plan is done; nil is for a yes.
-	question func() error
+	question func(context.Context) error
+	// held says that the cluster is locked by this run.
+	held bool
 }
 
 // aim is what a run plans: what the file says, a stop, that what is there serves
