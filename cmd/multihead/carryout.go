@@ -133,6 +133,11 @@ func (a *app) lock(ctx context.Context, run *upRun) error {
 	if err := a.propose(ctx, run); err != nil {
 		return err
 	}
+	if run.still != nil {
+		if err := run.still(); err != nil {
+			return err
+		}
+	}
 	now, err := json.Marshal(run.prop.JSON())
 	if err != nil {
 		return err

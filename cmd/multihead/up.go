@@ -122,6 +122,9 @@ type upRun struct {
 	then string
 	// question is what a person is asked before the plan is done; nil is for a yes.
 	question func(context.Context) error
+	// still refuses what may not be done any more, by a fresh look under the lock; nil
+	// refuses nothing.
+	still func() error
 	// held says that the cluster is locked by this run.
 	held bool
 }
