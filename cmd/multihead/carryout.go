@@ -118,6 +118,12 @@ const maxRounds = 6
 // lock takes the cluster's lock and makes sure that what was shown is still
 // what is needed.
 func (a *app) lock(ctx context.Context, run *upRun) error {
+	if run.aim == aimRecover {
+		// A head that was switched on while the question stood is not taken for dead.
+		if err := run.sess.reachAgain(ctx); err != nil {
+			return err
+		}
+	}
 	ctxLock, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	run.sess.view.Few = run.aim == aimRecover && run.intent.Confirmed

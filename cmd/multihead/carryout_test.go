@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"multihead/internal/config"
 	"multihead/internal/host"
 	"multihead/internal/host/hosttest"
+	"multihead/internal/host/remote"
 	"multihead/internal/plan"
 )
 
@@ -84,6 +86,51 @@ func TestAPlanIsDoneOnlyOnceItIsAgreedToAndSureUnderTheLock(t *testing.T) {
 			}
 			if shown := strings.Contains(out.String(), "Plan: "); shown == slices.Contains(did, "nothing") {
 				t.Errorf("shown: %v\n%s", shown, out.String())
+			}
+		})
+	}
+}
+
+// What recover does without a head is done only where that head is still silent once
+// the person has answered.
+func TestRecoverLooksAgainWhoAnswersBeforeItLocks(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		to     aim
+		locked string
+	}{
+		{"recover", aimRecover, "server1 server2"},
+		{"another verb leaves out who was silent", aimUp, "server1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var locked []string
+			head := func(name string) host.Host {
+				return &lockable{Machine: hosttest.New(name), lock: func() error { locked = append(locked, name); return nil }}
+			}
+			file := &config.Cluster{}
+			for _, name := range []string{"server1", "server2"} {
+				file.Nodes.Controllers = append(file.Nodes.Controllers, config.Controller{HostSpec: config.HostSpec{Hostname: name}})
+			}
+			s := &session{file: file, dial: &remote.Dialer{}, specs: file.HeadsAndWitnesses(), view: &cluster.View{Cluster: file,
+				Hosts: map[string]host.Host{"server1": head("server1")}, Errs: map[string]error{"server2": errors.New("off")}}}
+			s.view.Input.Stamp = "20261122T160002Z"
+			s.connect = func(context.Context, []config.HostSpec) (map[string]host.Host, map[string]error, error) {
+				return map[string]host.Host{"server1": head("server1"), "server2": head("server2")}, nil, nil
+			}
+			run := &upRun{aim: tt.to, sess: s, flags: upFlags{yes: true}, report: &upReport{}}
+			run.intent.Confirmed = true // to go on with fewer than half of the heads
+			run.planner = func(context.Context) (plan.Plan, error) { return plan.Plan{}, nil }
+			a := &app{stdout: io.Discard, stderr: io.Discard, lang: "en"}
+			s.view.Proven(map[string]string{"server2": "off, as a fence agent says"})
+			if err := a.lock(t.Context(), run); err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(locked)
+			if got := strings.Join(locked, " "); got != tt.locked {
+				t.Errorf("locked %s, want %s", got, tt.locked)
+			}
+			if n := s.view.Input.Heads[1]; n.Reached() != (tt.to == aimRecover) || s.view.Input.Stamp != "20261122T160002Z" {
+				t.Errorf("%+v, stamp %s", n, s.view.Input.Stamp)
 			}
 		})
 	}
