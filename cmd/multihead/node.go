@@ -107,18 +107,26 @@ func (e *edited) write(a *app) error {
 	if e.same() {
 		return nil
 	}
-	now, err := os.ReadFile(e.path)
-	if err != nil {
+	if err := e.stands(a); err != nil {
 		return err
-	}
-	if string(now) != string(e.old) {
-		return &exitError{exitConfig, fmt.Errorf(a.tr("%s was changed by somebody else meanwhile and is left as it is; run the command again"), e.path)}
 	}
 	kept, err := config.Rewrite(e.path, e.new)
 	if err == nil && !a.quiet {
 		fmt.Fprintf(a.stdout, a.tr("%s is changed; the old one is %s\n"), e.path, kept)
 	}
 	return err
+}
+
+// stands refuses where somebody else has changed the file since it was read.
+func (e *edited) stands(a *app) error {
+	now, err := os.ReadFile(e.path)
+	if err != nil {
+		return &exitError{exitConfig, fmt.Errorf("cluster file: %w", err)}
+	}
+	if string(now) != string(e.old) {
+		return &exitError{exitConfig, fmt.Errorf(a.tr("%s was changed by somebody else meanwhile and is left as it is; run the command again"), e.path)}
+	}
+	return nil
 }
 
 // switchable checks names of services that a head can have switched on or off.

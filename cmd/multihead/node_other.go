@@ -234,7 +234,7 @@ const waitTick = 5 * time.Second
 // awaitWork keeps new work off the compute nodes that leave, and waits until what
 // they have is done. It holds no lock meanwhile: that may take days, in which agents
 // recover what fails and other people work.
-func (a *app) awaitWork(ctx context.Context, run *upRun, limit time.Duration) error {
+func (a *app) awaitWork(ctx context.Context, run *upRun, e *edited, limit time.Duration) error {
 	left, err := workOf(run)
 	if err != nil || len(left) == 0 {
 		return err
@@ -260,6 +260,9 @@ func (a *app) awaitWork(ctx context.Context, run *upRun, limit time.Duration) er
 	}
 	run.sess = fresh
 	if err := a.untilDone(ctx, run, limit); err != nil {
+		return err
+	}
+	if err := a.stillTheFile(run, e); err != nil {
 		return err
 	}
 	if err := a.idle(ctx, run); err != nil {
@@ -293,8 +296,7 @@ func (a *app) untilDone(ctx context.Context, run *upRun, limit time.Duration) er
 		}
 		select {
 		case <-deadline.Done():
-			hint := fmt.Sprintf(a.tr("%s: no new jobs are taken there; the same command goes on. To take it back: scontrol update nodename=%[1]s state=resume"),
-				strings.Join(run.intent.LeavingComputes, ","))
+			hint := a.drainedStill(run)
 			if ctx.Err() != nil {
 				return &exitError{exitInterrupted, fmt.Errorf("%s\n%s", a.tr("interrupted while it waited"), hint)}
 			}
@@ -302,6 +304,21 @@ func (a *app) untilDone(ctx context.Context, run *upRun, limit time.Duration) er
 		case <-tick.C:
 		}
 	}
+}
+
+// drainedStill says how the nodes are that do not leave after all, and what goes on.
+func (a *app) drainedStill(run *upRun) string {
+	return fmt.Sprintf(a.tr("%s: no new jobs are taken there; the same command goes on. To take it back: scontrol update nodename=%[1]s state=resume"),
+		strings.Join(run.intent.LeavingComputes, ","))
+}
+
+// stillTheFile ends the run where somebody else has changed the file while it waited:
+// what is planned is of the file before, and so is what would be written in the end.
+func (a *app) stillTheFile(run *upRun, e *edited) error {
+	if err := e.stands(a); err != nil {
+		return &exitError{exitCode(err), fmt.Errorf("%w\n%s", err, a.drainedStill(run))}
+	}
+	return nil
 }
 
 // askWork looks again, over connections made anew where they broke.

@@ -248,7 +248,7 @@ func (a *app) leave(ctx context.Context, f removeFlags, e *edited, names []strin
 	}
 	run.intent.Confirmed = true
 	if f.wait > 0 {
-		if err := a.awaitWork(ctx, run, f.wait); err != nil {
+		if err := a.awaitWork(ctx, run, e, f.wait); err != nil {
 			return err
 		}
 		run.agreedAll() // whoever agreed may have gone home
@@ -291,6 +291,10 @@ func (run *upRun) agreedAll() { run.question, run.flags.yes = nil, true }
 // from then on the others forget them.
 func (a *app) carryOutLeave(ctx context.Context, run *upRun, e *edited) error {
 	if err := a.lock(ctx, run); err != nil {
+		return err
+	}
+	// Before anything is done: a file that is not written leaves them half out.
+	if err := e.stands(a); err != nil {
 		return err
 	}
 	run.agreedAll()
