@@ -267,5 +267,6 @@ func koreanTexts() map[string]string {
 		// questions under the lock
 		"The cluster is locked meanwhile: without an answer within %s nothing is done.\n":                               "그동안 클러스터가 잠겨 있습니다: %s 안에 답이 없으면 아무것도 하지 않습니다.\n",
 		"not answered in time: nothing of this was done, and the cluster is not locked any more; run the command again": "제때 답이 없었습니다: 이 가운데 아무것도 하지 않았고 클러스터는 더 이상 잠겨 있지 않습니다. 명령을 다시 실행하십시오",
+		"  its lines are not shown: %v\n": "  바뀌는 줄을 보이지 않습니다: %v\n",
 	}
 }
