@@ -198,18 +198,23 @@ func (a *app) apply(ctx context.Context, run *upRun) error {
 	if errors.Is(err, plan.ErrStopped) {
 		return &exitError{exitInterrupted, err}
 	}
-	return &exitError{exitFailed, fmt.Errorf("%w\n%s%s", err, a.tr(run.carryOn()), journal.Path())}
+	return &exitError{exitFailed, fmt.Errorf("%w\n%s%s", err, a.carryOn(run), journal.Path())}
 }
 
 // carryOn says how a run that was cut off or failed goes on.
-func (run *upRun) carryOn() string {
-	if run.again != "" {
-		return run.again
+func (a *app) carryOn(run *upRun) string {
+	switch {
+	case run.again != "":
+		return a.tr(run.again)
+	case run.aim == aimLeave && len(run.intent.LeavingComputes) > 0:
+		// up leaves them drained: it may be said by somebody else, while one waits for
+		// the jobs on them to end.
+		return fmt.Sprintf(a.tr("the file still names them: the same command again carries on. To keep them: multihead up, and then, for it leaves them drained, scontrol update nodename=%s state=resume; the record of this run is "),
+			strings.Join(run.intent.LeavingComputes, ","))
+	case run.aim == aimLeave:
+		return a.tr("the file still names them: the same command again carries on, up takes them back in; the record of this run is ")
 	}
-	if run.aim == aimLeave {
-		return "the file still names them: the same command again carries on, up takes them back in; the record of this run is "
-	}
-	return "run up again to carry on; the record of this run is "
+	return a.tr("run up again to carry on; the record of this run is ")
 }
 
 // onInterrupt makes the first Ctrl-C finish the steps that run and the second

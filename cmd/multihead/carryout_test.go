@@ -135,3 +135,25 @@ func TestRecoverLooksAgainWhoAnswersBeforeItLocks(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatGoesOnWhereARunWasCutOff(t *testing.T) {
+	leaving := func(heads, computes []string) *upRun {
+		run := &upRun{aim: aimLeave}
+		run.intent.Leaving, run.intent.LeavingComputes = heads, computes
+		return run
+	}
+	for _, tt := range []struct {
+		name string
+		run  *upRun
+		want string
+	}{
+		{"up", &upRun{}, "run up again to carry on; the record"},
+		{"a verb with words of its own", &upRun{again: "the same command again; the record"}, "the same command again; the record"},
+		{"a head that leaves", leaving([]string{"server3"}, nil), "up takes them back in"},
+		{"compute nodes that leave stay drained after up", leaving(nil, []string{"node001", "node002"}), "leaves them drained, scontrol update nodename=node001,node002 state=resume; the record"},
+	} {
+		if got := (&app{lang: "en"}).carryOn(tt.run); !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}

@@ -59,7 +59,8 @@ Witnesses stop voting first: garbd, the sentinel, the agent. It is refused while
 head does not answer or is no member, for then their vote may be the one that counts.
 
 The file is written when the hosts have left. A run that is cut off before that is
-continued by the same command, and taken back by up; after that, up continues it.
+continued by the same command, and taken back by up, which leaves compute nodes
+drained (scontrol update nodename=NODE state=resume); after that, up continues it.
 
 Exit code: 0 done, 1 failed, 64 usage, 75 another run is at work, 78 the cluster
 file, 130 interrupted.`,
