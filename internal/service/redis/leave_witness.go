@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"multihead/internal/host"
 	"multihead/internal/plan"
@@ -64,7 +65,7 @@ func (b *builder) leaveWitnesses() error {
 func (b *builder) forgetOn(stay []voter, replicas int) {
 	for _, v := range stay {
 		b.stage("forget on "+v.name,
-			plan.Step{ID: "redis.sentinel.forget", Host: v.name, Action: forgetSentinels(b.s.wanted, len(stay)),
+			plan.Step{ID: "redis.sentinel.forget", Host: v.name, Action: forgetSentinels(b.s.wanted, len(stay), b.serverAddrs()),
 				Effect: "for some seconds this sentinel looks for the others and the copies again"},
 			plan.Step{ID: "redis.sentinel.goes-on", Host: v.name, Action: agreed(b.s.wanted, len(stay), replicas)})
 	}
@@ -83,6 +84,9 @@ func (b *builder) forgetLeft() {
 	}
 	if counted <= len(all) {
 		return
+	}
+	for i := range all {
+		all[i].down, all[i].lost = false, nil // what runs it will hear, before it forgets anybody
 	}
 	replicas, err := b.sentinelsAgree(all)
 	var why *service.Refusal
@@ -125,11 +129,10 @@ func (b *builder) sentinelsAgree(stay []voter) (replicas int, err error) {
 	var silent []string
 	masters := map[string]bool{}
 	there := 0
-	servers := map[string]bool{}
+	servers := b.serverAddrs()
 	var dead []string
 	for _, h := range b.s.heads {
 		for _, sv := range h.wants(b.s.wanted) {
-			servers[sv.at.addr()] = true
 			if sv.answer != running {
 				dead = append(dead, sv.at.addr())
 			}
@@ -144,7 +147,7 @@ func (b *builder) sentinelsAgree(stay []voter) (replicas int, err error) {
 		masters[v.master] = true
 		known := 0
 		for _, at := range v.replicas {
-			if servers[at] {
+			if slices.Contains(servers, at) {
 				known++
 			}
 		}
@@ -154,7 +157,7 @@ func (b *builder) sentinelsAgree(stay []voter) (replicas int, err error) {
 		}
 		dead = append(dead, v.lost...)
 	}
-	dead = slices.DeleteFunc(dead, func(at string) bool { return !servers[at] }) // of a head that has left
+	dead = slices.DeleteFunc(dead, func(at string) bool { return !slices.Contains(servers, at) }) // of a head that has left
 	if len(silent) > 0 {
 		return 0, refusal("Run multihead up first, and this once all sentinels answer.",
 			"%d of the %d sentinels that stay answer, and %s not: a vote less could leave no majority", there, len(stay), strings.Join(silent, ", "))
@@ -170,9 +173,40 @@ func (b *builder) sentinelsAgree(stay []voter) (replicas int, err error) {
 	return replicas, nil
 }
 
+// serverAddrs are the servers that the heads are to have.
+func (b *builder) serverAddrs() []string {
+	var out []string
+	for _, h := range b.s.heads {
+		for _, sv := range h.wants(b.s.wanted) {
+			out = append(out, sv.at.addr())
+		}
+	}
+	return out
+}
+
+// heldForDead are those of the servers that a sentinel knows and holds for dead.
+func heldForDead(c *conn, servers []string) ([]string, error) {
+	out, err := c.pipe(askLimit, []string{"SENTINEL", "MASTER", sentinelGroup}, []string{"SENTINEL", "REPLICAS", sentinelGroup})
+	if err != nil {
+		return nil, err
+	}
+	master, err := pairs(out[0])
+	if err != nil {
+		return nil, err
+	}
+	v := voter{master: joinAddr(master["ip"], master["port"]), down: master["flags"] != "master"}
+	v.copies(out[1])
+	if v.down {
+		v.lost = append(v.lost, v.master)
+	}
+	return slices.DeleteFunc(v.lost, func(at string) bool { return !slices.Contains(servers, at) }), nil
+}
+
 // forgetSentinels makes a running sentinel look for the others anew, where it knows
 // more than those that stay: it never forgets one that is silent by itself.
-func forgetSentinels(w wanted, stay int) plan.Action {
+// servers are those of the heads: while it holds one of them for dead nobody is
+// forgotten.
+func forgetSentinels(w wanted, stay int, servers []string) plan.Action {
 	at := "127.0.0.1:" + strconv.Itoa(sentinelPort(w.port))
 	return plan.Func{
 		What: "let the sentinel forget those that have left", Kind: plan.Change,
@@ -195,6 +229,12 @@ func forgetSentinels(w wanted, stay int) plan.Action {
 				return nil, err
 			}
 			defer c.close()
+			if err := until(ctx, 30*time.Second, "the sentinel hears every server that it would forget", func() (bool, string, error) {
+				dead, err := heldForDead(c, servers)
+				return err == nil && len(dead) == 0, strings.Join(dead, ", ") + " is dead to it", err
+			}); err != nil {
+				return nil, err
+			}
 			_, err = c.do("SENTINEL", "RESET", sentinelGroup)
 			return nil, err
 		},

@@ -1,10 +1,16 @@
 package redis
 
 import (
+	"bufio"
+	"context"
 	"errors"
+	"fmt"
+	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 
+	"multihead/internal/host/hosttest"
 	"multihead/internal/plan"
 	"multihead/internal/service"
 )
@@ -97,12 +103,13 @@ func TestUpHasSentinelsForgetThoseThatLeft(t *testing.T) {
 		want   string
 		note   string
 	}{
-		"they count one that left":        {nil, nil, forgotten, ""},
-		"they count each other":           {func(s *State) { s.heads[0].voter.others, s.heads[1].voter.others = 1, 1 }, nil, "", ""},
-		"one of them does":                {func(s *State) { s.heads[0].voter.others = 1 }, nil, forgotten, ""},
-		"a copy is dead":                  {deadCopy, nil, "", "count 3, and the file has 2. They are not made to forget the others yet: 192.0.2.12:6379 does not answer"},
-		"a sentinel does not run":         {func(s *State) { s.heads[1].voter.answer = absent }, nil, "", ""},
-		"another head is not to be asked": {nil, []string{"server1"}, "", ""},
+		"they count one that left":         {nil, nil, forgotten, ""},
+		"they count each other":            {func(s *State) { s.heads[0].voter.others, s.heads[1].voter.others = 1, 1 }, nil, "", ""},
+		"one of them does":                 {func(s *State) { s.heads[0].voter.others = 1 }, nil, forgotten, ""},
+		"a copy is dead to them that runs": {func(s *State) { s.heads[0].voter.lost = []string{"192.0.2.12:6379"} }, nil, forgotten, ""},
+		"a copy is dead":                   {deadCopy, nil, "", "count 3, and the file has 2. They are not made to forget the others yet: 192.0.2.12:6379 does not answer"},
+		"a sentinel does not run":          {func(s *State) { s.heads[1].voter.answer = absent }, nil, "", ""},
+		"another head is not to be asked":  {nil, []string{"server1"}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := voting(c.change)
@@ -123,5 +130,76 @@ func TestAComputeNodeIsNothingToRedis(t *testing.T) {
 	ph, err := voting(nil).Leave(service.Intent{LeavingComputes: []string{"node001"}})
 	if err != nil || len(ph.Stages) != 0 {
 		t.Errorf("%v, %+v", err, ph)
+	}
+}
+
+// watcher is as much of a sentinel as forgetting needs.
+type watcher struct {
+	flags []string // of the copy, one look after another; the last one stays
+	reset bool
+}
+
+func (w *watcher) serve(c net.Conn) {
+	defer c.Close()
+	r := bufio.NewReader(c)
+	for {
+		v, err := readReply(r, 0)
+		if err != nil {
+			return
+		}
+		cmd, _ := words(v)
+		answer := "+OK\r\n"
+		switch strings.Join(cmd[:min(2, len(cmd))], " ") {
+		case "SENTINEL MASTER":
+			answer = array("ip", "192.0.2.11", "port", "6379", "flags", "master", "num-other-sentinels", "2")
+		case "SENTINEL REPLICAS":
+			answer = "*1\r\n" + array("ip", "192.0.2.12", "port", "6379", "flags", w.flags[0])
+			w.flags = w.flags[min(1, len(w.flags)-1):]
+		case "SENTINEL RESET":
+			w.reset = true
+		}
+		if _, err := c.Write([]byte(answer)); err != nil {
+			return
+		}
+	}
+}
+
+// array is a reply of words.
+func array(words ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(words))
+	for _, w := range words {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(w), w)
+	}
+	return b.String()
+}
+
+// What a sentinel is about to forget with the one that left is looked at once more.
+func TestASentinelForgetsNoServerThatIsDeadToIt(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		flags   []string
+		servers []string
+		reset   bool
+	}{
+		{"all are alive", []string{"slave"}, []string{"192.0.2.11:6379", "192.0.2.12:6379"}, true},
+		{"a copy comes back", []string{"s_down,slave,disconnected", "s_down,slave", "slave"}, []string{"192.0.2.11:6379", "192.0.2.12:6379"}, true},
+		{"a copy stays dead", []string{"s_down,slave,disconnected"}, []string{"192.0.2.11:6379", "192.0.2.12:6379"}, false},
+		{"a copy of a head that has left stays dead", []string{"s_down,slave,disconnected"}, []string{"192.0.2.11:6379"}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &watcher{flags: tt.flags}
+				m := hosttest.New("server1").OnDial("tcp", "127.0.0.1:26379", func(context.Context) (net.Conn, error) {
+					ours, theirs := net.Pipe()
+					go w.serve(theirs)
+					return ours, nil
+				})
+				_, err := forgetSentinels(lab(2).wanted, 2, tt.servers).Do(t.Context(), m)
+				if w.reset != tt.reset || (err == nil) != tt.reset || err != nil && !strings.Contains(err.Error(), "192.0.2.12:6379 is dead to it") {
+					t.Errorf("reset %v, %v", w.reset, err)
+				}
+			})
+		})
 	}
 }

@@ -375,16 +375,25 @@ func observeVoter(ctx context.Context, n service.Node, port int, password string
 	v.answer = running
 	v.master, v.down = joinAddr(master["ip"], master["port"]), master["flags"] != "master"
 	v.others = info(master).number("num-other-sentinels")
-	if list, ok := out[1].([]any); ok {
-		for _, e := range list {
-			if p, err := pairs(e); err == nil {
-				at := joinAddr(p["ip"], p["port"])
-				v.replicas = append(v.replicas, at)
-				if strings.Contains(p["flags"], "s_down") {
-					v.lost = append(v.lost, at)
-				}
-			}
+	v.copies(out[1])
+	return v
+}
+
+// copies reads the answer to SENTINEL REPLICAS.
+func (v *voter) copies(answer any) {
+	list, ok := answer.([]any)
+	if !ok {
+		return
+	}
+	for _, e := range list {
+		p, err := pairs(e)
+		if err != nil {
+			continue
+		}
+		at := joinAddr(p["ip"], p["port"])
+		v.replicas = append(v.replicas, at)
+		if strings.Contains(p["flags"], "s_down") {
+			v.lost = append(v.lost, at)
 		}
 	}
-	return v
 }
