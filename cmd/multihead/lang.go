@@ -264,5 +264,10 @@ func koreanTexts() map[string]string {
 		"after %s there is still: %s": "%s 뒤에도 남아 있습니다: %s",
 		"interrupted while it waited": "기다리던 중에 중단했습니다",
 		"%s: no new jobs are taken there; the same command goes on. To take it back: scontrol update nodename=%[1]s state=resume": "%s: 새 작업을 받지 않습니다. 같은 명령을 다시 실행하면 이어서 합니다. 되돌리려면: scontrol update nodename=%[1]s state=resume",
+		// questions under the lock
+		"The cluster is locked meanwhile: without an answer within %s nothing is done.\n":                                                                                                                      "그동안 클러스터가 잠겨 있습니다: %s 안에 답이 없으면 아무것도 하지 않습니다.\n",
+		"not answered in time: nothing of this was done, and the cluster is not locked any more; run the command again":                                                                                        "제때 답이 없었습니다: 이 가운데 아무것도 하지 않았고 클러스터는 더 이상 잠겨 있지 않습니다. 명령을 다시 실행하십시오",
+		"the file still names them: the same command again carries on. To keep them: multihead up, and then, for it leaves them drained, scontrol update nodename=%s state=resume; the record of this run is ": "파일에는 아직 남아 있습니다. 같은 명령을 다시 실행하면 이어서 합니다. 그대로 두려면 multihead up 을 실행한 다음, up 은 drain 상태를 풀지 않으므로, scontrol update nodename=%s state=resume 을 실행하십시오. 이 실행의 기록: ",
+		"  its lines are not shown: %v\n": "  바뀌는 줄을 보이지 않습니다: %v\n",
 	}
 }
