@@ -24,12 +24,15 @@ type reply struct {
 		Status  int      `xml:"status"`
 		Clients []string `xml:"clientsStatus>client>hostname"`
 	} `xml:"volStatus>volumes>volume>node"`
-	Heal []struct {
-		Name       string `xml:"name"`
-		Status     string `xml:"status"`
-		Pending    string `xml:"numberOfEntriesInHealPending"`
-		SplitBrain string `xml:"numberOfEntriesInSplitBrain"`
-	} `xml:"healInfo>bricks>brick"`
+	Heal []brickHeal `xml:"healInfo>bricks>brick"`
+}
+
+// brickHeal is what one brick says is to be healed on the others.
+type brickHeal struct {
+	Name       string `xml:"name"` // 192.0.2.11:/data/brick
+	Status     string `xml:"status"`
+	Pending    string `xml:"numberOfEntriesInHealPending"`
+	SplitBrain string `xml:"numberOfEntriesInSplitBrain"`
 }
 
 // parseReply reads one XML document. A reply that says it failed is an error

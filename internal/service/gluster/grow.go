@@ -41,18 +41,26 @@ const followLimit = 90 * time.Second
 // healLimit bounds the copying of everything onto a new brick.
 const healLimit = 24 * time.Hour
 
-// growSteps add the bricks of heads, one after the other.
+// growSteps add the bricks of heads, one after the other, and the arbiter's last.
 func (s *State) growSteps(b blueprint) []plan.Stage {
 	var out []plan.Stage
-	for i, name := range b.grow {
-		before := len(b.known.Bricks) - s.leftover(b.known) + i
+	add := b.grow
+	if b.vote {
+		add = append(slices.Clone(add), b.arbiter)
+	}
+	for i, name := range add {
+		before := s.copies(b.known) + i
+		what := fmt.Sprintf("add the brick of %s to volume %s (copies: %d → %d)", name, s.conf.VolumeName, before, before+1)
+		if s.head(name).witness {
+			what = fmt.Sprintf("add the arbiter's brick of %s to volume %s (%d copies, and names and marks only on a third brick)", name, s.conf.VolumeName, before)
+		}
 		full := s.healed(b.cli, name)
 		// From here on the others may lack what was written since: an older
 		// brick can die while the next one is being added.
 		full.Final = plan.Final{Why: "the brick of " + name + " is a full copy and stays", Hosts: []string{b.cli, name}}
 		out = append(out,
 			plan.Stage{Name: "add the brick of " + name, Steps: []plan.Step{{ID: id("add-brick", name), Host: b.cli, Action: plan.Func{
-				What: fmt.Sprintf("add the brick of %s to volume %s (copies: %d → %d)", name, s.conf.VolumeName, before, before+1), Kind: plan.Add,
+				What: what, Kind: plan.Add,
 				Satisfied: s.hasBrick(name), Timeout: changeLimit * 3,
 				Change: func(ctx context.Context, h host.Host) (plan.Action, error) { return s.addBrick(ctx, h, name) },
 			}}}},
@@ -80,10 +88,13 @@ func (s *State) addBrick(ctx context.Context, h host.Host, name string) (plan.Ac
 			return nil, err
 		}
 	}
-	at := s.head(name).addr.String() + ":" + s.conf.BrickPath
-	n := len(v.Bricks) + 1
-	undo := takeBrick{volume: s.conf.VolumeName, brick: s.own(s.head(name)), at: at}
-	_, err = change(ctx, h, "volume", "add-brick", s.conf.VolumeName, "replica", fmt.Sprint(n), at)
+	to := s.head(name)
+	undo := takeBrick{volume: s.conf.VolumeName, brick: s.own(to), at: s.brickOf(to)}
+	args := []string{"volume", "add-brick", s.conf.VolumeName, "replica", fmt.Sprint(len(v.Bricks) + 1)}
+	if to.witness {
+		args = append(args, "arbiter", "1")
+	}
+	_, err = change(ctx, h, append(args, s.placed(to)...)...)
 	if err == nil {
 		return undo, nil
 	}
@@ -264,7 +275,10 @@ func (s *State) healOn(cli, name string) plan.Step {
 
 // healed waits until no brick has anything that another one lacks. Files in
 // split-brain wait for a person, and nobody else.
-func (s *State) healed(cli, name string) plan.Step {
+func (s *State) healed(cli, name string) plan.Step { return s.healedBeside(cli, name, "") }
+
+// healedBeside is healed where one brick is not looked at, which is about to go.
+func (s *State) healedBeside(cli, name, goes string) plan.Step {
 	return plan.Step{ID: id("healed", name), Host: cli, Action: plan.Await{
 		What: "the heal queue is empty", Timeout: healLimit, Every: 500 * time.Millisecond,
 		Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
@@ -274,6 +288,7 @@ func (s *State) healed(cli, name string) plan.Step {
 			if err != nil {
 				return false, "", err
 			}
+			rep.Heal = slices.DeleteFunc(rep.Heal, func(b brickHeal) bool { return b.Name == goes })
 			pending, splits, silent := healOf(rep)
 			state := fmt.Sprintf("%d entries to heal", pending)
 			plan.Tell(ctx, state)

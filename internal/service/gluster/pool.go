@@ -28,6 +28,9 @@ func (s *State) probe(b blueprint) []plan.Step {
 			others = append(others, s.head(name))
 		}
 	}
+	if b.arbiter != "" {
+		others = append(others, s.head(b.arbiter))
+	}
 	if len(others) == 0 {
 		return nil
 	}
