@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"multihead/internal/host"
 	"multihead/internal/plan"
@@ -136,47 +137,77 @@ func (s *State) splits() int {
 func (s *State) brickOf(h *head) string { return h.addr.String() + ":" + s.conf.BrickPath }
 
 // dropArbiter takes the arbiter's brick out of the volume: two copies are left, and
-// two votes. Both are here and lack nothing by then, for only the arbiter may know
-// which copy lacks what; where one is lost, that was looked at (wholeWithout).
-func (s *State) dropArbiter(cli string, v *volume, lost bool) plan.Step {
+// two votes. Only the arbiter may know which copy lacks what, and without it each is
+// taken for whole, so before that no copy that stays lacks anything.
+func (s *State) dropArbiter(cli string, v *volume, stay []*head) []plan.Stage {
 	at := *v.arbiterBrick()
-	where := at.Host + ":" + s.conf.BrickPath
 	name := at.Host
 	if w := s.ownerOf(at); w != nil {
 		name = w.name
 	}
-	gone := takeBrick{volume: s.conf.VolumeName, brick: at, at: where}
-	return plan.Step{ID: id("drop-arbiter", name), Host: cli,
-		OneWay: "it is added anew where it is needed again; no file's content is on it",
-		Action: plan.Func{
-			What: fmt.Sprintf("take the arbiter's brick of %s out of volume %s", name, s.conf.VolumeName),
-			Kind: plan.Destroy, Satisfied: gone.Done, Timeout: leaveHealLimit + 3*changeLimit,
-			Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-				if err := s.forgetDead(ctx, h); err != nil {
-					return nil, err
-				}
-				if !lost {
-					wait := s.healedBeside(cli, "", where).Action.(plan.Await)
-					wait.Timeout = leaveHealLimit
-					if _, err := wait.Do(ctx, h); err != nil {
+	gone := takeBrick{volume: s.conf.VolumeName, brick: at, at: at.Host + ":" + s.conf.BrickPath}
+	return []plan.Stage{{Name: "no copy lacks anything", Steps: s.whole(v, stay)},
+		{Name: "the arbiter makes way", Steps: []plan.Step{{ID: id("drop-arbiter", name), Host: cli,
+			OneWay: "it is added anew where it is needed again; no file's content is on it",
+			Action: plan.Func{
+				What: fmt.Sprintf("take the arbiter's brick of %s out of volume %s", name, s.conf.VolumeName),
+				Kind: plan.Destroy, Satisfied: gone.Done, Timeout: 3 * changeLimit,
+				Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+					if err := s.forgetDead(ctx, h); err != nil {
 						return nil, err
 					}
+					_, err := gone.Do(ctx, h)
+					return nil, err
+				},
+			}}}}}
+}
+
+// whole waits until no copy that stays lacks anything, as those that serve have it
+// written down: what one brick lacks is written down on the others.
+func (s *State) whole(v *volume, stay []*head) []plan.Step {
+	var out []plan.Step
+	for _, b := range v.Bricks {
+		h := s.ownerOf(b)
+		if h == nil || !h.reached || h.running != service.Yes {
+			continue
+		}
+		others := slices.DeleteFunc(slices.Clone(stay), func(o *head) bool { return o.name == h.name })
+		if len(others) == 0 {
+			continue
+		}
+		out = append(out, plan.Step{ID: id("whole", h.name), Host: h.name, Action: plan.Await{
+			What: fmt.Sprintf("%s lacks nothing that %s knows of", strings.Join(namesOf(others), ", "), h.name), Timeout: leaveHealLimit, Every: time.Second,
+			Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
+				for _, other := range others {
+					n, err := s.blamed(ctx, r, other)
+					if n > 0 || err != nil {
+						return false, fmt.Sprintf("the copy on %s lacks what was written to %d files or directories", other.name, n), err
+					}
 				}
-				_, err := gone.Do(ctx, h)
-				return nil, err
-			},
-		}}
+				return true, "", nil
+			}}})
+	}
+	return out
 }
 
 // forgetLost takes out the brick of an arbiter of which nothing is left, before it is
 // made anew. A witness that was installed anew is another one for the pool.
 func (s *State) forgetLost(b blueprint) []plan.Stage {
 	w := s.head(b.arbiter)
-	out := []plan.Stage{{Name: "forget the lost arbiter's brick", Steps: []plan.Step{s.dropArbiter(b.cli, b.known, false)}}}
-	if w.store == service.No && s.pooled(b.cli, w) {
+	out := s.dropArbiter(b.cli, b.known, s.copyHolders())
+	if s.estranged(s.head(b.cli).peers, w) {
 		out = append(out, plan.Stage{Name: "forget the former " + w.name, Steps: []plan.Step{s.detachHead(b.cli, w)}})
 	}
 	return out
+}
+
+// estranged says whether the pool has a member of that address which this host is not
+// any more: it was installed anew, and glusterd has given it another identity, or has
+// not run on it yet.
+func (s *State) estranged(peers []peer, w *head) bool {
+	return w.reached && w.store != service.Unsure && slices.ContainsFunc(peers, func(p peer) bool {
+		return p.named(w.addr.String()) && p.UUID != w.uuid
+	})
 }
 
 // retireVoter takes a witness out of the pool and stops glusterd there. Its brick's
@@ -213,28 +244,8 @@ func (s *State) formerVoters(b blueprint, intent service.Intent) []plan.Stage {
 	return out
 }
 
-// wholeWithout makes sure that the copies which stay lack nothing that only lost
-// ones had, as the arbiter has it written down: without the arbiter they would be
-// taken for whole.
-func (s *State) wholeWithout(w *head, stay []*head) plan.Step {
-	return plan.Step{ID: id("whole", w.name), Host: w.name, Action: plan.Func{
-		What: "look whether the copy that stays lacks anything, as the arbiter knows it", Kind: plan.Wait, Timeout: leaveHealLimit,
-		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			for _, other := range stay {
-				n, err := s.blamed(ctx, h, other)
-				if err != nil {
-					return nil, err
-				}
-				if n > 0 {
-					return nil, fmt.Errorf("the copy on %s lacks what was written to %d files or directories that only a copy had which is to be given up: bring that one back first", other.name, n)
-				}
-			}
-			return nil, nil
-		}}}
-}
-
-// blamed counts the entries of which the arbiter on h has written down that another
-// brick lacks something.
+// blamed counts the entries of which the brick on r has written down that another one
+// lacks something.
 func (s *State) blamed(ctx context.Context, r host.Reader, other *head) (int, error) {
 	key, err := s.pendingKey(ctx, r, s.own(other))
 	if err != nil {
@@ -247,26 +258,34 @@ func (s *State) blamed(ctx context.Context, r host.Reader, other *head) (int, er
 	if err != nil {
 		return 0, err
 	}
-	n := 0
-	for _, f := range index {
-		if len(f.Name) != len("00000000-0000-0000-0000-000000000000") {
-			continue
+	var at []string
+	for _, gfid := range index {
+		if f := gfid.Name; len(f) == len("00000000-0000-0000-0000-000000000000") {
+			at = append(at, path.Join(s.conf.BrickPath, ".glusterfs", f[:2], f[2:4], f))
 		}
-		at := path.Join(s.conf.BrickPath, ".glusterfs", f.Name[:2], f.Name[2:4], f.Name)
-		out, err := r.Query(ctx, "getfattr", "--absolute-names", "-e", "hex", "-n", key, at)
+	}
+	n := 0
+	for some := range slices.Chunk(at, askTogether) {
+		out, err := r.Query(ctx, append([]string{"getfattr", "--absolute-names", "-e", "hex", "-n", key}, some...)...)
 		var exit *host.ExitError
 		switch {
 		case errors.As(err, &exit):
-			continue // the entry is gone, or nothing was ever written down about that brick
+			out = exit.Stdout // an entry is gone by now, or says nothing about that brick
 		case err != nil:
 			return 0, err
 		}
-		if _, hex, _ := strings.Cut(strings.TrimSpace(out), "=0x"); strings.Trim(hex, "0") != "" {
-			n++
+		for line := range strings.Lines(out) {
+			if value, ok := strings.CutPrefix(strings.TrimSpace(line), key+"=0x"); ok && strings.Trim(value, "0") != "" {
+				n++
+			}
 		}
 	}
 	return n, nil
 }
+
+// askTogether is how many entries one command is asked about: of one that failed for
+// some of them only the last part of what it said is known.
+const askTogether = 32
 
 // pendingKey is the name of the extended attribute under which bricks write down what
 // that brick lacks, as glusterd's store has it: the numbers in it are not positions.
@@ -331,7 +350,7 @@ func (s *State) leaveVoters(ph plan.Phase, voters, stay []*head) (plan.Phase, er
 	}
 	for _, w := range voters {
 		if v.has(s.own(w)) {
-			ph.Stages = append(ph.Stages, plan.Stage{Name: "the arbiter leaves", Steps: []plan.Step{s.dropArbiter(cli, v, false)}})
+			ph.Stages = append(ph.Stages, s.dropArbiter(cli, v, stay)...)
 			ph.Notes = append(ph.Notes, "The volume will have two copies: while the first of them is away nothing can be written (1 of 2 is no majority).")
 		}
 		ph.Stages = append(ph.Stages, s.retireVoter(cli, w)...)
@@ -350,15 +369,19 @@ func (s *State) makeWay(cli string, v *volume, leave, stay []*head) ([]plan.Stag
 	}
 	lost := slices.ContainsFunc(leave, func(h *head) bool { return h.brick && !h.reached })
 	if !lost {
-		return []plan.Stage{{Name: "the arbiter makes way", Steps: []plan.Step{s.dropArbiter(cli, v, false)}}}, nil
+		return s.dropArbiter(cli, v, stay), nil
 	}
-	w := s.ownerOf(*at)
-	if w == nil || !w.reached || w.running != service.Yes {
+	if w := s.ownerOf(*at); w == nil || !w.reached || w.running != service.Yes {
 		return nil, &service.Refusal{Service: "glusterfs",
 			Reason: "the arbiter's brick on " + at.Host + " does not serve: it alone knows whether the copy that stays lacks what only the lost one had",
 			Remedy: "Bring that witness back, then run this again."}
 	}
-	return []plan.Stage{{Name: "what the arbiter knows", Steps: []plan.Step{s.wholeWithout(w, stay)}},
-		{Name: "quorum", Steps: s.quorumSteps(s.head(cli), v, quorumCall{loosen: true})},
-		{Name: "the arbiter makes way", Steps: []plan.Step{s.dropArbiter(cli, v, true)}}}, nil
+	out := s.dropArbiter(cli, v, stay)
+	loosen := plan.Stage{Name: "quorum", Steps: s.quorumSteps(s.head(cli), v, quorumCall{loosen: true})}
+	return slices.Insert(out, 1, loosen), nil
+}
+
+// copyHolders is the heads with a copy by the file.
+func (s *State) copyHolders() []*head {
+	return slices.DeleteFunc(s.hosts(), func(h *head) bool { return !h.brick || h.witness })
 }

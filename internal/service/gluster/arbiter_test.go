@@ -48,7 +48,7 @@ func steps(ph plan.Phase) string {
 			if strings.HasPrefix(id, "take-up") {
 				continue
 			}
-			if step.Host == "witness1" || strings.Contains(id, ".witness1") || strings.HasPrefix(id, "add-brick") || strings.HasPrefix(id, "remove-brick") || id == "quorum" {
+			if step.Host == "witness1" || strings.Contains(id, ".witness1") || strings.HasPrefix(id, "add-brick") || strings.HasPrefix(id, "remove-brick") || strings.HasPrefix(id, "whole") || id == "quorum" {
 				out = append(out, id+" "+step.Host)
 			}
 		}
@@ -82,17 +82,17 @@ func TestAWitnessHasTheArbitersBrickBesideTwoCopiesAndNoOtherNumber(t *testing.T
 		{"the second copy first, then the arbiter", beside(live(cluster(2), 1)), nil, installed + "\nadd-brick.server2 server1\n" + added},
 		{"it is there", voting(live(cluster(2), 2)), nil, installed + "\nbrick-serves witness1"},
 		{"it is there and a head is away", voting(live(cluster(2), 2)), func(s *State) { away(&s.heads[1]) }, installed + "\nbrick-serves witness1"},
-		{"a third copy comes: it makes way", voting(live(cluster(3), 2)), nil, "drop-arbiter.witness1 server1\ndetach.witness1 server1\n" + retired + "\nadd-brick.server3 server1"},
+		{"a third copy comes: it makes way", voting(live(cluster(3), 2)), nil, "whole.server1 server1\nwhole.server2 server2\nwhole.witness1 witness1\ndrop-arbiter.witness1 server1\ndetach.witness1 server1\n" + retired + "\nadd-brick.server3 server1"},
 		{"glusterd serves something else there as well", voting(live(cluster(3), 2)), func(s *State) { s.witnesses[0].others = []string{"scratch"} },
-			"drop-arbiter.witness1 server1\nadd-brick.server3 server1"},
-		{"its disk is lost: made anew", voting(live(cluster(2), 2)), lost, "drop-arbiter.witness1 server1\n" + installed + "\n" + added},
+			"whole.server1 server1\nwhole.server2 server2\nwhole.witness1 witness1\ndrop-arbiter.witness1 server1\nadd-brick.server3 server1"},
+		{"its disk is lost: made anew", voting(live(cluster(2), 2)), lost, "whole.server1 server1\nwhole.server2 server2\ndrop-arbiter.witness1 server1\n" + installed + "\n" + added},
 		{"its disk is lost and a head is away: it may be the one that knows", voting(live(cluster(2), 2)), func(s *State) { lost(s); away(&s.heads[1]) },
 			installed + "\nbrick-serves witness1"},
 		{"it was installed anew", voting(live(cluster(2), 2)), func(s *State) {
 			lost(s)
 			w := &s.witnesses[0]
 			w.store, w.vol, w.uuid, w.daemon = service.No, nil, "", service.No
-		}, "drop-arbiter.witness1 server1\ndetach.witness1 server1\n" + installed + "\n" + added},
+		}, "whole.server1 server1\nwhole.server2 server2\ndrop-arbiter.witness1 server1\ndetach.witness1 server1\n" + installed + "\n" + added},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.change != nil {
@@ -151,12 +151,12 @@ func TestTheArbiterGoesBeforeACopyAndOnlyWhereTheOtherIsWhole(t *testing.T) {
 		refused string
 	}{
 		"the second head leaves": {s: voting(live(cluster(2), 2)), leaves: "server2",
-			want: "drop-arbiter.witness1 server1\nremove-brick.server2 server1"},
+			want: "whole.server2 server2\nwhole.witness1 witness1\ndrop-arbiter.witness1 server1\nremove-brick.server2 server1"},
 		"it is lost": {s: gone(), leaves: "server2",
 			want: "whole.witness1 witness1\nquorum server1\ndrop-arbiter.witness1 server1\nremove-brick.server2 server1"},
 		"it is lost and the witness silent": {s: silent, leaves: "server2", refused: "it alone knows"},
 		"the witness leaves": {s: voting(live(cluster(2), 2)), leaves: "witness1",
-			want: "drop-arbiter.witness1 server1\ndetach.witness1 server1\n" + retired},
+			want: "whole.server1 server1\nwhole.server2 server2\nwhole.witness1 witness1\ndrop-arbiter.witness1 server1\ndetach.witness1 server1\n" + retired},
 		"the witness leaves and a copy does not serve": {s: down, leaves: "witness1", refused: "the brick of server2 does not serve"},
 		"a witness that has none leaves":               {s: beside(live(cluster(3), 3)), leaves: "witness1"},
 	} {

@@ -24,15 +24,12 @@ type reply struct {
 		Status  int      `xml:"status"`
 		Clients []string `xml:"clientsStatus>client>hostname"`
 	} `xml:"volStatus>volumes>volume>node"`
-	Heal []brickHeal `xml:"healInfo>bricks>brick"`
-}
-
-// brickHeal is what one brick says is to be healed on the others.
-type brickHeal struct {
-	Name       string `xml:"name"` // 192.0.2.11:/data/brick
-	Status     string `xml:"status"`
-	Pending    string `xml:"numberOfEntriesInHealPending"`
-	SplitBrain string `xml:"numberOfEntriesInSplitBrain"`
+	Heal []struct {
+		Name       string `xml:"name"`
+		Status     string `xml:"status"`
+		Pending    string `xml:"numberOfEntriesInHealPending"`
+		SplitBrain string `xml:"numberOfEntriesInSplitBrain"`
+	} `xml:"healInfo>bricks>brick"`
 }
 
 // parseReply reads one XML document. A reply that says it failed is an error

@@ -67,7 +67,23 @@ func (s *State) growSteps(b blueprint) []plan.Stage {
 			plan.Stage{Name: "clients of " + name, Steps: s.takeUp(name, before+1)},
 			plan.Stage{Name: "heal " + name, Steps: []plan.Step{s.followed(b.cli, name), s.healOn(b.cli, name), full}})
 	}
+	if b.lost {
+		unconditional(out)
+	}
 	return out
+}
+
+// unconditional has steps done whatever there is by now: of a brick that is taken out
+// first and added again, what there was before says nothing.
+func unconditional(stages []plan.Stage) {
+	for _, st := range stages {
+		for i := range st.Steps {
+			if f, ok := st.Steps[i].Action.(plan.Func); ok {
+				f.Satisfied = nil
+				st.Steps[i].Action = f
+			}
+		}
+	}
 }
 
 func (s *State) hasBrick(name string) func(context.Context, host.Reader) (bool, error) {
@@ -275,10 +291,7 @@ func (s *State) healOn(cli, name string) plan.Step {
 
 // healed waits until no brick has anything that another one lacks. Files in
 // split-brain wait for a person, and nobody else.
-func (s *State) healed(cli, name string) plan.Step { return s.healedBeside(cli, name, "") }
-
-// healedBeside is healed where one brick is not looked at, which is about to go.
-func (s *State) healedBeside(cli, name, goes string) plan.Step {
+func (s *State) healed(cli, name string) plan.Step {
 	return plan.Step{ID: id("healed", name), Host: cli, Action: plan.Await{
 		What: "the heal queue is empty", Timeout: healLimit, Every: 500 * time.Millisecond,
 		Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
@@ -288,7 +301,6 @@ func (s *State) healedBeside(cli, name, goes string) plan.Step {
 			if err != nil {
 				return false, "", err
 			}
-			rep.Heal = slices.DeleteFunc(rep.Heal, func(b brickHeal) bool { return b.Name == goes })
 			pending, splits, silent := healOf(rep)
 			state := fmt.Sprintf("%d entries to heal", pending)
 			plan.Tell(ctx, state)

@@ -189,10 +189,14 @@ func (s *State) detachHead(cli string, h *head) plan.Step {
 		},
 		Change: func(ctx context.Context, hh host.Host) (plan.Action, error) {
 			args := []string{"peer", "detach", addr}
-			if h.dead != "" || h.store == service.No { // it is off for good, or knows of no pool
+			peers, err := readPeers(ctx, hh)
+			if err != nil {
+				return nil, err
+			}
+			if h.dead != "" || s.estranged(peers, h) { // it cannot be asked, or is another one by now
 				args = append(args, "force")
 			}
-			_, err := change(ctx, hh, args...)
+			_, err = change(ctx, hh, args...)
 			if err != nil && strings.Contains(err.Error(), "is not part of cluster") {
 				err = nil
 			}

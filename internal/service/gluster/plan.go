@@ -50,7 +50,7 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 			plan.Stage{Name: "bricks", Steps: s.serving(s.oldBricks(b))})
 	}
 	if b.dropped != nil && !b.lost {
-		ph.Stages = append(ph.Stages, plan.Stage{Name: "the arbiter makes way", Steps: []plan.Step{s.dropArbiter(b.cli, b.known, false)}})
+		ph.Stages = append(ph.Stages, s.dropArbiter(b.cli, b.known, s.copyHolders())...)
 	}
 	ph.Stages = append(ph.Stages, s.formerVoters(b, intent)...)
 	if b.known != nil {
