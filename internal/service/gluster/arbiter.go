@@ -104,9 +104,8 @@ func (s *State) arbitrate(b *blueprint, intent service.Intent) error {
 		return nil
 	}
 	b.arbiter, b.vote = w.name, true
-	if b.lost {
-		return nil
-	}
+	// What was a brick of this volume before is no place for a new one.
+	b.former = w.data == service.Yes && w.dataID == b.known.ID && w.running == service.No
 	return s.mayVote(w, b.known)
 }
 
@@ -208,6 +207,11 @@ func (s *State) estranged(peers []peer, w *head) bool {
 	return w.reached && w.store != service.Unsure && slices.ContainsFunc(peers, func(p peer) bool {
 		return p.named(w.addr.String()) && p.UUID != w.uuid
 	})
+}
+
+// former puts what was an arbiter's brick aside.
+func (s *State) former(w *head) plan.Step {
+	return plan.Step{ID: "glusterfs.aside", Host: w.name, Action: plan.Aside{Path: s.conf.BrickPath, To: s.conf.BrickPath + ".removed-" + s.stamp}}
 }
 
 // retireVoter takes a witness out of the pool and stops glusterd there. Its brick's

@@ -88,6 +88,9 @@ func TestAWitnessHasTheArbitersBrickBesideTwoCopiesAndNoOtherNumber(t *testing.T
 		{"its disk is lost: made anew", voting(live(cluster(2), 2)), lost, "whole.server1 server1\nwhole.server2 server2\ndrop-arbiter.witness1 server1\n" + installed + "\n" + added},
 		{"its disk is lost and a head is away: it may be the one that knows", voting(live(cluster(2), 2)), func(s *State) { lost(s); away(&s.heads[1]) },
 			installed + "\nbrick-serves witness1"},
+		{"it was one before", beside(live(cluster(2), 2)), func(s *State) {
+			s.witnesses[0].data, s.witnesses[0].dataID = service.Yes, volumeID
+		}, "aside witness1\n" + installed + "\n" + added},
 		{"it was installed anew", voting(live(cluster(2), 2)), func(s *State) {
 			lost(s)
 			w := &s.witnesses[0]

@@ -91,6 +91,7 @@ type blueprint struct {
 	vote    bool   // it gets it now, of a volume that exists
 	dropped *brick // arbiter's brick that goes; nil where none does
 	lost    bool   // it goes because nothing of it is left
+	former  bool   // its directory was a brick of this volume before
 }
 
 // decide turns evidence and intent into what is to be done, or refuses.

@@ -38,6 +38,9 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 	if b.arbiter != "" {
 		install.Steps = append(install.Steps, s.installBrick(s.head(b.arbiter))...)
 	}
+	if b.former {
+		ph.Stages = append(ph.Stages, plan.Stage{Name: "the former arbiter's brick", Steps: []plan.Step{s.former(s.head(b.arbiter))}})
+	}
 	if b.lost { // and would be in the way of the new one
 		ph.Stages = append(ph.Stages, s.forgetLost(b)...)
 	}
