@@ -42,6 +42,21 @@ func eitherHeadMayGo(h *hosts) {
 			}
 		})
 	}
+	h.t.Run("all lose their power, the witness too: the votes are back as well", func(t *testing.T) {
+		h := h.in(t)
+		for _, name := range []string{"server1", "server2", "witness1"} {
+			if err := h.PowerOff(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range []string{"witness1", "server2", "server1"} {
+			if err := h.PowerOn(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.green()
+		h.arbiterIs("witness1")
+	})
 	h.t.Run("a third head comes, and goes again: the arbiter makes way for it, and comes back", func(t *testing.T) {
 		h := h.in(t)
 		r := h.must("node", "add", "--name", "spare1", "--ip", h.address("spare1"), "--yes")
