@@ -67,61 +67,134 @@ func (s *State) voting(v *volume) *head {
 	return nil
 }
 
-// lostBrick says whether nothing is left of what the volume takes for that host's
-// brick: its disk was replaced, or the host installed anew.
-func (s *State) lostBrick(h *head, v *volume) bool {
-	return h.reached && h.running == service.No && h.store != service.Unsure &&
-		(h.data == service.No || h.data == service.Yes && h.dataID != v.ID || h.vol == nil)
+// anew says whether a host with a brick of the volume was installed anew: its glusterd
+// knows of no such volume.
+func (s *State) anew(h *head) bool {
+	return h.reached && h.store != service.Unsure && h.vol == nil && h.running == service.No
+}
+
+// hollow says what is wrong with the place of a host's brick that does not run; empty
+// where it is there. A disk that is not mounted looks like one that was replaced.
+func (s *State) hollow(h *head, v *volume) string {
+	switch {
+	case !h.reached || h.running == service.Yes:
+		return ""
+	case h.data == service.No:
+		return s.conf.BrickPath + " is not there or empty"
+	case h.data == service.Unsure:
+		return s.conf.BrickPath + " cannot be read (" + h.why + ")"
+	case h.dataID != "" && h.dataID != v.ID:
+		return s.conf.BrickPath + " belongs to another volume"
+	}
+	return ""
 }
 
 // arbitrate adds to the blueprint what becomes of the arbiter's brick. It is added
-// once there are two copies that are whole, and goes before a third one is added.
+// beside two copies that both serve, and goes before a third one is added.
 func (s *State) arbitrate(b *blueprint, intent service.Intent) error {
 	w := s.arbiter()
-	takes := w != nil && w.reached && intent.Includes(w.name)
 	if b.known == nil {
-		if takes && len(b.create) == dataBricks {
-			b.arbiter = w.name
-			return s.mayVote(w, nil)
+		if w != nil && len(b.create) == dataBricks {
+			return s.addVote(b, w, intent)
 		}
 		return nil
 	}
-	has := s.voting(b.known)
-	switch at := b.known.arbiterBrick(); {
-	case at == nil:
-	case s.copies(b.known)+len(b.grow) != dataBricks:
+	at, has := b.known.arbiterBrick(), s.voting(b.known)
+	wanted := s.copies(b.known)+len(b.grow) == dataBricks
+	switch {
+	case at != nil && !wanted:
+		if why := s.copyMissing(b, intent); why != "" {
+			return &service.Refusal{Service: "glusterfs",
+				Reason: "the arbiter's brick has to make way for a third copy, and may alone know what a copy lacks: " + why,
+				Remedy: "Run multihead up for both heads first; a third one can be added once both copies serve."}
+		}
 		b.dropped = at
 		return nil
-	case takes && has == w && s.lostBrick(w, b.known) && len(b.skipped) == 0:
+	case at == nil || has == nil: // none, or one of a host that the file does not name
+	case s.anew(has) && has == w && intent.Includes(w.name) && s.copyMissing(b, intent) == "":
 		b.dropped, b.lost = at, true
-	case has != nil && has.reached && intent.Includes(has.name):
-		b.arbiter = has.name // it is kept as it is
+	case s.anew(has) || s.hollow(has, b.known) != "":
+		b.unforced = s.unforced(b.known)
 		return nil
 	default:
+		if has.reached && intent.Includes(has.name) {
+			b.arbiter = has.name // it is kept as it is
+		}
 		return nil
 	}
-	if !takes || s.copies(b.known)+len(b.grow) != dataBricks || len(b.skipped) > 0 || s.splits() > 0 {
+	if w == nil || !wanted || at != nil && has == nil {
 		return nil
 	}
-	b.arbiter, b.vote = w.name, true
-	// What was a brick of this volume before is no place for a new one.
-	b.former = w.data == service.Yes && w.dataID == b.known.ID && w.running == service.No
-	return s.mayVote(w, b.known)
+	return s.addVote(b, w, intent)
 }
 
-// mayVote refuses to make an arbiter's brick of what may be something else.
-func (s *State) mayVote(w *head, v *volume) error {
+// addVote has a witness get the arbiter's brick, or notes why it does not get it now.
+func (s *State) addVote(b *blueprint, w *head, intent service.Intent) error {
+	former := b.known != nil && w.data == service.Yes && w.dataID == b.known.ID
 	switch {
+	case !intent.Includes(w.name):
+		return nil
+	case !w.reached:
+		b.notYet = w.why
 	case w.data == service.Unsure || w.store == service.Unsure:
-		return &service.Refusal{Service: "glusterfs",
-			Reason: fmt.Sprintf("what %s holds for the arbiter's brick is not known (%s)", w.name, w.why),
-			Remedy: "Mend that on " + w.name + ", or go on without it: --node with the heads' names."}
+		b.notYet = "what it holds is not known (" + w.why + ")"
+	case former && w.running != service.No:
+		b.notYet = "the process of its former brick has not ended"
+	case b.known != nil && s.copyMissing(b, intent) != "":
+		b.notYet = s.copyMissing(b, intent)
+	case s.splits() > 0:
+		b.notYet = "files are in split-brain"
 	case w.isMount:
 		return &service.Refusal{Service: "glusterfs",
 			Reason: fmt.Sprintf("%s on %s is itself a mount point: were it ever not mounted, the arbiter's brick would be an empty directory", s.conf.BrickPath, w.name),
 			Remedy: "Mount that file system one directory further up."}
+	default:
+		b.arbiter, b.vote, b.former = w.name, b.known != nil, former
+		return s.mayJoin(w, b.known)
 	}
-	return s.mayJoin(w, v)
+	return nil
+}
+
+// copyMissing says which copy of the volume does not serve, or takes no part in the
+// plan; empty where all do. What it lacks, or the others, could not be seen.
+func (s *State) copyMissing(b *blueprint, intent service.Intent) string {
+	for _, h := range s.copyHolders(b.known) {
+		switch {
+		case !h.reached:
+			return h.name + " does not answer"
+		case h.running != service.Yes || h.daemon != service.Yes:
+			return "the brick of " + h.name + " does not serve"
+		case !intent.Includes(h.name):
+			return h.name + " takes no part in this plan"
+		}
+	}
+	if n := len(s.copyHolders(b.known)); n != s.copies(b.known) {
+		return "a copy is on a host that the file does not name"
+	}
+	return ""
+}
+
+// copyHolders is the heads that have a copy of the volume.
+func (s *State) copyHolders(v *volume) []*head {
+	return slices.DeleteFunc(s.hosts(), func(h *head) bool { return h.witness || !h.brick || !v.has(s.own(h)) })
+}
+
+// unforced says why no brick of the volume may be started by force; empty where it may.
+// Force starts what is down on every host, and makes a brick of whatever is there: an
+// empty directory would be an arbiter that knows of nothing.
+func (s *State) unforced(v *volume) string {
+	w := s.voting(v)
+	if w == nil || !w.reached || w.running == service.Yes {
+		return ""
+	}
+	if s.anew(w) {
+		return w.name + " was installed anew, and up makes the arbiter's brick there anew once both copies serve"
+	}
+	if why := s.hollow(w, v); why != "" {
+		return fmt.Sprintf("%s has the arbiter's brick, and %s: mount its disk; if that is lost, run gluster volume remove-brick %s replica %d %s force once gluster volume heal %s info has nothing for the two copies, and up makes it anew",
+			w.name, why, s.conf.VolumeName, dataBricks, s.brickOf(w), s.conf.VolumeName)
+	}
+	return ""
 }
 
 func (s *State) splits() int {
@@ -138,14 +211,18 @@ func (s *State) brickOf(h *head) string { return h.addr.String() + ":" + s.conf.
 // dropArbiter takes the arbiter's brick out of the volume: two copies are left, and
 // two votes. Only the arbiter may know which copy lacks what, and without it each is
 // taken for whole, so before that no copy that stays lacks anything.
-func (s *State) dropArbiter(cli string, v *volume, stay []*head) []plan.Stage {
+func (s *State) dropArbiter(cli string, v *volume, stay []*head) ([]plan.Stage, error) {
+	whole, err := s.whole(v, stay)
+	if err != nil {
+		return nil, err
+	}
 	at := *v.arbiterBrick()
 	name := at.Host
 	if w := s.ownerOf(at); w != nil {
 		name = w.name
 	}
 	gone := takeBrick{volume: s.conf.VolumeName, brick: at, at: at.Host + ":" + s.conf.BrickPath}
-	return []plan.Stage{{Name: "no copy lacks anything", Steps: s.whole(v, stay)},
+	return []plan.Stage{{Name: "no copy lacks anything", Steps: whole},
 		{Name: "the arbiter makes way", Steps: []plan.Step{{ID: id("drop-arbiter", name), Host: cli,
 			OneWay: "it is added anew where it is needed again; no file's content is on it",
 			Action: plan.Func{
@@ -158,21 +235,26 @@ func (s *State) dropArbiter(cli string, v *volume, stay []*head) []plan.Stage {
 					_, err := gone.Do(ctx, h)
 					return nil, err
 				},
-			}}}}}
+			}}}}}, nil
 }
 
-// whole waits until no copy that stays lacks anything, as those that serve have it
-// written down: what one brick lacks is written down on the others.
-func (s *State) whole(v *volume, stay []*head) []plan.Step {
+// whole waits until no copy that stays lacks anything, as the other bricks have it
+// written down. What a copy lacks was acknowledged by both others, so one of them has
+// to be there to be asked; whether it runs does not matter.
+func (s *State) whole(v *volume, stay []*head) ([]plan.Step, error) {
+	heard := map[string]bool{}
 	var out []plan.Step
 	for _, b := range v.Bricks {
 		h := s.ownerOf(b)
-		if h == nil || !h.reached || h.running != service.Yes {
+		if h == nil || !h.reached || h.data != service.Yes || h.dataID != v.ID {
 			continue
 		}
 		others := slices.DeleteFunc(slices.Clone(stay), func(o *head) bool { return o.name == h.name })
 		if len(others) == 0 {
 			continue
+		}
+		for _, o := range others {
+			heard[o.name] = true
 		}
 		out = append(out, plan.Step{ID: id("whole", h.name), Host: h.name, Action: plan.Await{
 			What: fmt.Sprintf("%s lacks nothing that %s knows of", strings.Join(namesOf(others), ", "), h.name), Timeout: leaveHealLimit, Every: time.Second,
@@ -186,18 +268,25 @@ func (s *State) whole(v *volume, stay []*head) []plan.Step {
 				return true, "", nil
 			}}})
 	}
-	return out
+	for _, h := range stay {
+		if !heard[h.name] {
+			return nil, &service.Refusal{Service: "glusterfs",
+				Reason: "no other brick is there to be asked whether the copy on " + h.name + " lacks anything that was acknowledged",
+				Remedy: "Bring the witness, or the other head, back and run this again."}
+		}
+	}
+	return out, nil
 }
 
 // forgetLost takes out the brick of an arbiter of which nothing is left, before it is
 // made anew. A witness that was installed anew is another one for the pool.
-func (s *State) forgetLost(b blueprint) []plan.Stage {
-	w := s.head(b.arbiter)
-	out := s.dropArbiter(b.cli, b.known, s.copyHolders())
-	if s.estranged(s.head(b.cli).peers, w) {
+func (s *State) forgetLost(b blueprint) ([]plan.Stage, error) {
+	w := s.voting(b.known)
+	out, err := s.dropArbiter(b.cli, b.known, s.copyHolders(b.known))
+	if err == nil && s.estranged(s.head(b.cli).peers, w) {
 		out = append(out, plan.Stage{Name: "forget the former " + w.name, Steps: []plan.Step{s.detachHead(b.cli, w)}})
 	}
-	return out
+	return out, err
 }
 
 // estranged says whether the pool has a member of that address which this host is not
@@ -224,28 +313,29 @@ func (s *State) retireVoter(cli string, w *head) []plan.Stage {
 	return out
 }
 
-// pooled says whether the pool has a host as a member.
-func (s *State) pooled(cli string, w *head) bool {
-	return slices.ContainsFunc(s.head(cli).peers, w.is)
-}
-
-// formerVoters are the witnesses that vote no more: what is left of that is undone. A
-// glusterd that serves anything else is nobody's but its owner's.
+// formerVoters are the witnesses that vote no more: what is left of that is undone,
+// once nobody is away, for nobody leaves a pool that is not all there. A glusterd that
+// serves anything else is nobody's but its owner's.
 func (s *State) formerVoters(b blueprint, intent service.Intent) []plan.Stage {
+	if b.known == nil || len(b.skipped) > 0 {
+		return nil
+	}
 	var out []plan.Stage
 	for i := range s.witnesses {
 		w := &s.witnesses[i]
-		if w.name == b.arbiter || b.known == nil || b.cli == "" || !w.reached || !intent.Includes(w.name) || len(w.others) > 0 {
-			continue
-		}
-		if at := b.known.arbiterBrick(); at != nil && b.dropped == nil && *at == s.own(w) {
-			continue
-		}
-		if s.pooled(b.cli, w) {
+		stays := w.name == b.arbiter || b.known.has(s.own(w)) && b.dropped == nil
+		if !stays && w.reached && intent.Includes(w.name) && len(w.others) == 0 && s.wasVoter(b.known, w) {
 			out = append(out, s.retireVoter(b.cli, w)...)
 		}
 	}
 	return out
+}
+
+// wasVoter says whether something is left on a witness of having the arbiter's brick:
+// it is in the pool, or has just been taken out of it.
+func (s *State) wasVoter(v *volume, w *head) bool {
+	pooled := slices.ContainsFunc(s.bricks(), func(h head) bool { return slices.ContainsFunc(h.peers, w.is) })
+	return pooled || v.has(s.own(w)) || w.store == service.Yes && len(w.peers) == 0 && w.data == service.Yes && w.dataID == v.ID
 }
 
 // blamed counts the entries of which the brick on r has written down that another one
@@ -273,8 +363,8 @@ func (s *State) blamed(ctx context.Context, r host.Reader, other *head) (int, er
 		out, err := r.Query(ctx, append([]string{"getfattr", "--absolute-names", "-e", "hex", "-n", key}, some...)...)
 		var exit *host.ExitError
 		switch {
-		case errors.As(err, &exit):
-			out = exit.Stdout // an entry is gone by now, or says nothing about that brick
+		case errors.As(err, &exit) && saysNothing(exit.Stderr):
+			out = exit.Stdout
 		case err != nil:
 			return 0, err
 		}
@@ -285,6 +375,18 @@ func (s *State) blamed(ctx context.Context, r host.Reader, other *head) (int, er
 		}
 	}
 	return n, nil
+}
+
+// saysNothing says whether getfattr had no other trouble than entries that are gone by
+// now, or have nothing written down about that brick.
+func saysNothing(stderr string) bool {
+	for line := range strings.Lines(stderr) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasSuffix(line, "No such attribute") && !strings.HasSuffix(line, "No such file or directory") {
+			return false
+		}
+	}
+	return true
 }
 
 // askTogether is how many entries one command is asked about: of one that failed for
@@ -312,9 +414,7 @@ func (s *State) leavingVoters(intent service.Intent) []*head {
 	var out []*head
 	v := s.seen()
 	for i := range s.witnesses {
-		w := &s.witnesses[i]
-		pooled := slices.ContainsFunc(s.bricks(), func(h head) bool { return slices.ContainsFunc(h.peers, w.is) })
-		if intent.Leaves(w.name) && (pooled || v.has(s.own(w))) {
+		if w := &s.witnesses[i]; intent.Leaves(w.name) && v != nil && s.wasVoter(v, w) {
 			out = append(out, w)
 		}
 	}
@@ -354,7 +454,11 @@ func (s *State) leaveVoters(ph plan.Phase, voters, stay []*head) (plan.Phase, er
 	}
 	for _, w := range voters {
 		if v.has(s.own(w)) {
-			ph.Stages = append(ph.Stages, s.dropArbiter(cli, v, stay)...)
+			drop, err := s.dropArbiter(cli, v, stay)
+			if err != nil {
+				return ph, err
+			}
+			ph.Stages = append(ph.Stages, drop...)
 			ph.Notes = append(ph.Notes, "The volume will have two copies: while the first of them is away nothing can be written (1 of 2 is no majority).")
 		}
 		ph.Stages = append(ph.Stages, s.retireVoter(cli, w)...)
@@ -371,21 +475,13 @@ func (s *State) makeWay(cli string, v *volume, leave, stay []*head) ([]plan.Stag
 	if at == nil {
 		return nil, nil
 	}
-	lost := slices.ContainsFunc(leave, func(h *head) bool { return h.brick && !h.reached })
-	if !lost {
-		return s.dropArbiter(cli, v, stay), nil
+	out, err := s.dropArbiter(cli, v, stay)
+	if err != nil {
+		return nil, err
 	}
-	if w := s.ownerOf(*at); w == nil || !w.reached || w.running != service.Yes {
-		return nil, &service.Refusal{Service: "glusterfs",
-			Reason: "the arbiter's brick on " + at.Host + " does not serve: it alone knows whether the copy that stays lacks what only the lost one had",
-			Remedy: "Bring that witness back, then run this again."}
+	if slices.ContainsFunc(leave, func(h *head) bool { return h.brick && h.running != service.Yes }) {
+		loosen := plan.Stage{Name: "quorum", Steps: s.quorumSteps(s.head(cli), v, quorumCall{loosen: true})}
+		out = slices.Insert(out, 1, loosen)
 	}
-	out := s.dropArbiter(cli, v, stay)
-	loosen := plan.Stage{Name: "quorum", Steps: s.quorumSteps(s.head(cli), v, quorumCall{loosen: true})}
-	return slices.Insert(out, 1, loosen), nil
-}
-
-// copyHolders is the heads with a copy by the file.
-func (s *State) copyHolders() []*head {
-	return slices.DeleteFunc(s.hosts(), func(h *head) bool { return !h.brick || h.witness })
+	return out, nil
 }

@@ -82,12 +82,27 @@ func TestAWitnessHasTheArbitersBrickBesideTwoCopiesAndNoOtherNumber(t *testing.T
 		{"the second copy first, then the arbiter", beside(live(cluster(2), 1)), nil, installed + "\nadd-brick.server2 server1\n" + added},
 		{"it is there", voting(live(cluster(2), 2)), nil, installed + "\nbrick-serves witness1"},
 		{"it is there and a head is away", voting(live(cluster(2), 2)), func(s *State) { away(&s.heads[1]) }, installed + "\nbrick-serves witness1"},
-		{"a third copy comes: it makes way", voting(live(cluster(3), 2)), nil, "whole.server1 server1\nwhole.server2 server2\nwhole.witness1 witness1\ndrop-arbiter.witness1 server1\ndetach.witness1 server1\n" + retired + "\nadd-brick.server3 server1"},
+		{"a third copy comes: it makes way", voting(live(cluster(3), 2)), nil, "whole.server1 server1\nwhole.server2 server2\nwhole.witness1 witness1\ndrop-arbiter.witness1 server1\nadd-brick.server3 server1\ndetach.witness1 server1\n" + retired},
 		{"glusterd serves something else there as well", voting(live(cluster(3), 2)), func(s *State) { s.witnesses[0].others = []string{"scratch"} },
 			"whole.server1 server1\nwhole.server2 server2\nwhole.witness1 witness1\ndrop-arbiter.witness1 server1\nadd-brick.server3 server1"},
-		{"its disk is lost: made anew", voting(live(cluster(2), 2)), lost, "whole.server1 server1\nwhole.server2 server2\ndrop-arbiter.witness1 server1\n" + installed + "\n" + added},
-		{"its disk is lost and a head is away: it may be the one that knows", voting(live(cluster(2), 2)), func(s *State) { lost(s); away(&s.heads[1]) },
-			installed + "\nbrick-serves witness1"},
+		{"a third copy comes while the witness is away: the copies know of each other", voting(live(cluster(3), 2)), func(s *State) { s.witnesses[0].reached = false },
+			"whole.server1 server1\nwhole.server2 server2\ndrop-arbiter.witness1 server1\nadd-brick.server3 server1"},
+		{"its place is empty: its disk may not be mounted", voting(live(cluster(2), 2)), lost, ""},
+		{"a run was cut off when it had made way", live(beside(cluster(3)), 3), func(s *State) {
+			w := &s.witnesses[0]
+			w.store, w.uuid, w.data, w.dataID = service.Yes, "uuid-w", service.Yes, volumeID
+		}, "detach.witness1 server1\n" + retired},
+		{"the process of its former brick is ending", beside(live(cluster(2), 2)), func(s *State) {
+			w := &s.witnesses[0]
+			w.data, w.dataID, w.running = service.Yes, volumeID, service.Unsure
+		}, ""},
+		{"it cannot be read: not now", beside(live(cluster(2), 2)), func(s *State) { s.witnesses[0].data, s.witnesses[0].why = service.Unsure, "input/output error" }, ""},
+		{"it was installed anew and a copy is down: not now", voting(live(cluster(2), 2)), func(s *State) {
+			lost(s)
+			w := &s.witnesses[0]
+			w.store, w.vol, w.uuid, w.daemon = service.No, nil, "", service.No
+			s.heads[1].running = service.No
+		}, ""},
 		{"it was one before", beside(live(cluster(2), 2)), func(s *State) {
 			s.witnesses[0].data, s.witnesses[0].dataID = service.Yes, volumeID
 		}, "aside witness1\n" + installed + "\n" + added},
@@ -120,7 +135,6 @@ func TestWhatIsOnAWitnessIsNotTakenForAnArbitersBrick(t *testing.T) {
 	}{
 		"something is there":            {beside(live(cluster(2), 2)), func(w *head) { w.data = service.Yes }, "is not empty"},
 		"something is there, no volume": {beside(cluster(2)), func(w *head) { w.data = service.Yes }, "is not empty"},
-		"it cannot be read":             {beside(live(cluster(2), 2)), func(w *head) { w.data, w.why = service.Unsure, "input/output error" }, "input/output error"},
 		"it is a mount point":           {beside(cluster(2)), func(w *head) { w.isMount = true }, "itself a mount point"},
 		"it is in another pool": {beside(live(cluster(2), 2)), func(w *head) {
 			w.peers = []peer{{UUID: "x", State: peerInCluster, Names: []string{"198.51.100.7"}}}
@@ -145,6 +159,8 @@ func TestTheArbiterGoesBeforeACopyAndOnlyWhereTheOtherIsWhole(t *testing.T) {
 	}
 	silent := gone()
 	silent.witnesses[0].reached = false
+	blind := voting(live(cluster(2), 2)) // server2 answers, and its disk is gone
+	blind.heads[1].running, blind.heads[1].data, blind.witnesses[0].reached = service.No, service.No, false
 	down := voting(live(cluster(2), 2))
 	down.heads[1].running = service.No
 	for name, c := range map[string]struct {
@@ -157,7 +173,8 @@ func TestTheArbiterGoesBeforeACopyAndOnlyWhereTheOtherIsWhole(t *testing.T) {
 			want: "whole.server2 server2\nwhole.witness1 witness1\ndrop-arbiter.witness1 server1\nremove-brick.server2 server1"},
 		"it is lost": {s: gone(), leaves: "server2",
 			want: "whole.witness1 witness1\nquorum server1\ndrop-arbiter.witness1 server1\nremove-brick.server2 server1"},
-		"it is lost and the witness silent": {s: silent, leaves: "server2", refused: "it alone knows"},
+		"it is lost and the witness silent": {s: silent, leaves: "server2", refused: "no other brick is there to be asked whether the copy on server1"},
+		"nobody knows of the other":         {s: blind, leaves: "server2", refused: "no other brick is there to be asked"},
 		"the witness leaves": {s: voting(live(cluster(2), 2)), leaves: "witness1",
 			want: "whole.server1 server1\nwhole.server2 server2\nwhole.witness1 witness1\ndrop-arbiter.witness1 server1\ndetach.witness1 server1\n" + retired},
 		"the witness leaves and a copy does not serve": {s: down, leaves: "witness1", refused: "the brick of server2 does not serve"},
@@ -202,6 +219,62 @@ func TestWhatTheArbiterHasWrittenDownAboutACopyCounts(t *testing.T) {
 		if !strings.Contains(asked, "trusted.afr.shared_data-client-4 /data/glusterfs/brick/.glusterfs/5e/1f/"+gfid) {
 			t.Errorf("asked %s", asked)
 		}
+	}
+}
+
+func TestATroubleWithTheMarksIsNoSignOfAWholeCopy(t *testing.T) {
+	for said, nothing := range map[string]bool{
+		"": true,
+		"/b/x: trusted.afr.v-client-0: No such attribute\ngetfattr: /b/y: No such file or directory\n": true,
+		"/b/x: trusted.afr.v-client-0: No such attribute\ngetfattr: /b/y: Input/output error\n":        false,
+	} {
+		if saysNothing(said) != nothing {
+			t.Errorf("%q: %v", said, !nothing)
+		}
+	}
+}
+
+// The copies that are asked about are those of the volume: a head that is to get one
+// has no name in glusterd's books yet.
+func TestWhatIsWholeIsAskedOfTheCopiesThatThereAre(t *testing.T) {
+	s := voting(live(cluster(3), 2))
+	steps, err := s.whole(s.heads[0].vol, s.copyHolders(s.heads[0].vol))
+	if err != nil || len(steps) != 3 {
+		t.Fatal(steps, err)
+	}
+	const books = "/var/lib/glusterd/vols/shared_data/bricks/"
+	for _, step := range steps {
+		m := hosttest.New(step.Host).File(books+"192.0.2.11:-data-glusterfs-brick", "brick-id=shared_data-client-0\n").
+			File(books+"192.0.2.12:-data-glusterfs-brick", "brick-id=shared_data-client-1\n")
+		if _, err := step.Action.Do(t.Context(), m); err != nil {
+			t.Errorf("%s: %v", step.Host, err)
+		}
+	}
+}
+
+// What a witness that was installed anew had before says nothing of the steps by which
+// it gets it again.
+func TestAWitnessThatWasInstalledAnewIsProbedAndGetsItsBrickWhateverThereWas(t *testing.T) {
+	s := voting(live(cluster(2), 2))
+	w := &s.witnesses[0]
+	w.store, w.vol, w.uuid, w.daemon, w.running, w.data, w.dataID = service.Yes, nil, "another", service.Yes, service.No, service.No, ""
+	ph, err := s.Plan(service.Intent{Mode: service.Auto})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, st := range ph.Stages {
+		for _, step := range st.Steps {
+			if f, ok := step.Action.(plan.Func); ok && (step.ID == "glusterfs.probe" || step.ID == "glusterfs.add-brick.witness1" || step.ID == "glusterfs.heal.witness1") {
+				found++
+				if f.Satisfied != nil {
+					t.Errorf("%s may be taken for done", step.ID)
+				}
+			}
+		}
+	}
+	if found != 3 {
+		t.Errorf("%d of 3 steps", found)
 	}
 }
 

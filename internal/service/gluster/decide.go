@@ -92,6 +92,9 @@ type blueprint struct {
 	dropped *brick // arbiter's brick that goes; nil where none does
 	lost    bool   // it goes because nothing of it is left
 	former  bool   // its directory was a brick of this volume before
+	notYet  string // why the witness that is to have it does not get it now
+	// unforced is why no brick may be started by force; empty where that may be.
+	unforced string
 }
 
 // decide turns evidence and intent into what is to be done, or refuses.
@@ -223,7 +226,8 @@ func (s *State) removal(v *volume, h *head) string {
 	if at == nil {
 		return remove(len(v.Bricks)-1, s.brickOf(h))
 	}
-	return remove(s.copies(v), at.Host+":"+s.conf.BrickPath) + ", which is the arbiter's, then " + remove(s.copies(v)-1, s.brickOf(h))
+	return remove(s.copies(v), at.Host+":"+s.conf.BrickPath) + ", which is the arbiter's (once gluster volume heal " + s.conf.VolumeName +
+		" info shows nothing for the other copy), then " + remove(s.copies(v)-1, s.brickOf(h))
 }
 
 // mayJoin refuses to add the brick of a host that has something else there. With no

@@ -44,26 +44,26 @@ const healLimit = 24 * time.Hour
 // growSteps add the bricks of heads, one after the other, and the arbiter's last.
 func (s *State) growSteps(b blueprint) []plan.Stage {
 	var out []plan.Stage
-	add := b.grow
-	if b.vote {
-		add = append(slices.Clone(add), b.arbiter)
-	}
-	for i, name := range add {
+	for i, name := range s.added(b) {
 		before := s.copies(b.known) + i
 		what := fmt.Sprintf("add the brick of %s to volume %s (copies: %d → %d)", name, s.conf.VolumeName, before, before+1)
 		if s.head(name).witness {
 			what = fmt.Sprintf("add the arbiter's brick of %s to volume %s (%d copies, and names and marks only on a third brick)", name, s.conf.VolumeName, before)
 		}
+		add := plan.Step{ID: id("add-brick", name), Host: b.cli, Action: plan.Func{
+			What: what, Kind: plan.Add,
+			Satisfied: s.hasBrick(name), Timeout: changeLimit * 3,
+			Change: func(ctx context.Context, h host.Host) (plan.Action, error) { return s.addBrick(ctx, h, name) },
+		}}
+		if s.head(name).witness {
+			add.Final = plan.Final{Why: "the arbiter's brick on " + name + " stays: it may know by now what a copy lacks", Hosts: []string{b.cli, name}}
+		}
 		full := s.healed(b.cli, name)
 		// From here on the others may lack what was written since: an older
 		// brick can die while the next one is being added.
-		full.Final = plan.Final{Why: "the brick of " + name + " is a full copy and stays", Hosts: []string{b.cli, name}}
+		full.Final = plan.Final{Why: "the brick of " + name + " has everything and stays", Hosts: []string{b.cli, name}}
 		out = append(out,
-			plan.Stage{Name: "add the brick of " + name, Steps: []plan.Step{{ID: id("add-brick", name), Host: b.cli, Action: plan.Func{
-				What: what, Kind: plan.Add,
-				Satisfied: s.hasBrick(name), Timeout: changeLimit * 3,
-				Change: func(ctx context.Context, h host.Host) (plan.Action, error) { return s.addBrick(ctx, h, name) },
-			}}}},
+			plan.Stage{Name: "add the brick of " + name, Steps: []plan.Step{add}},
 			plan.Stage{Name: "clients of " + name, Steps: s.takeUp(name, before+1)},
 			plan.Stage{Name: "heal " + name, Steps: []plan.Step{s.followed(b.cli, name), s.healOn(b.cli, name), full}})
 	}
@@ -105,7 +105,10 @@ func (s *State) addBrick(ctx context.Context, h host.Host, name string) (plan.Ac
 		}
 	}
 	to := s.head(name)
-	undo := takeBrick{volume: s.conf.VolumeName, brick: s.own(to), at: s.brickOf(to)}
+	var undo plan.Action = takeBrick{volume: s.conf.VolumeName, brick: s.own(to), at: s.brickOf(to)}
+	if to.witness {
+		undo = nil // a copy may have died since, and only the arbiter know what the other lacks
+	}
 	args := []string{"volume", "add-brick", s.conf.VolumeName, "replica", fmt.Sprint(len(v.Bricks) + 1)}
 	if to.witness {
 		args = append(args, "arbiter", "1")

@@ -78,6 +78,9 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 		})
 	}
 	_ = g.Wait() // what a head does not answer is part of what was found
+	if w := s.voting(s.seen()); w != nil && s.voter != "" {
+		s.voter = w.name // the file may have them in another order by now
+	}
 	s.askSplits(ctx, nodes)
 	return s, nil
 }

@@ -38,11 +38,15 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 	if b.arbiter != "" {
 		install.Steps = append(install.Steps, s.installBrick(s.head(b.arbiter))...)
 	}
+	if b.lost { // and would be in the way of the new one
+		forget, err := s.forgetLost(b)
+		if err != nil {
+			return ph, err
+		}
+		ph.Stages = append(ph.Stages, forget...)
+	}
 	if b.former {
 		ph.Stages = append(ph.Stages, plan.Stage{Name: "the former arbiter's brick", Steps: []plan.Step{s.former(s.head(b.arbiter))}})
-	}
-	if b.lost { // and would be in the way of the new one
-		ph.Stages = append(ph.Stages, s.forgetLost(b)...)
 	}
 	ph.Stages = append(ph.Stages, install)
 	if len(b.pool) > 0 {
@@ -50,19 +54,22 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 			plan.Stage{Name: "pool", Steps: s.probe(b)},
 			plan.Stage{Name: "names in the pool", Steps: s.introduce(b)},
 			plan.Stage{Name: "volume", Steps: s.volumeSteps(b)},
-			plan.Stage{Name: "bricks", Steps: s.serving(s.oldBricks(b))})
+			plan.Stage{Name: "bricks", Steps: s.serving(s.oldBricks(b), b.unforced)})
 	}
 	if b.dropped != nil && !b.lost {
-		ph.Stages = append(ph.Stages, s.dropArbiter(b.cli, b.known, s.copyHolders())...)
+		drop, err := s.dropArbiter(b.cli, b.known, s.copyHolders(b.known))
+		if err != nil {
+			return ph, err
+		}
+		ph.Stages = append(ph.Stages, drop...)
 	}
-	ph.Stages = append(ph.Stages, s.formerVoters(b, intent)...)
 	if b.known != nil {
 		ph.Stages = append(ph.Stages, s.carryOn(b)...)
 	}
 	if len(b.pool) > 0 {
 		ph.Stages = append(ph.Stages, s.growSteps(b)...)
 		ph.Stages = append(ph.Stages,
-			plan.Stage{Name: "new bricks", Steps: s.serving(s.added(b))})
+			plan.Stage{Name: "new bricks", Steps: s.serving(s.added(b), b.unforced)})
 	}
 	ph.Stages = append(ph.Stages, plan.Stage{Name: "mount", Steps: s.mount(mounts)})
 	if at := s.contentsHost(b, mounts); at != "" {
@@ -73,6 +80,7 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 	if added := b.known == nil || len(s.added(b)) > 0; added && len(b.pool) > 0 && len(b.skipped) == 0 && s.replicated(b) {
 		ph.Stages = append(ph.Stages, plan.Stage{Name: "healed", Steps: []plan.Step{s.healed(b.cli, "")}})
 	}
+	ph.Stages = append(ph.Stages, s.formerVoters(b, intent)...)
 	return ph, nil
 }
 
@@ -149,12 +157,11 @@ func (s *State) notes(b blueprint, intent service.Intent) []string {
 	if b.known == nil && len(b.skipped) > 0 {
 		out = append(out, "The heal queue is not waited for: "+strings.Join(b.skipped, ", ")+" cannot take its part.")
 	}
-	if w := s.arbiter(); w != nil && b.arbiter != w.name && b.known.arbiterBrick() == nil && intent.Includes(w.name) && len(b.pool) > 0 {
-		why := "two copies that are both here and whole come first"
-		if !w.reached {
-			why = w.why
-		}
-		out = append(out, fmt.Sprintf("%s has no arbiter's brick yet: %s.", w.name, why))
+	if b.notYet != "" {
+		out = append(out, fmt.Sprintf("%s does not get its arbiter's brick now: %s.", s.voter, b.notYet))
+	}
+	if b.unforced != "" {
+		out = append(out, "No brick is started by force: "+b.unforced+".")
 	}
 	if len(b.grow) > 0 {
 		out = append(out, fmt.Sprintf("Everything on the volume is copied to %s while it stays in use; until that has ended nothing more is safe than before.", strings.Join(b.grow, ", ")))

@@ -184,8 +184,8 @@ func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (torn, 
 			}
 		}
 	}
-	if w := s.voting(v); w != nil && s.lostBrick(w, v) {
-		held = "nothing is left of the arbiter's brick on " + w.name + ", which up makes anew"
+	if why := s.unforced(v); why != "" {
+		held = why
 	}
 	switch {
 	case len(waits) == 0:

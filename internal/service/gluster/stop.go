@@ -38,7 +38,7 @@ func (s *State) Stop(intent service.Intent) (plan.Phase, error) {
 		stop.Steps = append(stop.Steps, s.stopBrick(&h)...)
 	}
 	for i := range s.witnesses {
-		if w := &s.witnesses[i]; w.reached && w.store == service.Yes && s.stopsVoter(intent, w) {
+		if w := &s.witnesses[i]; w.reached && w.vol.has(s.own(w)) && s.stopsVoter(intent, w) {
 			stop.Steps = append(stop.Steps, s.stopBrick(w)...)
 		}
 	}
@@ -67,7 +67,7 @@ func (s *State) stopsVoter(intent service.Intent, w *head) bool {
 			return false
 		}
 	}
-	return intent.Includes(w.name) && s.seen().has(s.own(w))
+	return intent.Includes(w.name)
 }
 
 // noRetry ends the unit that would mount again what was unmounted.

@@ -262,7 +262,8 @@ func (d deleteVolume) Do(ctx context.Context, h host.Host) (plan.Action, error) 
 // serving waits on each head until its brick runs. glusterd starts the bricks
 // of a started volume by itself; one that it gave up on is started by force,
 // which starts what does not run and touches nothing else.
-func (s *State) serving(names []string) []plan.Step {
+// unforced says why it is not.
+func (s *State) serving(names []string, unforced string) []plan.Step {
 	var out []plan.Step
 	for _, name := range names {
 		h := s.head(name)
@@ -280,6 +281,9 @@ func (s *State) serving(names []string) []plan.Step {
 					}}
 				if _, err := wait.Do(ctx, hh); err == nil {
 					return nil, nil
+				}
+				if unforced != "" {
+					return nil, fmt.Errorf("%s: its brick does not run, and none is started by force: %s", hh.Name(), unforced)
 				}
 				// Force makes a brick of whatever directory is there.
 				if list, err := hh.ReadDir(ctx, s.conf.BrickPath); err != nil || len(list) == 0 {
