@@ -53,7 +53,7 @@ func (k kindOfHost) phases() []string {
 	case kindCompute:
 		return []string{"prepare", config.Slurm, agentd.Name}
 	case kindWitness:
-		return []string{"prepare", config.MariaDB, config.Redis, agentd.Name}
+		return []string{"prepare", config.GlusterFS, config.MariaDB, config.Redis, agentd.Name}
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func packages(role, release string) []string {
 	case "compute":
 		return slices.Concat(everywhere, slurm, []string{"slurmd", "glusterfs-client", "nfs-common"})
 	case "witness":
-		return slices.Concat(everywhere, []string{"galera-arbitrator-4", "redis-sentinel", "redis-tools"}, fenceAgents(release))
+		return slices.Concat(everywhere, []string{"galera-arbitrator-4", "glusterfs-server", "glusterfs-client", "attr", "redis-sentinel", "redis-tools"}, fenceAgents(release))
 	}
 	return nil
 }

@@ -67,6 +67,17 @@ func (c *Cluster) HeadsWith(service string) []Controller {
 	return out
 }
 
+// GlusterArbiter is the witness that has the brick without content which makes two
+// copies of the volume three votes: the first one of the file, where two heads have a
+// copy. GlusterFS has an arbiter beside two copies and no other number (replica 3
+// arbiter 1).
+func (c *Cluster) GlusterArbiter() (Witness, bool) {
+	if len(c.HeadsWith(GlusterFS)) != 2 || len(c.Witnesses) == 0 {
+		return Witness{}, false
+	}
+	return c.Witnesses[0], true
+}
+
 // Runs reports whether the head of that name runs the service.
 func (c *Cluster) Runs(hostname, service string) bool {
 	if c.offAsWhole(service) {

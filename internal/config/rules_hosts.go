@@ -274,7 +274,8 @@ func checkWitnesses(k *checker) {
 	var even []string
 	heads := 0
 	for _, s := range []struct{ service, name string }{{GlusterFS, "GlusterFS"}, {MariaDB, "MariaDB"}} {
-		if n := len(k.HeadsWith(s.service)); n > 0 && n%2 == 0 {
+		// Of GlusterFS an arbiter stands beside two copies and no more.
+		if n := len(k.HeadsWith(s.service)); n == 2 || n > 0 && n%2 == 0 && s.service != GlusterFS {
 			even = append(even, s.name)
 			heads = n
 		}

@@ -48,6 +48,9 @@ func wantedPackages(c *config.Cluster, p Patient) []string {
 		out = append(out, "munge", "slurmd")
 	case Witness:
 		out = append(out, "galera-arbitrator-4")
+		if w, ok := c.GlusterArbiter(); ok && w.Hostname == name {
+			out = append(out, "glusterfs-server")
+		}
 	}
 	return out
 }

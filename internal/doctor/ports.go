@@ -69,6 +69,9 @@ func needs(c *config.Cluster, p Patient) []need {
 	case Witness:
 		out = append(out, need{portAgent, "agent", []string{"multihead"}})
 		out = append(out, need{portGalera, "garbd", []string{"garbd"}})
+		if w, ok := c.GlusterArbiter(); ok && w.Hostname == name {
+			out = append(out, need{portGlusterd, "glusterfs (arbiter)", []string{"glusterd"}})
+		}
 		if c.RedisMode() == config.RedisSentinel {
 			out = append(out, need{portSentinel, "redis sentinel", []string{"redis-sentinel", "redis-server"}})
 		}

@@ -100,8 +100,8 @@ func serves(ctx context.Context, r host.Reader, dir string) bool {
 // provenDead says whether a member of the pool is a head that is switched off for
 // certain.
 func (s *State) provenDead(member string) bool {
-	for i := range s.heads {
-		if h := &s.heads[i]; h.dead != "" && (member == h.name || member == h.addr.String()) {
+	for _, h := range s.hosts() {
+		if h.dead != "" && (member == h.name || member == h.addr.String()) {
 			return true
 		}
 	}

@@ -224,7 +224,7 @@ func (h *head) lookPastOf(ctx context.Context, r host.Reader, mountPoint string)
 	if h.mounted == service.Yes && h.answers == service.Unsure {
 		h.frozenClient = frozenIn(ctx, r, mount, "glusterfs")
 	}
-	if h.mounted == service.Yes && (!h.brick || h.daemon == service.Yes && h.running == service.Yes) {
+	if (h.mounted == service.Yes || h.witness) && (!h.brick || h.daemon == service.Yes && h.running == service.Yes) {
 		return nil
 	}
 	h.past, err = lookPast(ctx, r, "glusterd.service", bricksUnit, mount, retryUnit)

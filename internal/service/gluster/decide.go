@@ -86,6 +86,15 @@ type blueprint struct {
 	grow    []string // heads whose bricks are added, one after the other
 	skipped []string // heads with a brick of which nothing is known
 	known   *volume  // the volume as it is; nil where it is to be formed
+
+	arbiter string // witness that has the arbiter's brick, or gets it, and takes part
+	vote    bool   // it gets it now, of a volume that exists
+	dropped *brick // arbiter's brick that goes; nil where none does
+	lost    bool   // it goes because nothing of it is left
+	former  bool   // its directory was a brick of this volume before
+	notYet  string // why the witness that is to have it does not get it now
+	// unforced is why no brick may be started by force; empty where that may be.
+	unforced string
 }
 
 // decide turns evidence and intent into what is to be done, or refuses.
@@ -111,13 +120,16 @@ func (s *State) decide(intent service.Intent) (blueprint, error) {
 	if d.Verdict == service.Form {
 		b.first = b.pool[0]
 		b.cli, b.create = b.first, b.pool
+		if err := s.arbitrate(&b, intent); err != nil {
+			return b, err
+		}
 		return b, s.countFits(len(b.pool))
 	}
-	return s.around(b, d)
+	return s.around(b, d, intent)
 }
 
 // around completes the blueprint for a volume that exists.
-func (s *State) around(b blueprint, d service.Decision) (blueprint, error) {
+func (s *State) around(b blueprint, d service.Decision, intent service.Intent) (blueprint, error) {
 	for _, name := range append(slices.Clone(d.Members), b.pool...) {
 		h := s.head(name)
 		if h.vol == nil || h.daemon == service.Unsure {
@@ -149,7 +161,10 @@ func (s *State) around(b blueprint, d service.Decision) (blueprint, error) {
 			return b, err
 		}
 	}
-	return b, s.countFits(len(b.known.Bricks) - s.leftover(b.known) + len(b.grow))
+	if err := s.arbitrate(&b, intent); err != nil {
+		return b, err
+	}
+	return b, s.countFits(s.copies(b.known) + len(b.grow))
 }
 
 // emptied refuses where the volume counts on a brick whose directory is not
@@ -176,8 +191,8 @@ func (s *State) emptied(v *volume) error {
 		}
 		return &service.Refusal{Service: "glusterfs",
 			Reason: fmt.Sprintf("%s has a brick of volume %s, and %s there %s: its disk is not mounted, or was replaced", h.name, s.conf.VolumeName, s.conf.BrickPath, found),
-			Remedy: "Mount the disk on " + h.name + " and run up again. If the disk is lost, the other heads hold the data: on one of them run gluster volume remove-brick " +
-				s.conf.VolumeName + " replica " + fmt.Sprint(max(len(v.Bricks)-1, 1)) + " " + h.addr.String() + ":" + s.conf.BrickPath + " force, then up brings the brick in anew."}
+			Remedy: "Mount the disk on " + h.name + " and run up again. If the disk is lost, the other heads hold the data: on one of them run " +
+				s.removal(v, &h) + ", then up brings the brick in anew."}
 	}
 	return nil
 }
@@ -189,14 +204,38 @@ func (s *State) fits(b *blueprint, h *head) error {
 		if h.vol == nil && h.store != service.Unsure {
 			return &service.Refusal{Service: "glusterfs",
 				Reason: fmt.Sprintf("the volume counts on a brick on %s, but glusterd there knows nothing of it: the head was installed anew", h.name),
-				Remedy: fmt.Sprintf("The other heads hold the data. On one of them run: gluster volume remove-brick %s replica %d %s:%s force, then gluster peer detach %s force; up then brings the head in anew.",
-					s.conf.VolumeName, max(len(b.known.Bricks)-1, 1), h.addr, s.conf.BrickPath, h.addr)}
+				Remedy: fmt.Sprintf("The other heads hold the data. On one of them run: %s, then gluster peer detach %s force; up then brings the head in anew.",
+					s.removal(b.known, h), h.addr)}
 		}
 		return nil
 	}
+	if err := s.mayJoin(h, b.known); err != nil {
+		return err
+	}
+	b.grow = append(b.grow, h.name)
+	return nil
+}
+
+// removal is what a person runs to take a brick out. Only what has no arbiter beside
+// it can be taken out.
+func (s *State) removal(v *volume, h *head) string {
+	remove := func(copies int, at string) string {
+		return fmt.Sprintf("gluster volume remove-brick %s replica %d %s force", s.conf.VolumeName, max(copies, 1), at)
+	}
+	at := v.arbiterBrick()
+	if at == nil {
+		return remove(len(v.Bricks)-1, s.brickOf(h))
+	}
+	return remove(s.copies(v), at.Host+":"+s.conf.BrickPath) + ", which is the arbiter's (once gluster volume heal " + s.conf.VolumeName +
+		" info shows nothing for the other copy), then " + remove(s.copies(v)-1, s.brickOf(h))
+}
+
+// mayJoin refuses to add the brick of a host that has something else there. With no
+// volume yet there is none that it could be part of.
+func (s *State) mayJoin(h *head, v *volume) error {
 	// A directory marked with this volume's identity is one that a run which
 	// was cut off is still adding, as a rule; adding it again tells.
-	if h.data == service.Yes && h.dataID != b.known.ID {
+	if h.data == service.Yes && (v == nil || h.dataID != v.ID) {
 		return &service.Refusal{Service: "glusterfs",
 			Reason: fmt.Sprintf("%s on %s is not empty and is no brick of %s", s.conf.BrickPath, h.name, s.conf.VolumeName),
 			Remedy: "Move it aside by hand on " + h.name + ", then run up again."}
@@ -208,12 +247,11 @@ func (s *State) fits(b *blueprint, h *head) error {
 				Remedy: "Detach it there (gluster peer detach), then run up again."}
 		}
 	}
-	b.grow = append(b.grow, h.name)
 	return nil
 }
 
 func (s *State) isOurs(p peer) bool {
-	for _, h := range s.heads {
+	for _, h := range s.hosts() {
 		if p.named(h.addr.String()) || p.named(h.name) || p.UUID != "" && p.UUID == h.uuid {
 			return true
 		}

@@ -33,14 +33,18 @@ type State struct {
 	conf  config.GlusterFSConfig
 	dirs  []directory // made on the volume
 	heads []head      // those with a brick, then those that only mount; each in the file's order
-	stamp string      // names what this run keeps aside
+	// witnesses may have the arbiter's brick, see arbiter.go.
+	witnesses []head
+	voter     string // the one of them that is to have it; empty where the file asks for none
+	stamp     string // names what this run keeps aside
 }
 
-// head is one head that has a brick or mounts the volume.
+// head is one head that has a brick or mounts the volume, or a witness.
 type head struct {
 	name    string
 	addr    netip.Addr
 	brick   bool // it has a brick; otherwise it only mounts
+	witness bool // its brick is the arbiter's, and it does not mount
 	reached bool
 	why     string // why something is not known of it
 	dead    string // what proves that it is switched off; empty where nothing does
@@ -88,7 +92,7 @@ type directory struct {
 
 var _ service.State = (*State)(nil)
 
-// bricks is the heads that have a brick by the file.
+// bricks is the heads that have a copy by the file.
 func (s *State) bricks() []head {
 	var out []head
 	for _, h := range s.heads {
@@ -100,9 +104,9 @@ func (s *State) bricks() []head {
 }
 
 func (s *State) head(name string) *head {
-	for i := range s.heads {
-		if s.heads[i].name == name {
-			return &s.heads[i]
+	for _, h := range s.hosts() {
+		if h.name == name {
+			return h
 		}
 	}
 	return nil

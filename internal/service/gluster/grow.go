@@ -41,25 +41,49 @@ const followLimit = 90 * time.Second
 // healLimit bounds the copying of everything onto a new brick.
 const healLimit = 24 * time.Hour
 
-// growSteps add the bricks of heads, one after the other.
+// growSteps add the bricks of heads, one after the other, and the arbiter's last.
 func (s *State) growSteps(b blueprint) []plan.Stage {
 	var out []plan.Stage
-	for i, name := range b.grow {
-		before := len(b.known.Bricks) - s.leftover(b.known) + i
+	for i, name := range s.added(b) {
+		before := s.copies(b.known) + i
+		what := fmt.Sprintf("add the brick of %s to volume %s (copies: %d → %d)", name, s.conf.VolumeName, before, before+1)
+		if s.head(name).witness {
+			what = fmt.Sprintf("add the arbiter's brick of %s to volume %s (%d copies, and names and marks only on a third brick)", name, s.conf.VolumeName, before)
+		}
+		add := plan.Step{ID: id("add-brick", name), Host: b.cli, Action: plan.Func{
+			What: what, Kind: plan.Add,
+			Satisfied: s.hasBrick(name), Timeout: changeLimit * 3,
+			Change: func(ctx context.Context, h host.Host) (plan.Action, error) { return s.addBrick(ctx, h, name) },
+		}}
+		if s.head(name).witness {
+			add.Final = plan.Final{Why: "the arbiter's brick on " + name + " stays: it may know by now what a copy lacks", Hosts: []string{b.cli, name}}
+		}
 		full := s.healed(b.cli, name)
 		// From here on the others may lack what was written since: an older
 		// brick can die while the next one is being added.
-		full.Final = plan.Final{Why: "the brick of " + name + " is a full copy and stays", Hosts: []string{b.cli, name}}
+		full.Final = plan.Final{Why: "the brick of " + name + " has everything and stays", Hosts: []string{b.cli, name}}
 		out = append(out,
-			plan.Stage{Name: "add the brick of " + name, Steps: []plan.Step{{ID: id("add-brick", name), Host: b.cli, Action: plan.Func{
-				What: fmt.Sprintf("add the brick of %s to volume %s (copies: %d → %d)", name, s.conf.VolumeName, before, before+1), Kind: plan.Add,
-				Satisfied: s.hasBrick(name), Timeout: changeLimit * 3,
-				Change: func(ctx context.Context, h host.Host) (plan.Action, error) { return s.addBrick(ctx, h, name) },
-			}}}},
+			plan.Stage{Name: "add the brick of " + name, Steps: []plan.Step{add}},
 			plan.Stage{Name: "clients of " + name, Steps: s.takeUp(name, before+1)},
 			plan.Stage{Name: "heal " + name, Steps: []plan.Step{s.followed(b.cli, name), s.healOn(b.cli, name), full}})
 	}
+	if b.lost {
+		unconditional(out)
+	}
 	return out
+}
+
+// unconditional has steps done whatever there is by now: of a brick that is taken out
+// first and added again, what there was before says nothing.
+func unconditional(stages []plan.Stage) {
+	for _, st := range stages {
+		for i := range st.Steps {
+			if f, ok := st.Steps[i].Action.(plan.Func); ok {
+				f.Satisfied = nil
+				st.Steps[i].Action = f
+			}
+		}
+	}
 }
 
 func (s *State) hasBrick(name string) func(context.Context, host.Reader) (bool, error) {
@@ -80,10 +104,16 @@ func (s *State) addBrick(ctx context.Context, h host.Host, name string) (plan.Ac
 			return nil, err
 		}
 	}
-	at := s.head(name).addr.String() + ":" + s.conf.BrickPath
-	n := len(v.Bricks) + 1
-	undo := takeBrick{volume: s.conf.VolumeName, brick: s.own(s.head(name)), at: at}
-	_, err = change(ctx, h, "volume", "add-brick", s.conf.VolumeName, "replica", fmt.Sprint(n), at)
+	to := s.head(name)
+	var undo plan.Action = takeBrick{volume: s.conf.VolumeName, brick: s.own(to), at: s.brickOf(to)}
+	if to.witness {
+		undo = nil // a copy may have died since, and only the arbiter know what the other lacks
+	}
+	args := []string{"volume", "add-brick", s.conf.VolumeName, "replica", fmt.Sprint(len(v.Bricks) + 1)}
+	if to.witness {
+		args = append(args, "arbiter", "1")
+	}
+	_, err = change(ctx, h, append(args, s.placed(to)...)...)
 	if err == nil {
 		return undo, nil
 	}

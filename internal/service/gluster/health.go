@@ -22,8 +22,10 @@ func (s *State) Health() service.Health {
 	}
 	online, unknown, pending, splits := 0, 0, 0, 0
 	serving := false
-	for i := range s.heads {
-		h := &s.heads[i]
+	for _, h := range s.hosts() {
+		if h.witness && h != s.arbiter() && !v.has(s.own(h)) {
+			continue
+		}
 		nh := s.nodeHealth(h, v)
 		out.Nodes[h.name] = nh
 		if nh.State != service.Up {
@@ -40,6 +42,9 @@ func (s *State) Health() service.Health {
 		serving = serving || h.answers == service.Yes
 	}
 	total := len(s.bricks())
+	if s.arbiter() != nil {
+		total++
+	}
 	if v != nil {
 		total = len(v.Bricks) - s.leftover(v)
 	}
@@ -79,7 +84,10 @@ const stuckFor = 5 * time.Minute
 // is there.
 func (s *State) healStuck() bool {
 	stuck := false
-	for _, h := range s.bricks() {
+	for _, h := range s.hosts() {
+		if !h.brick || h.witness && !s.seen().has(s.own(h)) {
+			continue
+		}
 		if h.running != service.Yes || len(h.down) > 0 {
 			return false
 		}
@@ -107,6 +115,9 @@ func (s *State) summary(v *volume, online, total, pending int) string {
 		queue = fmt.Sprintf("%d to heal", pending)
 	}
 	line := fmt.Sprintf("%d/%d bricks, replica %d, %s", online, total, v.Replica, queue)
+	if v.Arbiters > 0 {
+		line = fmt.Sprintf("%d/%d bricks, %d copies and an arbiter, %s", online, total, s.copies(v), queue)
+	}
 	for _, h := range s.heads {
 		if h.size > 0 {
 			return line + fmt.Sprintf(", %s of %s used", bytesOf(h.used), bytesOf(h.size))
@@ -159,10 +170,8 @@ func quorate(v *volume, s *State) bool {
 	up, first := 0, false
 	for i, b := range v.Bricks {
 		runs := true
-		for _, h := range s.bricks() {
-			if s.own(&h) == b {
-				runs = h.running != service.No
-			}
+		if h := s.ownerOf(b); h != nil {
+			runs = h.running != service.No
 		}
 		if runs {
 			up++
@@ -180,6 +189,9 @@ func (s *State) nodeHealth(h *head, v *volume) service.NodeHealth {
 		if h.pending >= 0 {
 			nh.Facts["heal_pending"] = h.pending
 		}
+	}
+	if h.witness {
+		nh.Role = "arbiter"
 	}
 	nh.Facts["mounted"] = h.mounted == service.Yes && h.answers == service.Yes
 	if h.size > 0 {
@@ -199,6 +211,7 @@ func (s *State) nodeHealth(h *head, v *volume) service.NodeHealth {
 		s.brickHealth(h, v, set)
 	}
 	switch {
+	case h.witness: // does not mount
 	case h.mounted == service.Unsure:
 		set(service.Unknown, h.why)
 	case h.mounted == service.No:
@@ -248,9 +261,13 @@ func (s *State) Survival() service.Survival {
 	case n == 1:
 		sv.Why = "one brick, one copy"
 		sv.RaisedBy = "glusterfs on three heads"
+	case n == dataBricks && s.arbiter() != nil:
+		sv.AtOnce, sv.InTurn = 1, 1
+		sv.Why = fmt.Sprintf("2 bricks and the arbiter's on %s, quorum 2", s.arbiter().name)
+		sv.RaisedBy = "three heads more (5 bricks, of which 2 may go)"
 	case n == 2:
 		sv.Why = fmt.Sprintf("2 bricks: the second may go, the first (%s) may not, for half counts only with the first brick", s.bricks()[0].name)
-		sv.RaisedBy = "a third head, or an arbiter on a witness"
+		sv.RaisedBy = "a third head, or a witness, which gets an arbiter's brick"
 	case n%2 == 0:
 		sv.Why = fmt.Sprintf("%d bricks, quorum %d, or %d with the first (%s): %d more may go while that one stays", n, majority, n/2, s.bricks()[0].name, n/2-lose)
 		sv.RaisedBy = fmt.Sprintf("a head more (%d bricks, of which %d may go)", n+1, n/2)

@@ -25,12 +25,16 @@ func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 			stay = append(stay, h)
 		}
 	}
-	if len(leave) == 0 {
+	voters := s.leavingVoters(intent)
+	if len(leave) == 0 && len(voters) == 0 {
 		return ph, nil
 	}
 	cli, vol, err := s.canLeave(leave, stay)
 	if err != nil {
 		return ph, err
+	}
+	if len(leave) == 0 {
+		return s.leaveVoters(ph, voters, stay)
 	}
 	unmount, detach, stop := plan.Stage{Name: "unmount"}, plan.Stage{Name: "leave the pool"}, plan.Stage{Name: "stop"}
 	for _, h := range leave {
@@ -41,6 +45,11 @@ func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 		}
 	}
 	ph.Stages = append(ph.Stages, unmount)
+	way, err := s.makeWay(cli, vol, leave, stay)
+	if err != nil {
+		return ph, err
+	}
+	ph.Stages = append(ph.Stages, way...)
 	for _, h := range leave {
 		if !h.brick {
 			continue
@@ -54,13 +63,18 @@ func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 		}
 	}
 	ph.Stages = append(ph.Stages, detach, stop)
+	for _, w := range voters {
+		ph.Stages = append(ph.Stages, s.retireVoter(cli, w)...)
+	}
 	if vol != nil && len(stay) > 1 {
 		ph.Stages = append(ph.Stages, plan.Stage{Name: "healed", Steps: []plan.Step{s.healed(cli, "after-leaving")}})
 	}
 	if vol != nil && len(stay) == 1 {
 		ph.Notes = append(ph.Notes, "The volume will have one copy: what is on it is lost with the disk of "+stay[0].name+".")
 	}
-	if vol != nil && len(stay) == 2 {
+	if vol != nil && len(stay) == 2 && len(s.witnesses) > len(voters) {
+		ph.Notes = append(ph.Notes, "The volume will have two copies, and an arbiter's brick on "+s.stayingVoter(intent)+" as the third vote.")
+	} else if vol != nil && len(stay) == 2 {
 		ph.Notes = append(ph.Notes, "The volume will have two copies: while the first of them is away nothing can be written (1 of 2 is no majority).")
 	}
 	return ph, nil
@@ -135,7 +149,7 @@ const leaveHealLimit = 10 * time.Minute
 // while nothing waits to be healed: what the others lack may be on it.
 func (s *State) takeOut(cli string, v *volume, h *head) plan.Stage {
 	gone := takeBrick{volume: s.conf.VolumeName, brick: s.own(h), at: h.addr.String() + ":" + s.conf.BrickPath}
-	n := len(v.Bricks)
+	n := s.copies(v)
 	stage := plan.Stage{Name: "take the brick of " + h.name + " out"}
 	stage.Steps = append(stage.Steps, plan.Step{ID: id("remove-brick", h.name), Host: cli,
 		OneWay: "the brick misses what is written from then on; in the volume again it is filled anew",
@@ -175,10 +189,14 @@ func (s *State) detachHead(cli string, h *head) plan.Step {
 		},
 		Change: func(ctx context.Context, hh host.Host) (plan.Action, error) {
 			args := []string{"peer", "detach", addr}
-			if h.dead != "" {
+			peers, err := readPeers(ctx, hh)
+			if err != nil {
+				return nil, err
+			}
+			if h.dead != "" || s.estranged(peers, h) { // it cannot be asked, or is another one by now
 				args = append(args, "force")
 			}
-			_, err := change(ctx, hh, args...)
+			_, err = change(ctx, hh, args...)
 			if err != nil && strings.Contains(err.Error(), "is not part of cluster") {
 				err = nil
 			}

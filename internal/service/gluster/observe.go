@@ -45,7 +45,25 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 			s.heads = append(s.heads, newHead(n, false))
 		}
 	}
+	if w, ok := c.GlusterArbiter(); ok {
+		s.voter = w.Hostname
+	}
+	for _, n := range in.Witnesses {
+		s.witnesses = append(s.witnesses, newHead(n, true))
+		s.witnesses[len(s.witnesses)-1].witness = true
+	}
 	var g errgroup.Group
+	for i, n := range in.Witnesses {
+		if n.Reached() {
+			g.Go(func() error {
+				observe(ctx, n.Reader, &s.witnesses[i], s.conf, false)
+				if !in.Brief && s.witnesses[i].store == service.Yes {
+					observePast(ctx, n.Reader, &s.witnesses[i], s.conf.MountPoint)
+				}
+				return nil
+			})
+		}
+	}
 	first := slices.IndexFunc(nodes, service.Node.Reached)
 	for i, n := range nodes {
 		if !n.Reached() {
@@ -60,6 +78,9 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 		})
 	}
 	_ = g.Wait() // what a head does not answer is part of what was found
+	if w := s.voting(s.seen()); w != nil && s.voter != "" {
+		s.voter = w.name // the file may have them in another order by now
+	}
 	s.askSplits(ctx, nodes)
 	return s, nil
 }

@@ -3,6 +3,7 @@ package gluster
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"multihead/internal/host"
@@ -34,13 +35,33 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 		}
 		install.Steps = append(install.Steps, steps...)
 	}
+	if b.arbiter != "" {
+		install.Steps = append(install.Steps, s.installBrick(s.head(b.arbiter))...)
+	}
+	if b.lost { // and would be in the way of the new one
+		forget, err := s.forgetLost(b)
+		if err != nil {
+			return ph, err
+		}
+		ph.Stages = append(ph.Stages, forget...)
+	}
+	if b.former {
+		ph.Stages = append(ph.Stages, plan.Stage{Name: "the former arbiter's brick", Steps: []plan.Step{s.former(s.head(b.arbiter))}})
+	}
 	ph.Stages = append(ph.Stages, install)
 	if len(b.pool) > 0 {
 		ph.Stages = append(ph.Stages,
 			plan.Stage{Name: "pool", Steps: s.probe(b)},
 			plan.Stage{Name: "names in the pool", Steps: s.introduce(b)},
 			plan.Stage{Name: "volume", Steps: s.volumeSteps(b)},
-			plan.Stage{Name: "bricks", Steps: s.serving(s.oldBricks(b))})
+			plan.Stage{Name: "bricks", Steps: s.serving(s.oldBricks(b), b.unforced)})
+	}
+	if b.dropped != nil && !b.lost {
+		drop, err := s.dropArbiter(b.cli, b.known, s.copyHolders(b.known))
+		if err != nil {
+			return ph, err
+		}
+		ph.Stages = append(ph.Stages, drop...)
 	}
 	if b.known != nil {
 		ph.Stages = append(ph.Stages, s.carryOn(b)...)
@@ -48,7 +69,7 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 	if len(b.pool) > 0 {
 		ph.Stages = append(ph.Stages, s.growSteps(b)...)
 		ph.Stages = append(ph.Stages,
-			plan.Stage{Name: "new bricks", Steps: s.serving(b.grow)})
+			plan.Stage{Name: "new bricks", Steps: s.serving(s.added(b), b.unforced)})
 	}
 	ph.Stages = append(ph.Stages, plan.Stage{Name: "mount", Steps: s.mount(mounts)})
 	if at := s.contentsHost(b, mounts); at != "" {
@@ -56,9 +77,10 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 	}
 	// New bricks are part of the plan's outcome; what old ones have to heal is the
 	// volume's health, which status reports and no other step has to wait for.
-	if added := b.known == nil || len(b.grow) > 0; added && len(b.pool) > 0 && len(b.skipped) == 0 && s.replicated(b) {
+	if added := b.known == nil || len(s.added(b)) > 0; added && len(b.pool) > 0 && len(b.skipped) == 0 && s.replicated(b) {
 		ph.Stages = append(ph.Stages, plan.Stage{Name: "healed", Steps: []plan.Step{s.healed(b.cli, "")}})
 	}
+	ph.Stages = append(ph.Stages, s.formerVoters(b, intent)...)
 	return ph, nil
 }
 
@@ -67,11 +89,14 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 // copies that the new one is made from are fewer than the volume counts.
 func (s *State) carryOn(b blueprint) []plan.Stage {
 	have := len(b.known.Bricks) - s.leftover(b.known)
+	if b.dropped != nil {
+		have--
+	}
 	if have < 2 {
 		return nil
 	}
 	heal := []plan.Step{s.followed(b.cli, ""), s.healOn(b.cli, "")}
-	if len(b.grow) > 0 {
+	if len(s.added(b)) > 0 {
 		heal = append(heal, s.healed(b.cli, "before-growing"))
 	}
 	return []plan.Stage{{Name: "clients", Steps: s.takeUp("", have)}, {Name: "heal", Steps: heal}}
@@ -83,20 +108,30 @@ func (s *State) replicated(b blueprint) bool {
 	if b.known == nil {
 		return len(b.create) > 1
 	}
-	return len(b.known.Bricks)-s.leftover(b.known)+len(b.grow) > 1
+	return s.copies(b.known)+len(b.grow) > 1
 }
 
-// oldBricks is the heads of the pool whose bricks are part of the volume
-// before any is added.
-func (s *State) oldBricks(b blueprint) []string {
-	if b.known == nil {
-		return b.create
+// added is the hosts whose bricks are added to a volume that exists, in that order.
+func (s *State) added(b blueprint) []string {
+	if !b.vote {
+		return b.grow
 	}
-	var out []string
-	for _, name := range b.pool {
-		if b.known.has(s.own(s.head(name))) {
-			out = append(out, name)
+	return append(slices.Clone(b.grow), b.arbiter)
+}
+
+// oldBricks is the hosts of the pool whose bricks are part of the volume before any
+// is added.
+func (s *State) oldBricks(b blueprint) []string {
+	out := slices.Clone(b.create)
+	if b.known != nil {
+		for _, name := range b.pool {
+			if b.known.has(s.own(s.head(name))) {
+				out = append(out, name)
+			}
 		}
+	}
+	if b.arbiter != "" && !b.vote {
+		out = append(out, b.arbiter)
 	}
 	return out
 }
@@ -122,6 +157,12 @@ func (s *State) notes(b blueprint, intent service.Intent) []string {
 	if b.known == nil && len(b.skipped) > 0 {
 		out = append(out, "The heal queue is not waited for: "+strings.Join(b.skipped, ", ")+" cannot take its part.")
 	}
+	if b.notYet != "" {
+		out = append(out, fmt.Sprintf("%s does not get its arbiter's brick now: %s.", s.voter, b.notYet))
+	}
+	if b.unforced != "" {
+		out = append(out, "No brick is started by force: "+b.unforced+".")
+	}
 	if len(b.grow) > 0 {
 		out = append(out, fmt.Sprintf("Everything on the volume is copied to %s while it stays in use; until that has ended nothing more is safe than before.", strings.Join(b.grow, ", ")))
 	}
@@ -136,8 +177,8 @@ func (s *State) strangers(v *volume) []string {
 	var out []string
 	for _, b := range v.Bricks {
 		known := strings.HasSuffix(b.Path, forming)
-		for _, h := range s.bricks() {
-			known = known || s.own(&h) == b
+		for _, h := range s.hosts() {
+			known = known || h.brick && s.own(h) == b
 		}
 		if !known {
 			out = append(out, fmt.Sprintf("The volume also has a brick %s:%s, which the file does not name. It counts in the quorum; gluster volume remove-brick takes it out.", b.Host, b.Path))
@@ -186,23 +227,9 @@ WantedBy=multi-user.target
 
 // install brings one head to where it can be in the pool and mount.
 func (s *State) install(h *head, b blueprint) ([]plan.Step, error) {
-	packages := []string{"glusterfs-client"}
+	out := []plan.Step{{ID: "glusterfs.packages", Host: h.name, Action: plan.Packages{Names: []string{"glusterfs-client"}}}}
 	if h.brick {
-		packages = []string{"glusterfs-server", "glusterfs-client", "attr"}
-	}
-	step := func(id string, a plan.Action) plan.Step {
-		return plan.Step{ID: "glusterfs." + id, Host: h.name, Action: a}
-	}
-	out := []plan.Step{step("packages", plan.Packages{Names: packages})}
-	if h.brick {
-		out = append(out,
-			step("unit", plan.File{Path: dropinPath, Data: []byte(dropinText), Attr: root}),
-			step("bricks-unit", plan.File{Path: unitDir + bricksUnit, Data: []byte(bricksText), Attr: root}),
-			step("reload", reload{unit: "glusterd.service", files: []string{dropinPath}}),
-			step("daemon", firstStart{plan.Running("glusterd.service")}),
-			step("bricks", plan.Running(bricksUnit)),
-			step("brick", brickDir{Dir: plan.Dir{Path: s.conf.BrickPath, Attr: host.Attr{Mode: 0o755, Owner: "root", Group: "root"}},
-				volume: s.conf.VolumeName, brick: s.own(h), own: s.ownNames()}))
+		out = s.installBrick(h)
 	}
 	var servers []string
 	for _, other := range s.bricks() {
@@ -210,6 +237,24 @@ func (s *State) install(h *head, b blueprint) ([]plan.Step, error) {
 	}
 	files, err := mountFiles(h.name, glusterMount(s.conf.VolumeName, s.conf.MountPoint, h.addr.String(), servers))
 	return append(out, files...), err
+}
+
+// installBrick brings one host to where it can have a brick.
+func (s *State) installBrick(h *head) []plan.Step {
+	packages := []string{"glusterfs-server", "glusterfs-client", "attr"}
+	step := func(id string, a plan.Action) plan.Step {
+		return plan.Step{ID: "glusterfs." + id, Host: h.name, Action: a}
+	}
+	return []plan.Step{
+		step("packages", plan.Packages{Names: packages}),
+		step("unit", plan.File{Path: dropinPath, Data: []byte(dropinText), Attr: root}),
+		step("bricks-unit", plan.File{Path: unitDir + bricksUnit, Data: []byte(bricksText), Attr: root}),
+		step("reload", reload{unit: "glusterd.service", files: []string{dropinPath}}),
+		step("daemon", firstStart{plan.Running("glusterd.service")}),
+		step("bricks", plan.Running(bricksUnit)),
+		step("brick", brickDir{Dir: plan.Dir{Path: s.conf.BrickPath, Attr: host.Attr{Mode: 0o755, Owner: "root", Group: "root"}},
+			volume: s.conf.VolumeName, brick: s.own(h), own: s.ownNames()}),
+	}
 }
 
 // mount mounts the volume on each head and waits until it serves there.

@@ -28,6 +28,9 @@ func (s *State) probe(b blueprint) []plan.Step {
 			others = append(others, s.head(name))
 		}
 	}
+	if b.arbiter != "" {
+		others = append(others, s.head(b.arbiter))
+	}
 	if len(others) == 0 {
 		return nil
 	}
@@ -44,7 +47,7 @@ func (s *State) probe(b blueprint) []plan.Step {
 		}
 		return out, nil
 	}
-	return []plan.Step{{ID: "glusterfs.probe", Host: b.cli, Action: plan.Func{
+	probe := plan.Func{
 		What: "bring " + strings.Join(namesOf(others), ", ") + " into the pool", Kind: plan.Add,
 		Satisfied: func(ctx context.Context, r host.Reader) (bool, error) {
 			out, err := absent(ctx, r)
@@ -62,7 +65,11 @@ func (s *State) probe(b blueprint) []plan.Step {
 			_, err = connected(others).Do(ctx, h)
 			return undo, err
 		},
-	}}}
+	}
+	if b.lost {
+		probe.Satisfied = nil // a member of that address is taken out first
+	}
+	return []plan.Step{{ID: "glusterfs.probe", Host: b.cli, Action: probe}}
 }
 
 // is says whether a peer of the store is this head.

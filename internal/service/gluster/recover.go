@@ -29,9 +29,8 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 		}
 	}
 	var thaw, daemons []plan.Step
-	for i := range s.heads {
-		h := &s.heads[i]
-		if !h.reached || !intent.Includes(h.name) {
+	for _, h := range s.hosts() {
+		if !h.reached || !intent.Includes(h.name) || h.witness && !s.seen().has(s.own(h)) {
 			continue
 		}
 		thaw = append(thaw, endFrozen(h)...)
@@ -152,8 +151,8 @@ func (t *tally) add(brick int) { t.n, t.first = t.n+1, t.first || brick == 0 }
 func (t tally) quorate(of int) bool { return 2*t.n > of || 2*t.n == of && t.first }
 
 func (s *State) ownerOf(b brick) *head {
-	for i := range s.heads {
-		if h := &s.heads[i]; h.brick && s.own(h) == b {
+	for _, h := range s.hosts() {
+		if h.brick && s.own(h) == b {
 			return h
 		}
 	}
@@ -166,8 +165,7 @@ func (s *State) ownerOf(b brick) *head {
 func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (torn, steps []plan.Step, notes []string, err error) {
 	var waits []plan.Step
 	held := ""
-	for i := range s.heads {
-		h := &s.heads[i]
+	for _, h := range s.hosts() {
 		if !h.brick || !v.has(s.own(h)) || h.running == service.Yes {
 			continue
 		}
@@ -186,6 +184,9 @@ func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (torn, 
 			}
 		}
 	}
+	if why := s.unforced(v); why != "" {
+		held = why
+	}
 	switch {
 	case len(waits) == 0:
 		return nil, nil, nil, nil
@@ -202,9 +203,9 @@ func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (torn, 
 // waitingFor is what the other bricks have written down to be healed.
 func (s *State) waitingFor(h *head) []string {
 	seen := map[string]bool{}
-	for i := range s.heads {
-		if s.heads[i].name != h.name {
-			for _, gfid := range s.heads[i].waiting {
+	for _, other := range s.hosts() {
+		if other.name != h.name {
+			for _, gfid := range other.waiting {
 				seen[gfid] = true
 			}
 		}

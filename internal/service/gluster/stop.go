@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +22,6 @@ import (
 func (s *State) Stop(intent service.Intent) (plan.Phase, error) {
 	ph := plan.Phase{Name: "glusterfs"}
 	unmount, stop := plan.Stage{Name: "unmount"}, plan.Stage{Name: "stop bricks"}
-	no := false
 	for _, h := range s.heads {
 		if !intent.Includes(h.name) {
 			continue
@@ -35,13 +35,39 @@ func (s *State) Stop(intent service.Intent) (plan.Phase, error) {
 		if !h.brick {
 			continue
 		}
-		stop.Steps = append(stop.Steps,
-			plan.Step{ID: "glusterfs.bricks", Host: h.name, Action: plan.Unit{Name: bricksUnit, Active: &no}},
-			plan.Step{ID: "glusterfs.daemon", Host: h.name, Action: plan.Unit{Name: "glusterd.service", Active: &no}},
-			plan.Step{ID: "glusterfs.stopped", Host: h.name, Action: s.brickStopped(h)})
+		stop.Steps = append(stop.Steps, s.stopBrick(&h)...)
+	}
+	for i := range s.witnesses {
+		if w := &s.witnesses[i]; w.reached && w.vol.has(s.own(w)) && s.stopsVoter(intent, w) {
+			stop.Steps = append(stop.Steps, s.stopBrick(w)...)
+		}
 	}
 	ph.Stages = []plan.Stage{unmount, stop}
 	return ph, nil
+}
+
+// stopBrick stops what serves a host's brick.
+func (s *State) stopBrick(h *head) []plan.Step {
+	no := false
+	return []plan.Step{
+		{ID: "glusterfs.bricks", Host: h.name, Action: plan.Unit{Name: bricksUnit, Active: &no}},
+		{ID: "glusterfs.daemon", Host: h.name, Action: plan.Unit{Name: "glusterd.service", Active: &no}},
+		{ID: "glusterfs.stopped", Host: h.name, Action: s.brickStopped(*h)},
+	}
+}
+
+// stopsVoter says whether a witness's brick stops: with those of all heads, and where
+// the witness is named.
+func (s *State) stopsVoter(intent service.Intent, w *head) bool {
+	if slices.Contains(intent.Nodes, w.name) {
+		return true
+	}
+	for _, h := range s.bricks() {
+		if !intent.Includes(h.name) {
+			return false
+		}
+	}
+	return intent.Includes(w.name)
 }
 
 // noRetry ends the unit that would mount again what was unmounted.

@@ -42,9 +42,11 @@ func brickAt(host, path string) brick {
 type volume struct {
 	ID      string
 	Status  volStatus
-	Replica int
-	Bricks  []brick
-	Options map[string]string
+	Replica int // bricks of which each has every name: the copies, and the arbiter's
+	// Arbiters is how many of the bricks have no content: 0, or 1, which is the last.
+	Arbiters int
+	Bricks   []brick
+	Options  map[string]string
 }
 
 // storeKeys are the lines of a volume's file that are no options. username
@@ -76,6 +78,10 @@ func parseVolume(data []byte) *volume {
 			if n, err := strconv.Atoi(value); err == nil {
 				v.Replica = n
 			}
+		case key == "arbiter_count":
+			if n, err := strconv.Atoi(value); err == nil && n >= 0 {
+				v.Arbiters = n
+			}
 		case strings.HasPrefix(key, "brick-"):
 			// 192.0.2.11:-data-glusterfs-brick; an IPv6 address has colons too.
 			if i := strings.LastIndex(value, ":"); i > 0 {
@@ -90,6 +96,9 @@ func parseVolume(data []byte) *volume {
 
 // has says whether the volume has that brick.
 func (v *volume) has(b brick) bool {
+	if v == nil {
+		return false
+	}
 	for _, have := range v.Bricks {
 		if have == b {
 			return true

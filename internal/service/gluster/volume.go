@@ -39,8 +39,12 @@ func (s *State) volumeSteps(b blueprint) []plan.Step {
 	}
 	var out []plan.Step
 	if b.verdict == service.Form {
+		what := fmt.Sprintf("create volume %s, one copy on each of %s", name, strings.Join(b.create, ", "))
+		if b.arbiter != "" {
+			what += ", and the arbiter's brick on " + b.arbiter
+		}
 		out = append(out, step("create", plan.Func{
-			What: fmt.Sprintf("create volume %s, one copy on each of %s", name, strings.Join(b.create, ", ")), Kind: plan.Add,
+			What: what, Kind: plan.Add,
 			Satisfied: func(ctx context.Context, r host.Reader) (bool, error) {
 				v, err := readVolume(ctx, r, name)
 				return v != nil, err
@@ -93,6 +97,9 @@ func (s *State) createVolume(ctx context.Context, h host.Host, b blueprint) (pla
 	switch {
 	case s.formsAlone(b):
 		args = append(append(args, "replica", "2"), bricks[0], bricks[0]+forming, "force")
+	case b.arbiter != "":
+		args = append(append(args, "replica", fmt.Sprint(len(bricks)+1), "arbiter", "1"), bricks...)
+		args = append(args, s.placed(s.head(b.arbiter))...)
 	default:
 		args = append(append(args, "replica", fmt.Sprint(len(bricks))), bricks...)
 	}
@@ -106,6 +113,16 @@ func (s *State) createVolume(ctx context.Context, h host.Host, b blueprint) (pla
 		}
 	}
 	return undo, nil
+}
+
+// placed is a brick that is added, as arguments. The arbiter's may lie on the root
+// file system of a small witness, which glusterd does unasked for nobody: it has
+// names, and nothing that could fill the disk.
+func (s *State) placed(h *head) []string {
+	if h.witness && h.onRoot {
+		return []string{s.brickOf(h), "force"}
+	}
+	return []string{s.brickOf(h)}
 }
 
 // dropForming takes away the second brick of a volume made for one head.
@@ -245,7 +262,8 @@ func (d deleteVolume) Do(ctx context.Context, h host.Host) (plan.Action, error) 
 // serving waits on each head until its brick runs. glusterd starts the bricks
 // of a started volume by itself; one that it gave up on is started by force,
 // which starts what does not run and touches nothing else.
-func (s *State) serving(names []string) []plan.Step {
+// unforced says why it is not.
+func (s *State) serving(names []string, unforced string) []plan.Step {
 	var out []plan.Step
 	for _, name := range names {
 		h := s.head(name)
@@ -263,6 +281,9 @@ func (s *State) serving(names []string) []plan.Step {
 					}}
 				if _, err := wait.Do(ctx, hh); err == nil {
 					return nil, nil
+				}
+				if unforced != "" {
+					return nil, fmt.Errorf("%s: its brick does not run, and none is started by force: %s", hh.Name(), unforced)
 				}
 				// Force makes a brick of whatever directory is there.
 				if list, err := hh.ReadDir(ctx, s.conf.BrickPath); err != nil || len(list) == 0 {

@@ -131,7 +131,7 @@ func (s *State) Survival() service.Survival {
 		return sv
 	}
 	votes := bricks
-	if len(s.cluster.Witnesses) > 0 && bricks%2 == 0 {
+	if _, ok := s.cluster.GlusterArbiter(); ok {
 		votes++
 	}
 	canLose := votes - (votes/2 + 1)
@@ -139,7 +139,10 @@ func (s *State) Survival() service.Survival {
 	if canLose < sv.AtOnce {
 		sv.AtOnce, sv.InTurn = canLose, canLose
 		sv.Why += fmt.Sprintf(", and their state needs a majority of the volume: %d of %d", votes/2+1, votes)
-		sv.RaisedBy = "what raises the volume's: another head with glusterfs, or a witness"
+		sv.RaisedBy = "what raises the volume's: another head with glusterfs"
+		if bricks == 2 {
+			sv.RaisedBy += ", or a witness"
+		}
 	}
 	return sv
 }
