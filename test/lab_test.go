@@ -58,6 +58,9 @@ func newLab(t *testing.T, spec lab.Spec) *hosts {
 	}
 	t.Logf("lab %s is up after %.1f s", spec.Name, time.Since(begin).Seconds())
 	h := &hosts{Lab: l, t: t, file: l.ClusterFile()}
+	// What is set up first goes last: a cluster file that the test writes is still
+	// there for the last words.
+	t.TempDir()
 	t.Cleanup(func() {
 		h.lastWords()
 		if err := lab.Down(context.Background(), spec.Name, nil); err != nil {
@@ -81,9 +84,9 @@ func (h *hosts) lastWords() {
 	status, _ := h.command(ctx, "status").CombinedOutput() // whatever it says
 	fmt.Fprintf(&said, "%s, load %s%s", time.Now().Format(time.TimeOnly), load, status)
 	for _, name := range h.names(lab.Head) {
-		out, err := h.Exec(ctx, name, "journalctl", "-q", "--no-pager", "-o", "short-iso-precise", "-n", "6000",
+		out, err := h.Exec(ctx, name, "journalctl", "-q", "--no-pager", "-o", "short-iso-precise", "-n", "30000",
 			"-u", "multihead*", "-u", "slurm*", "-u", "glusterd", "-u", "mnt-*", "-u", "mariadb", "-u", "redis*", "-u", "keepalived")
-		fmt.Fprintf(&said, "\n--- the journal of %s (%v)\n%s", name, err, out)
+		fmt.Fprintf(&said, "\n--- the journal of %s (%v)\n%s", name, err, lastLines(withoutTraces(out), 6000))
 	}
 	if err := os.WriteFile(dir+"/"+h.Spec.Name, said.Bytes(), 0o600); err != nil {
 		h.t.Log(err)

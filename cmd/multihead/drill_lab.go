@@ -26,8 +26,12 @@ func (o labOutside) Freeze(ctx context.Context, hosts ...string) error {
 
 func (o labOutside) Thaw(ctx context.Context, hosts ...string) error { return o.l.Thaw(ctx, hosts...) }
 
-func (o labOutside) Partition(ctx context.Context, hosts, others []string, oneWay bool) error {
-	return o.l.Partition(ctx, lab.Fault{Hosts: hosts, From: others, OneWay: oneWay})
+func (o labOutside) Partition(ctx context.Context, hosts, others []string, oneWay bool, only string) error {
+	f := lab.Fault{Hosts: hosts, From: others, OneWay: oneWay}
+	if only != "" {
+		f.Only = []string{only}
+	}
+	return o.l.Partition(ctx, f)
 }
 
 func (o labOutside) Heal(ctx context.Context) error { return o.l.Heal(ctx) }

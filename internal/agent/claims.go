@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"multihead/internal/arp"
 	"multihead/internal/config"
 )
 
@@ -60,12 +60,12 @@ func (a *Agent) watchClaims(ctx context.Context) {
 	if !vip.Is4() {
 		return
 	}
-	s, err := openARP(vip)
+	s, err := arp.Open(nil, vip)
 	if err != nil {
 		a.Log.Warn("another machine that claims the virtual address will not be seen", "error", err)
 		return
 	}
-	claims := s.claims(ctx)
+	claims := claimsOf(ctx, s, vip)
 	probe := time.NewTimer(probeEvery)
 	defer probe.Stop()
 	var c claim
@@ -80,7 +80,7 @@ func (a *Agent) watchClaims(ctx context.Context) {
 				a.alarm(claimKey, "")
 			}
 			if iface, _, holds := addressHere(vip); holds {
-				_ = s.send(iface, false) // the next one may get through
+				_ = say(s, iface, arp.Probe(vip)) // the next one may get through
 			}
 			probe.Reset(probeEvery)
 		case mac, ok := <-claims:
@@ -101,11 +101,46 @@ func (a *Agent) watchClaims(ctx context.Context) {
 				continue
 			}
 			announced = now
-			if err := s.send(iface, true); err != nil {
+			if err := say(s, iface, arp.Announcement(vip)); err != nil {
 				a.Log.Warn("the virtual address could not be announced", "interface", iface, "error", err)
 			}
 		}
 	}
+}
+
+// claimsOf are the hardware addresses that say that they have the address, until ctx
+// ends. What comes while nobody listens is left out.
+func claimsOf(ctx context.Context, s *arp.Socket, addr netip.Addr) <-chan net.HardwareAddr {
+	out := make(chan net.HardwareAddr, 1)
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	go func() {
+		defer stop()
+		defer close(out)
+		defer func() { _ = s.Close() }()
+		for {
+			f, err := s.Next()
+			if err != nil || ctx.Err() != nil {
+				return
+			}
+			if f.Sender != addr {
+				continue
+			}
+			select {
+			case out <- f.MAC:
+			default:
+			}
+		}
+	}()
+	return out
+}
+
+// say says a frame on the network of the interface of that name.
+func say(s *arp.Socket, iface string, f arp.Frame) error {
+	link, err := net.InterfaceByName(iface)
+	if err != nil {
+		return err
+	}
+	return s.Send(link, f)
 }
 
 // foreign says whether a hardware address is neither this machine's nor that of
@@ -140,45 +175,4 @@ func neighbours(table string) map[netip.Addr]string {
 		}
 	}
 	return out
-}
-
-// The parts of a frame of Ethernet with an ARP packet for IPv4 (RFC 826).
-const (
-	ethType   = 12 // 2 bytes: 0x0806
-	arpHeader = 14 // 8 bytes: Ethernet, IPv4, lengths, operation
-	arpSender = 22 // 6 bytes hardware, 4 bytes protocol
-	arpTarget = 32 // 6 and 4 bytes
-	frameSize = 42
-
-	etherTypeARP = 0x0806
-)
-
-// claimOf is whose hardware address a frame says addr belongs to; nil where it
-// says nothing of it.
-func claimOf(frame []byte, addr netip.Addr) net.HardwareAddr {
-	if len(frame) < frameSize || binary.BigEndian.Uint16(frame[ethType:]) != etherTypeARP {
-		return nil
-	}
-	ip := addr.As4()
-	if !slices.Equal(frame[arpSender+6:arpSender+10], ip[:]) {
-		return nil
-	}
-	return slices.Clone(frame[arpSender : arpSender+6])
-}
-
-// frameFor is a broadcast that says that addr belongs to mac, or asks who has it
-// without saying anything.
-func frameFor(mac net.HardwareAddr, addr netip.Addr, says bool) []byte {
-	ip := addr.As4()
-	f := make([]byte, frameSize)
-	copy(f, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
-	copy(f[6:], mac)
-	binary.BigEndian.PutUint16(f[ethType:], etherTypeARP)
-	copy(f[arpHeader:], []byte{0, 1, 8, 0, 6, 4, 0, 1}) // Ethernet, IPv4, 6 and 4 bytes, a request
-	copy(f[arpSender:], mac)
-	if says {
-		copy(f[arpSender+6:], ip[:])
-	}
-	copy(f[arpTarget+6:], ip[:])
-	return f
 }

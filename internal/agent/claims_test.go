@@ -1,41 +1,10 @@
 package agent
 
 import (
-	"net"
 	"net/netip"
 	"testing"
 	"time"
 )
-
-func TestWhoSaysThatTheAddressIsTheirs(t *testing.T) {
-	vip, other := netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("192.0.2.11")
-	mac := net.HardwareAddr{2, 0, 0, 0, 0, 7}
-	for _, c := range []struct {
-		name  string
-		frame []byte
-		want  string
-	}{
-		{"an announcement", frameFor(mac, vip, true), mac.String()},
-		{"a question claims nothing", frameFor(mac, vip, false), ""},
-		{"somebody else's", frameFor(mac, other, true), ""},
-		{"cut off", frameFor(mac, vip, true)[:41], ""},
-		{"not ARP", append([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0}, frameFor(mac, vip, true)[14:]...), ""},
-	} {
-		if got := claimOf(c.frame, vip).String(); got != c.want {
-			t.Errorf("%s: %q, want %q", c.name, got, c.want)
-		}
-	}
-}
-
-func FuzzClaimOf(f *testing.F) {
-	vip := netip.MustParseAddr("192.0.2.100")
-	f.Add(frameFor(net.HardwareAddr{2, 0, 0, 0, 0, 7}, vip, true))
-	f.Fuzz(func(t *testing.T, frame []byte) {
-		if mac := claimOf(frame, vip); mac != nil && len(mac) != 6 {
-			t.Errorf("a hardware address of %d bytes", len(mac))
-		}
-	})
-}
 
 // The address moves from head to head, and for a moment both may be heard.
 func TestAClaimCountsOnceItLasts(t *testing.T) {

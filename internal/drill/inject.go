@@ -17,8 +17,9 @@ type Outside interface {
 	PowerOn(ctx context.Context, hosts ...string) error
 	Freeze(ctx context.Context, hosts ...string) error
 	Thaw(ctx context.Context, hosts ...string) error
-	// Partition cuts hosts off from others, or drops only what they say.
-	Partition(ctx context.Context, hosts, others []string, oneWay bool) error
+	// Partition cuts hosts off from others, or drops only what they say. Where
+	// only is not empty it cuts no more than that traffic.
+	Partition(ctx context.Context, hosts, others []string, oneWay bool, only string) error
 	// Heal ends all partitions.
 	Heal(ctx context.Context) error
 	// Disk is fill, free, hold, release or break of a host's disk.
@@ -72,9 +73,9 @@ func (s *stage) step(ctx context.Context, st Step) error {
 	case Thaw:
 		return s.outside.Thaw(ctx, on...)
 	case Partition, OneWay:
-		return s.outside.Partition(ctx, on, s.others(on), st.Do == OneWay)
+		return s.outside.Partition(ctx, on, s.others(on), st.Do == OneWay, st.Arg)
 	case CutOff:
-		return s.outside.Partition(ctx, on, s.named(), false)
+		return s.outside.Partition(ctx, on, s.named(), false, "")
 	case HealNet:
 		return s.outside.Heal(ctx)
 	case Fill, Free, Hold, Release, ReadOnly:

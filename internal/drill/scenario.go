@@ -34,7 +34,7 @@ const (
 	PowerOn   Verb = "power-on"
 	Freeze    Verb = "freeze"
 	Thaw      Verb = "thaw"
-	Partition Verb = "partition" // cuts the role off from all other heads
+	Partition Verb = "partition" // cuts the role off from all other heads; Arg limits it to some traffic, as lab.TrafficNames calls it
 	OneWay    Verb = "one-way"   // what the role says to the other heads is lost
 	CutOff    Verb = "cut-off"   // cuts the clients off from the role
 	HealNet   Verb = "heal"
@@ -138,6 +138,11 @@ func labScenarios() []Scenario {
 		return Scenario{ID: "F6", Name: name, Breaks: what, Expect: "the majority serves, the minority refuses", Lab: true,
 			Heads: 3, Lost: lost, Begin: begin, End: []Step{{Do: HealNet, On: All}}, Hold: 20 * time.Second, Bounds: daemonBounds(10 * time.Second)}
 	}
+	storage := func(name, who string, role Role) Scenario {
+		return Scenario{ID: "F8", Name: name, Breaks: "cut the storage traffic between " + who + " and the other heads; all other traffic passes",
+			Expect: "the others' volume serves; who does not see it takes nothing over", Lab: true, Heads: 3, Lost: 1,
+			Begin: []Step{{Do: Partition, On: role, Arg: "storage"}}, End: []Step{{Do: HealNet, On: All}}, Hold: 20 * time.Second, Bounds: daemonBounds(15 * time.Second)}
+	}
 	list := []Scenario{
 		off("power-off-vip-owner", "power off the head that holds the virtual address", Owner, 1),
 		off("power-off-standby", "power off a head that does not hold the virtual address", Spare, 1),
@@ -160,6 +165,8 @@ func labScenarios() []Scenario {
 		Scenario{ID: "F7", Name: "one-way-vip-owner", Breaks: "the other heads no longer hear the head that holds the virtual address, which hears them",
 			Expect: "never two that serve", Lab: true, Heads: 3, Lost: 1, Begin: []Step{{Do: OneWay, On: Owner}},
 			End: []Step{{Do: HealNet, On: All}}, Hold: 20 * time.Second, Bounds: daemonBounds(15 * time.Second)},
+		storage("cut-storage-vip-owner", "the head that holds the virtual address", Owner),
+		storage("cut-storage-standby", "a head that does not hold the virtual address", Spare),
 		Scenario{ID: "F11", Name: "disk-full-vip-owner", Breaks: "the data disk of the head that holds the virtual address is full",
 			Expect: "the others go on; it resumes by itself", Lab: true, Heads: 2, Lost: 1, Begin: []Step{{Do: Fill, On: Owner, Arg: "data"}},
 			End: []Step{{Do: Free, On: Owner, Arg: "data"}}, Hold: 20 * time.Second, Bounds: daemonBounds(30 * time.Second)},

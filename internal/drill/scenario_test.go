@@ -160,6 +160,36 @@ func TestWithoutALabNothingOutsideIsDone(t *testing.T) {
 	}
 }
 
+// cuts is somebody outside who writes down what is cut.
+type cuts struct {
+	Outside
+	seen []string
+}
+
+func (c *cuts) Partition(_ context.Context, hosts, others []string, oneWay bool, only string) error {
+	c.seen = append(c.seen, fmt.Sprintf("%v %v %v %q", hosts, others, oneWay, only))
+	return nil
+}
+
+func TestACutOfTheStorageCutsNothingElse(t *testing.T) {
+	out := &cuts{}
+	s := &stage{cast: CastOf(status("server2", 3)), outside: out, clients: []string{"node001"}, say: func(string) {}}
+	list, err := Find([]string{"F8", "partition-vip-owner"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sc := range list {
+		if err := s.play(t.Context(), sc.Begin); err != nil {
+			t.Errorf("%s: %v", sc.Name, err)
+		}
+	}
+	want := []string{"[server2] [server1 server3] false \"storage\"", "[server3] [server1 server2] false \"storage\"",
+		"[server2] [server1 server3] false \"\"", "[server2] [node001] false \"\""}
+	if !slices.Equal(out.seen, want) {
+		t.Errorf("%q", out.seen)
+	}
+}
+
 func result(held bool, gap time.Duration, verdicts ...check.Verdict) *Result {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r := &Result{ID: "F3", Name: "power-off-vip-owner", Begin: now, Broken: now, Mending: now.Add(20 * time.Second), Mended: now.Add(21 * time.Second),

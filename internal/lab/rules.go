@@ -121,12 +121,14 @@ func matches(only []string) ([]string, error) {
 	return out, nil
 }
 
-// Gluster's bricks listen among the ports that the kernel also gives to
-// clients of anything, so a connection to a brick is told by its other end,
-// too: a client of ours, never a server.
+// glusterd gives a brick any free port between base-port and max-port of its
+// glusterd.vol, at random and another one at each start; these are the two that
+// GlusterFS comes with. The kernel gives the same ports to clients of anything, so
+// a connection to a brick is told by its other end, too: a client of ours, which
+// GlusterFS binds below 1024 or below 49152, never a server with a port of its own.
 const (
-	brickPorts = "49152-49251"
-	notBricks  = "{ 22, 80, 443, 1024-32767 }"
+	brickPorts = "49152-60999"
+	notBricks  = "{ 0-511, 1024-32767 }"
 )
 
 // match reads tcp/PORT, udp/FROM-TO or proto/NUMBER. A port is matched on

@@ -2,8 +2,6 @@ package clients
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"multihead/internal/arp"
 )
 
 // watchARP asks the segment, over and over, who has the virtual address, and
@@ -27,22 +25,18 @@ func (s *VIPSpec) watchARP(ctx context.Context, out func(Op)) error {
 	if err != nil {
 		return err
 	}
-	go func() {
-		<-ctx.Done()
-		w.close()
-	}()
+	context.AfterFunc(ctx, func() { _ = w.socket.Close() })
 	go w.listen()
 	go w.ask(ctx, s.Heads, out)
 	return nil
 }
 
-// arpWatch is a raw socket on the interface that leads to the address.
+// arpWatch is what is heard on the interface that leads to the address.
 type arpWatch struct {
-	fd    int
-	link  *net.Interface
-	own   netip.Addr
-	vip   netip.Addr
-	close func()
+	socket *arp.Socket
+	link   *net.Interface
+	own    netip.Addr
+	vip    netip.Addr
 
 	mu     sync.Mutex
 	answer map[netip.Addr][]string // since the last question, by the address asked for
@@ -53,25 +47,12 @@ func newARP(vip netip.Addr) (*arpWatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ARP)))
+	s, err := arp.Open(link, netip.Addr{})
 	if err != nil {
-		return nil, fmt.Errorf("a socket for ARP: %w", err)
-	}
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: link.Index}); err != nil {
-		_ = unix.Close(fd)
 		return nil, fmt.Errorf("listen for ARP on %s: %w", link.Name, err)
 	}
-	w := &arpWatch{fd: fd, link: link, own: own, vip: vip, answer: map[netip.Addr][]string{}}
-	var once sync.Once
-	w.close = func() {
-		once.Do(func() { _ = unix.Shutdown(fd, unix.SHUT_RDWR); _ = unix.Close(fd) })
-	}
-	// A reader that waits in the kernel is woken to see that it is over.
-	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1})
-	return w, nil
+	return &arpWatch{socket: s, link: link, own: own, vip: vip, answer: map[netip.Addr][]string{}}, nil
 }
-
-func htons(v uint16) uint16 { return binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, v)) }
 
 // linkTo is the interface on whose own network an address lies, and our address
 // there.
@@ -167,64 +148,20 @@ func (w *arpWatch) collect(a netip.Addr) []string {
 	return slices.Compact(got)
 }
 
-// Operations of ARP (RFC 826).
-const (
-	arpRequest = 1
-	arpReply   = 2
-	arpSize    = 28 // bytes, for IPv4 over Ethernet
-)
-
 func (w *arpWatch) request(a netip.Addr) error {
-	broadcast := unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: w.link.Index, Halen: 6}
-	for i := range 6 {
-		broadcast.Addr[i] = 0xff
-	}
-	return unix.Sendto(w.fd, arpFrame(arpRequest, w.link.HardwareAddr, w.own, nil, a), 0, &broadcast)
-}
-
-// arpFrame writes a frame's content.
-func arpFrame(op uint16, fromMAC net.HardwareAddr, from netip.Addr, toMAC net.HardwareAddr, to netip.Addr) []byte {
-	b := make([]byte, 0, arpSize)
-	b = binary.BigEndian.AppendUint16(b, 1)      // Ethernet
-	b = binary.BigEndian.AppendUint16(b, 0x0800) // IPv4
-	b = append(b, 6, 4)
-	b = binary.BigEndian.AppendUint16(b, op)
-	b = append(b, pad(fromMAC)...)
-	b = append(b, from.AsSlice()...)
-	b = append(b, pad(toMAC)...)
-	return append(b, to.AsSlice()...)
-}
-
-func pad(mac net.HardwareAddr) []byte {
-	out := make([]byte, 6)
-	copy(out, mac)
-	return out
-}
-
-// parseARP reads who says to have which address. ok is false for anything but an
-// answer.
-func parseARP(b []byte) (mac string, a netip.Addr, ok bool) {
-	if len(b) < arpSize || binary.BigEndian.Uint16(b) != 1 || binary.BigEndian.Uint16(b[2:]) != 0x0800 ||
-		b[4] != 6 || b[5] != 4 || binary.BigEndian.Uint16(b[6:]) != arpReply {
-		return "", netip.Addr{}, false
-	}
-	return net.HardwareAddr(b[8:14]).String(), netip.AddrFrom4([4]byte(b[14:18])), true
+	return w.socket.Send(w.link, arp.Frame{Op: arp.Request, Sender: w.own, Target: a})
 }
 
 // listen keeps every answer that arrives until the socket is closed.
 func (w *arpWatch) listen() {
-	buf := make([]byte, 128)
 	for {
-		n, _, err := unix.Recvfrom(w.fd, buf, 0)
-		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || n == 0 {
+		f, err := w.socket.Next()
+		if err != nil {
 			return
 		}
-		if mac, a, ok := parseARP(buf[:n]); ok {
+		if f.Op == arp.Reply {
 			w.mu.Lock()
-			w.answer[a] = append(w.answer[a], mac)
+			w.answer[f.Sender] = append(w.answer[f.Sender], f.MAC.String())
 			w.mu.Unlock()
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -137,26 +136,4 @@ func TestSlotsAreThoseOfRedis(t *testing.T) {
 			t.Errorf("%s: %d, not %d", key, got, slot)
 		}
 	}
-}
-
-func TestARPFrames(t *testing.T) {
-	mac, _ := net.ParseMAC("02:00:00:00:00:01")
-	vip, own := netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("192.0.2.101")
-	got, a, ok := parseARP(arpFrame(arpReply, mac, vip, nil, own))
-	if !ok || got != mac.String() || a != vip {
-		t.Errorf("%s %s %v", got, a, ok)
-	}
-	if _, _, ok := parseARP(arpFrame(arpRequest, mac, vip, nil, own)); ok {
-		t.Error("a question was taken for an answer")
-	}
-}
-
-func FuzzParseARP(f *testing.F) {
-	f.Add(arpFrame(arpReply, nil, netip.MustParseAddr("192.0.2.1"), nil, netip.MustParseAddr("192.0.2.2")))
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if mac, a, ok := parseARP(b); ok && (mac == "" || !a.Is4()) {
-			t.Errorf("%q %s", mac, a)
-		}
-	})
 }

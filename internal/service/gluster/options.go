@@ -26,6 +26,15 @@ var tuned = map[string]string{
 	// write waits for it. Measured: 3 makes the longest gap 6.0 s, 5 makes it
 	// 9.6 s. The default is 42.
 	"network.ping-timeout": "3",
+	// What a head was doing when it fell silent stays locked on the others' bricks
+	// until these give its connections up, and whoever wants to write there waits:
+	// measured, a slurmctld that had taken over answered nothing for the default of
+	// 42 s. They do so after the silent one did, which takes it twice the
+	// ping-timeout at most. Where a brick has nothing left to send, only keepalives
+	// tell it of the silence.
+	"server.tcp-user-timeout":   "8",
+	"server.keepalive-time":     "4",
+	"server.keepalive-interval": "2",
 	// Writes need more than half of the bricks, or half with the first among
 	// them: no split-brain. The default for two bricks is none.
 	"cluster.quorum-type": "auto",

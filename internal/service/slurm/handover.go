@@ -33,9 +33,14 @@ func (s *State) inWay() *head {
 }
 
 // waits says whether slurmctld is starting on the first head of the file, and waits
-// until whoever is in charge gives way.
+// until whoever is in charge gives way. One whose start is refused by its guards
+// again and again, for the volume does not serve there, looks like one: nobody is to
+// give way to it, for it would not serve then.
 func (s *State) waits(h head) bool {
-	return h.reached && h.index == 0 && h.listens == service.No && (running(h.units[ctldUnit]) || h.units[ctldUnit] == "activating")
+	if !h.reached || h.index != 0 || h.listens != service.No {
+		return false
+	}
+	return running(h.units[ctldUnit]) || h.units[ctldUnit] == "activating" && s.unready(h) == ""
 }
 
 // giveWay ends slurmctld in order, waits until the first one is in charge, and

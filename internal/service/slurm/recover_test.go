@@ -142,7 +142,11 @@ func TestABackupInChargeGivesWayInOrder(t *testing.T) {
 		want   string
 	}{
 		{"it has not run since the boot", booted, "server1:slurm.ctld.give-way server2:slurm.ctld.recover server2:slurm.ctld.in-charge"},
-		{"it waits for its turn", func(h *head) { h.units[ctldUnit], h.conf = "activating", []byte(threeHosts) }, "server1:slurm.ctld.give-way server2:slurm.ctld.in-charge"},
+		{"it waits for its turn", func(h *head) { booted(h); h.units[ctldUnit] = "activating" }, "server1:slurm.ctld.give-way server2:slurm.ctld.in-charge"},
+		{"systemd starts it in vain, for the volume does not answer there", func(h *head) {
+			booted(h)
+			h.units[ctldUnit], h.mounted, h.marked = "activating", service.Unsure, service.Unsure
+		}, ""},
 		{"a person stopped it", func(h *head) { booted(h); h.ctldPast.ran = service.Yes }, ""},
 		{"the volume is not mounted there", func(h *head) { booted(h); h.mounted = service.No }, ""},
 	} {
