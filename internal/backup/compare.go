@@ -1,0 +1,516 @@
+package backup
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Compared is one part of a rehearsal: what the snapshot has, and what came back.
+type Compared struct {
+	Part     string   `json:"part"`
+	Snapshot string   `json:"snapshot"`
+	Back     string   `json:"back"`
+	Equal    bool     `json:"equal"`
+	Why      []string `json:"why,omitempty"` // the first differences
+}
+
+// mostDifferences is how many differences of one part are told.
+const mostDifferences = 5
+
+func (c *Compared) differs(format string, args ...any) {
+	if len(c.Why) < mostDifferences {
+		c.Why = append(c.Why, fmt.Sprintf(format, args...))
+	}
+}
+
+// compare reads a snapshot back and compares every part of it with what this
+// cluster has: after a rehearsal. It changes nothing but the directory that it
+// reads into. A part that cannot be asked is not equal.
+func (w Worker) compare(ctx context.Context, j Job) (Result, error) {
+	if j.Database != nil || j.Stamp != "" {
+		return Result{}, errors.New("the job is none that compares")
+	}
+	l := Layout{j.Root}
+	if _, err := w.extract(ctx, Job{ID: j.ID, Root: j.Root}); err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = os.RemoveAll(l.Restoring()) }()
+	s, err := readStored(l, j.ID)
+	if err != nil {
+		return Result{}, err
+	}
+	var r Result
+	add := func(c Compared, err error) {
+		if err != nil {
+			c.differs("%v", err)
+		}
+		c.Equal = len(c.Why) == 0
+		r.Compared = append(r.Compared, c)
+	}
+	if s.Has(Configs) {
+		add(compareConfigs(s.Metadata), nil)
+	}
+	for _, d := range s.Databases {
+		add(compareDatabase(ctx, l.Restoring(), d, d.Name == j.Accounting))
+	}
+	if len(s.Databases) > 0 {
+		add(compareAccounts(ctx, filepath.Join(l.Restoring(), filepath.FromSlash(accountsFile))))
+	}
+	if len(s.Redis) > 0 {
+		add(w.compareKeys(ctx, j, filepath.Join(l.Restoring(), "redis")))
+	}
+	if s.Has("slurm") {
+		add(compareQueue(ctx, filepath.Join(l.Restoring(), "slurm", "state", "job_state"), s.Queue))
+	}
+	if s.Mount != "" {
+		add(w.compareVolume(ctx, j, s))
+	}
+	return r, ctx.Err()
+}
+
+// compareConfigs says what there is: extract has compared each file's checksum, and
+// the rehearsal's cluster was formed from one of them.
+func compareConfigs(m Metadata) Compared {
+	n, heads := 0, map[string]bool{}
+	for _, f := range m.Files {
+		if rest, ok := strings.CutPrefix(f.Path, Configs+"/"); ok {
+			if head, _, deep := strings.Cut(rest, "/"); deep {
+				heads[head] = true
+				n++
+			}
+		}
+	}
+	what := fmt.Sprintf("%d files of %d heads", n, len(heads))
+	return Compared{Part: "configuration", Snapshot: what, Back: what + ", read back"}
+}
+
+// tables is what a dump of one database has.
+type tables struct {
+	sum  string           // of everything, but for the numbers that a table gives out next
+	rows map[string]int64 // by table
+}
+
+func (t tables) String() string {
+	n := int64(0)
+	for _, r := range t.rows {
+		n += r
+	}
+	return fmt.Sprintf("%d tables, %d rows", len(t.rows), n)
+}
+
+var (
+	insertLine = regexp.MustCompile("^INSERT INTO `((?:[^`]|``)+)` ")
+	createdAs  = regexp.MustCompile("^CREATE TABLE `((?:[^`]|``)+)` ")
+	nextNumber = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
+)
+
+// readTables counts the rows of a dump that was made with tableOptions.
+func readTables(dump io.Reader) (tables, error) {
+	t := tables{rows: map[string]int64{}}
+	sum := sha256.New()
+	table, count := "", rowCounter{}
+	err := eachChunk(dump, func(line []byte, begins bool) error {
+		switch m := insertLine.FindSubmatch(line); {
+		case begins && !count.within && m != nil:
+			table, count = string(m[1]), rowCounter{within: true}
+			t.rows[table] += count.rows(line[len(m[0]):])
+		case count.within:
+			t.rows[table] += count.rows(line)
+		case begins && strings.HasPrefix(string(line), ") ENGINE="):
+			line = nextNumber.ReplaceAll(line, nil)
+		case begins:
+			if m := createdAs.FindSubmatch(line); m != nil {
+				t.rows[string(m[1])] += 0 // it has none
+			}
+		}
+		_, err := sum.Write(line)
+		return err
+	})
+	t.sum = hex.EncodeToString(sum.Sum(nil))
+	return t, err
+}
+
+// rowCounter counts the rows of one INSERT as it comes, piece by piece.
+type rowCounter struct {
+	within, quoted, escaped bool // in the statement; in a text; after a backslash
+	depth                   int  // of brackets
+}
+
+func (c *rowCounter) rows(piece []byte) int64 {
+	n := int64(0)
+	for _, b := range piece {
+		switch {
+		case !c.within:
+			return n
+		case c.escaped:
+			c.escaped = false
+		case c.quoted && b == '\\':
+			c.escaped = true
+		case b == '\'':
+			c.quoted = !c.quoted
+		case c.quoted:
+		case b == '(':
+			if c.depth++; c.depth == 1 {
+				n++
+			}
+		case b == ')':
+			c.depth--
+		case b == ';' && c.depth == 0:
+			c.within = false
+		}
+	}
+	return n
+}
+
+// compareDatabase dumps a database again the way it was, and compares. In the one
+// that a slurmdbd that serves writes into, nothing may be missing: the checksum was
+// compared when it was loaded, before slurmdbd was started.
+func compareDatabase(ctx context.Context, dir string, d Database, written bool) (Compared, error) {
+	c := Compared{Part: "database " + d.Name}
+	want, err := tablesIn(filepath.Join(dir, filepath.FromSlash(d.Rows)))
+	if err != nil {
+		return c, err
+	}
+	c.Snapshot = want.String()
+	args := tableOptions()
+	for _, v := range d.Views {
+		args = append(args, "--ignore-table="+d.Name+"."+v)
+	}
+	again := []Database{{Name: d.Name, Rows: "again.sql"}}
+	if err := dumpTables(ctx, append(args, "--databases", d.Name), again, dir); err != nil {
+		return c, err
+	}
+	defer os.Remove(filepath.Join(dir, "again.sql"))
+	got, err := tablesIn(filepath.Join(dir, "again.sql"))
+	if err != nil {
+		return c, err
+	}
+	c.Back = got.String()
+	if got.sum == want.sum {
+		return c, compareObjects(ctx, dir, d)
+	}
+	for _, t := range slices.Sorted(maps.Keys(want.rows)) {
+		has, there := got.rows[t]
+		switch {
+		case !there:
+			c.differs("there is no table %s", t)
+		case has < want.rows[t] || !written && has != want.rows[t]:
+			c.differs("%s has %d rows, and had %d", t, has, want.rows[t])
+		}
+	}
+	if !written && len(c.Why) == 0 {
+		c.differs("as many rows, and not the same")
+	}
+	return c, nil
+}
+
+func tablesIn(file string) (tables, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return tables{}, err
+	}
+	defer f.Close()
+	return readTables(f)
+}
+
+// compareObjects compares what a database has besides tables.
+func compareObjects(ctx context.Context, dir string, d Database) error {
+	want, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(d.Objects)))
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(dir, "again.objects.sql")
+	defer os.Remove(file)
+	if err := dumpObjects(ctx, d, file); err != nil {
+		return err
+	}
+	got, err := os.ReadFile(file)
+	if err == nil && string(got) != string(want) {
+		err = errors.New("its views, triggers, routines or events are not the same")
+	}
+	return err
+}
+
+// accountLine is how a dump makes an account.
+var accountLine = regexp.MustCompile("^CREATE (?:OR REPLACE )?(?:/\\*.*?\\*/ )?USER (?:IF NOT EXISTS )?[`']([^`']*)[`']@[`']([^`']*)[`']")
+
+// accountsOf lists the accounts of a dump, as user@host.
+func accountsOf(dump string) []string {
+	var out []string
+	for line := range strings.Lines(dump) {
+		if m := accountLine.FindStringSubmatch(line); m != nil {
+			out = append(out, m[1]+"@"+m[2])
+		}
+	}
+	return out
+}
+
+func compareAccounts(ctx context.Context, file string) (Compared, error) {
+	c := Compared{Part: "accounts"}
+	dump, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		c.Snapshot, c.Back = "none", "-"
+		return c, nil
+	}
+	if err != nil {
+		return c, err
+	}
+	want := accountsOf(siteAccounts(dump))
+	c.Snapshot = strconv.Itoa(len(want))
+	have, err := column(ctx, "SELECT CONCAT(user,'@',host) FROM mysql.global_priv")
+	if err != nil {
+		return c, err
+	}
+	n := 0
+	for _, a := range want {
+		if slices.Contains(have, a) {
+			n++
+		} else {
+			c.differs("there is no account %s", a)
+		}
+	}
+	c.Back = strconv.Itoa(n)
+	return c, nil
+}
+
+// compareKeys compares every key of the snapshot with what the servers have now:
+// texts byte for byte, all others by type and length, for those are not always
+// written down in one order.
+func (w Worker) compareKeys(ctx context.Context, j Job, dir string) (Compared, error) {
+	c := Compared{Part: "Redis"}
+	files, err := filepath.Glob(filepath.Join(dir, "*.rdb"))
+	if err != nil || len(files) == 0 {
+		return c, errors.Join(err, errors.New("the snapshot has no file of it"))
+	}
+	now, err := w.serving(ctx, j)
+	if err != nil {
+		return c, err
+	}
+	defer func() { _ = now.Close() }()
+	var seen, equal, passing int64
+	for _, f := range files {
+		err := w.keysOf(ctx, f, func(ctx context.Context, from *redis.Client, keys []string) error {
+			then, err := describeKeys(ctx, from, keys)
+			if err != nil {
+				return err
+			}
+			is, err := describeKeys(ctx, now, keys)
+			if err != nil {
+				return err
+			}
+			for i, k := range keys {
+				if then[i].kind == "none" {
+					continue // it expired just now
+				}
+				seen++
+				if then[i].expires {
+					passing++
+				}
+				switch {
+				case then[i] == is[i]:
+					equal++
+				case then[i].expires && is[i].kind == "none":
+				default:
+					c.differs("the key %q is %s, and was %s", k, is[i], then[i])
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return c, fmt.Errorf("%s: %w", filepath.Base(f), err)
+		}
+	}
+	c.Snapshot = fmt.Sprintf("%d keys", seen)
+	if passing > 0 {
+		c.Snapshot += fmt.Sprintf(", %d that expire", passing)
+	}
+	c.Back = fmt.Sprintf("%d keys", equal)
+	total, err := now.DBSize(ctx).Result() // of all masters
+	if err == nil && total > seen {
+		c.differs("%d keys are there that the snapshot does not have", total-seen)
+	}
+	return c, err
+}
+
+// keyState is what is compared of a key.
+type keyState struct {
+	kind    string // none where there is no such key
+	length  int64  // entries; of a text 0
+	sum     string // of a text
+	expires bool
+}
+
+func (k keyState) String() string {
+	if k.sum != "" {
+		return k.kind + " " + k.sum[:8]
+	}
+	if k.kind == "none" {
+		return "not there"
+	}
+	return fmt.Sprintf("%s of %d", k.kind, k.length)
+}
+
+// describeKeys asks for the state of keys, in their order.
+func describeKeys(ctx context.Context, of redis.UniversalClient, keys []string) ([]keyState, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	kinds, ttls := make([]*redis.StatusCmd, len(keys)), make([]*redis.DurationCmd, len(keys))
+	if _, err := of.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, k := range keys {
+			kinds[i], ttls[i] = p.Type(ctx, k), p.PTTL(ctx, k)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	lengths, texts := make([]*redis.IntCmd, len(keys)), make([]*redis.StringCmd, len(keys))
+	_, err := of.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, k := range keys {
+			switch kinds[i].Val() {
+			case "string":
+				texts[i] = p.Get(ctx, k)
+			case "list":
+				lengths[i] = p.LLen(ctx, k)
+			case "set":
+				lengths[i] = p.SCard(ctx, k)
+			case "zset":
+				lengths[i] = p.ZCard(ctx, k)
+			case "hash":
+				lengths[i] = p.HLen(ctx, k)
+			case "stream":
+				lengths[i] = p.XLen(ctx, k)
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
+	}
+	out := make([]keyState, len(keys))
+	for i := range keys {
+		out[i] = keyState{kind: kinds[i].Val(), expires: ttls[i].Val() > 0}
+		if lengths[i] != nil {
+			out[i].length = lengths[i].Val()
+		}
+		if texts[i] != nil {
+			out[i].sum = sum([]byte(texts[i].Val()))
+		}
+	}
+	return out, nil
+}
+
+// compareVolume compares every file of the snapshot with the one on the volume,
+// byte for byte.
+func (w Worker) compareVolume(ctx context.Context, j Job, s Stored) (Compared, error) {
+	c := Compared{Part: "volume"}
+	if ok, err := isMount(j.Mount); err != nil || !ok {
+		return c, errors.Join(err, fmt.Errorf("%s is not mounted here", j.Mount))
+	}
+	r := w.restic(j)
+	found, err := r.list(ctx)
+	if err != nil {
+		return c, err
+	}
+	var files, bytes, equal, same int64
+	err = r.tar(ctx, found[j.ID], s.Mount, func(in io.Reader) error {
+		return eachFile(in, s.Mount, func(rel string, data io.Reader) error {
+			then, n, err := digest(data)
+			if err != nil {
+				return err
+			}
+			files, bytes = files+1, bytes+n
+			f, err := os.Open(filepath.Join(j.Mount, filepath.FromSlash(rel)))
+			if err != nil {
+				c.differs("%v", err)
+				return nil
+			}
+			defer f.Close()
+			now, n, err := digest(f)
+			if err != nil {
+				return err
+			}
+			if now != then {
+				c.differs("%s is not the same", rel)
+				return nil
+			}
+			equal, same = equal+1, same+n
+			return nil
+		})
+	})
+	c.Snapshot, c.Back = countedFiles(files, bytes), countedFiles(equal, same)
+	if err != nil {
+		return c, err
+	}
+	there, err := filesOn(j.Mount, j.State)
+	if err == nil && there > files {
+		c.differs("%d files are there that the snapshot does not have", there-files)
+	}
+	return c, err
+}
+
+func countedFiles(n, bytes int64) string { return fmt.Sprintf("%d files, %s", n, size(bytes)) }
+
+func digest(r io.Reader) (string, int64, error) {
+	h := sha256.New()
+	n, err := io.Copy(h, r)
+	return hex.EncodeToString(h.Sum(nil)), n, err
+}
+
+// filesOn counts the files of a volume that are no state of Slurm's, and neither
+// ours nor the file system's own.
+func filesOn(mount, state string) (int64, error) {
+	n := int64(0)
+	err := filepath.WalkDir(mount, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		switch {
+		case filepath.Dir(p) == mount && notSwapped(d.Name()), state != "" && (p == state || strings.HasPrefix(p, state+ours)):
+			if d.IsDir() {
+				return filepath.SkipDir
+			}
+		case d.Type().IsRegular():
+			n++
+		}
+		return nil
+	})
+	return n, err
+}
+
+// eachChunk gives f a text piece by piece, no piece longer than a line, and says of
+// each whether a line begins with it.
+func eachChunk(in io.Reader, f func(piece []byte, begins bool) error) error {
+	r := bufio.NewReaderSize(in, 1<<20)
+	begins := true
+	for {
+		piece, err := r.ReadSlice('\n')
+		if err != nil && err != io.EOF && !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+		if len(piece) > 0 {
+			if ferr := f(piece, begins); ferr != nil {
+				return ferr
+			}
+			begins = piece[len(piece)-1] == '\n'
+		}
+		if err == io.EOF {
+			return nil
+		}
+	}
+}
