@@ -52,7 +52,7 @@ func rehearsed(h *hosts) {
 	})
 	interrupted(h, name)
 	r := h.must("backup", "verify", "--restore-in-lab", "--keep")
-	for _, part := range []string{"configuration", "database auth_portal", "database site", "database slurm_acct_db", "accounts", "Redis", "201 keys", "Slurm", "1 jobs", "volume"} {
+	for _, part := range []string{"configuration", "database auth_portal", "database site", "database slurm_acct_db", "accounts", "Redis", "201 keys", "Slurm", "1 job,", "volume"} {
 		if !strings.Contains(r.stdout, part) {
 			h.t.Errorf("%q is not in the table", part)
 		}

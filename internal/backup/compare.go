@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -95,13 +96,21 @@ func compareConfigs(m Metadata) Compared {
 			}
 		}
 	}
-	what := fmt.Sprintf("%d files of %d heads", n, len(heads))
+	what := many(int64(n), "file") + " of " + many(int64(len(heads)), "head")
 	return Compared{Part: "configuration", Snapshot: what, Back: what + ", read back"}
+}
+
+// many is "1 row", "2 rows".
+func many(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // tables is what a dump of one database has.
 type tables struct {
-	sum  string           // of everything, but for the numbers that a table gives out next
+	sum  string           // of everything, but for empty lines and the numbers that tables give out next
 	rows map[string]int64 // by table
 }
 
@@ -110,7 +119,7 @@ func (t tables) String() string {
 	for _, r := range t.rows {
 		n += r
 	}
-	return fmt.Sprintf("%d tables, %d rows", len(t.rows), n)
+	return many(int64(len(t.rows)), "table") + ", " + many(n, "row")
 }
 
 var (
@@ -125,15 +134,20 @@ func readTables(dump io.Reader) (tables, error) {
 	sum := sha256.New()
 	table, count := "", rowCounter{}
 	err := eachChunk(dump, func(line []byte, begins bool) error {
-		switch m := insertLine.FindSubmatch(line); {
-		case begins && !count.within && m != nil:
-			table, count = string(m[1]), rowCounter{within: true}
-			t.rows[table] += count.rows(line[len(m[0]):])
+		switch {
 		case count.within:
 			t.rows[table] += count.rows(line)
-		case begins && strings.HasPrefix(string(line), ") ENGINE="):
+		case !begins:
+		case len(line) == 1: // one follows each database but the last
+			return nil
+		case bytes.HasPrefix(line, []byte("INSERT INTO `")):
+			if m := insertLine.FindSubmatch(line); m != nil {
+				table, count = string(m[1]), rowCounter{within: true}
+				t.rows[table] += count.rows(line[len(m[0]):])
+			}
+		case bytes.HasPrefix(line, []byte(") ENGINE=")):
 			line = nextNumber.ReplaceAll(line, nil)
-		case begins:
+		case bytes.HasPrefix(line, []byte("CREATE TABLE `")):
 			if m := createdAs.FindSubmatch(line); m != nil {
 				t.rows[string(m[1])] += 0 // it has none
 			}
@@ -335,14 +349,14 @@ func (w Worker) compareKeys(ctx context.Context, j Job, dir string) (Compared, e
 			return c, fmt.Errorf("%s: %w", filepath.Base(f), err)
 		}
 	}
-	c.Snapshot = fmt.Sprintf("%d keys", seen)
+	c.Snapshot = many(seen, "key")
 	if passing > 0 {
 		c.Snapshot += fmt.Sprintf(", %d that expire", passing)
 	}
-	c.Back = fmt.Sprintf("%d keys", equal)
+	c.Back = many(equal, "key")
 	total, err := now.DBSize(ctx).Result() // of all masters
 	if err == nil && total > seen {
-		c.differs("%d keys are there that the snapshot does not have", total-seen)
+		c.differs("it holds %d, and the snapshot has %d", total, seen)
 	}
 	return c, err
 }
@@ -427,14 +441,17 @@ func (w Worker) compareVolume(ctx context.Context, j Job, s Stored) (Compared, e
 	if err != nil {
 		return c, err
 	}
-	var files, bytes, equal, same int64
+	var files, total, equal, same int64
 	err = r.tar(ctx, found[j.ID], s.Mount, func(in io.Reader) error {
 		return eachFile(in, s.Mount, func(rel string, data io.Reader) error {
+			if top, _, _ := strings.Cut(rel, "/"); notSwapped(top) {
+				return nil // no file of the site's, and not brought back
+			}
 			then, n, err := digest(data)
 			if err != nil {
 				return err
 			}
-			files, bytes = files+1, bytes+n
+			files, total = files+1, total+n
 			f, err := os.Open(filepath.Join(j.Mount, filepath.FromSlash(rel)))
 			if err != nil {
 				c.differs("%v", err)
@@ -453,18 +470,18 @@ func (w Worker) compareVolume(ctx context.Context, j Job, s Stored) (Compared, e
 			return nil
 		})
 	})
-	c.Snapshot, c.Back = countedFiles(files, bytes), countedFiles(equal, same)
+	c.Snapshot, c.Back = countedFiles(files, total), countedFiles(equal, same)
 	if err != nil {
 		return c, err
 	}
 	there, err := filesOn(j.Mount, j.State)
 	if err == nil && there > files {
-		c.differs("%d files are there that the snapshot does not have", there-files)
+		c.differs("%d are there, and the snapshot has %d", there, files)
 	}
 	return c, err
 }
 
-func countedFiles(n, bytes int64) string { return fmt.Sprintf("%d files, %s", n, size(bytes)) }
+func countedFiles(n, total int64) string { return many(n, "file") + ", " + size(total) }
 
 func digest(r io.Reader) (string, int64, error) {
 	h := sha256.New()

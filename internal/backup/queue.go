@@ -115,13 +115,13 @@ func compareQueue(ctx context.Context, stateFile string, want *Queue) (Compared,
 	if err != nil {
 		return c, err
 	}
-	last, _, err := jobSequence(data)
+	then, _, err := jobSequence(data)
 	if err != nil {
 		return c, err
 	}
-	c.Snapshot = fmt.Sprintf("jobs not listed, numbers to %d", last)
+	c.Snapshot = fmt.Sprintf("jobs not listed, next %d", then)
 	if want != nil {
-		c.Snapshot = fmt.Sprintf("%d jobs, numbers to %d", len(want.Jobs), last)
+		c.Snapshot = fmt.Sprintf("%s, next %d", many(int64(len(want.Jobs)), "job"), then)
 	}
 	live, err := liveJobs(ctx)
 	if err != nil {
@@ -142,9 +142,9 @@ func compareQueue(ctx context.Context, stateFile string, want *Queue) (Compared,
 			}
 		}
 	}
-	c.Back = fmt.Sprintf("%d jobs, goes on with %d", known, next)
-	if next <= last {
-		c.differs("the next job is %d, and %d was given out before", next, last)
+	c.Back = fmt.Sprintf("%s, next %d", many(int64(known), "job"), next)
+	if next < then {
+		c.differs("the next job is %d, a number that was given out before", next)
 	}
 	return c, nil
 }
