@@ -165,7 +165,11 @@ func (w Worker) load(ctx context.Context, j Job) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if got.sum != want.sum {
+	stored, err := readStored(Layout{j.Root}, j.ID)
+	if err != nil {
+		return Result{}, err
+	}
+	if !got.equal(want, w.alike(ctx, stored.Metadata)) {
 		return Result{}, fmt.Errorf("%s was loaded as %s, and is not equal to what was stored: compare %s and %s", d.Name, schema,
 			filepath.Join(dir, d.Rows), filepath.Join(dir, "again.sql"))
 	}

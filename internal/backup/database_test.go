@@ -1,8 +1,8 @@
 package backup
 
 import (
-	"errors"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
