@@ -44,14 +44,13 @@ func (s Stage) Cluster(of *config.Cluster) (*config.Cluster, error) {
 		return nil, fmt.Errorf("%d hosts for a cluster of %d heads", n, len(of.Nodes.Controllers))
 	}
 	c := *of
-	at := s.heads(&c, of)
-	if err := s.computes(&c, of, at); err != nil {
+	c.Network = config.Network{ManagementNetwork: s.Network}
+	if err := s.computes(&c, of, s.heads(&c, of)); err != nil {
 		return nil, err
 	}
 	c.Info.SSHPassword = config.Secret{}
 	c.Witnesses, c.Fencing, c.Installation = nil, config.Fencing{}, config.Installation{}
 	c.Clustering.NodeManagement = config.NodeManagement{}
-	c.Network = config.Network{ManagementNetwork: s.Network}
 	if of.Network.VIP.Address.IsValid() {
 		c.Network.VIP = of.Network.VIP
 		c.Network.VIP.Address, c.Network.VIP.Netmask, c.Network.VIP.Interface = s.VIP, s.Network.Bits(), "auto"
@@ -123,8 +122,11 @@ func (s Stage) computes(c, of *config.Cluster, at map[string]netip.Addr) error {
 		return list
 	}
 	c.Nodes.ComputeNodes, c.Nodes.VizNodes = move(of.Nodes.ComputeNodes), move(of.Nodes.VizNodes)
-	if !nowhere.Contains(next) {
+	switch {
+	case !nowhere.Contains(next):
 		return errors.New("too many compute nodes")
+	case len(given) > 0:
+		c.Network.ComputeNetwork = nowhere // one account of the database for all, and not for each
 	}
 	return nil
 }

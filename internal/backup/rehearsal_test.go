@@ -63,6 +63,9 @@ func TestARehearsalsFileHasNoAddressOfTheRealCluster(t *testing.T) {
 		if len(c.AllComputes()) != len(of.AllComputes()) || len(c.Slurm.Partitions) != len(of.Slurm.Partitions) {
 			t.Errorf("%s: %d compute nodes, and had %d", file, len(c.AllComputes()), len(of.AllComputes()))
 		}
+		if c.Network.ComputeNetwork.IsValid() != (len(c.Nodes.ComputeNodes) > 0) {
+			t.Errorf("%s: compute network %s", file, c.Network.ComputeNetwork)
+		}
 		if c.Redis.Cluster.Password != of.Redis.Cluster.Password || c.Database.MariaDB.RootPassword != of.Database.MariaDB.RootPassword {
 			t.Errorf("%s: other passwords", file)
 		}
