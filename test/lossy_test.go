@@ -29,7 +29,7 @@ func TestLossAndLoadAreNoReasonForAFailover(t *testing.T) {
 	h.green()
 	h.agentsHear(3)
 	heads := h.names(lab.Head)
-	was, masters := h.holder(), h.masters()
+	was, masters := h.settled(), h.masters()
 	since := h.sh("server1", "date +%s")
 
 	// Each host's share: a frame passes two of them, and is lost 5 times of 100.

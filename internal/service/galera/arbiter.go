@@ -18,6 +18,19 @@ import (
 const (
 	arbiterUnit = "garb.service"
 	arbiterFile = "/etc/default/garb"
+
+	arbiterDropIn = "/etc/systemd/system/garb.service.d/multihead.conf"
+	// After the power of all was lost, garbd finds nobody with a quorum for half a
+	// minute, gives up, and is not started again (seen): the next head that died
+	// would have taken the database with it.
+	arbiterRestart = `# Managed by multihead; changes are overwritten.
+[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+Restart=on-failure
+RestartSec=2
+`
 )
 
 // arbiters are the witnesses that vote: the first one, where the number of
@@ -84,11 +97,13 @@ func (b *builder) arbiters() {
 		}
 		conf := fmt.Sprintf("# Managed by multihead; changes are overwritten.\nGALERA_NODES=%q\nGALERA_GROUP=%q\nGALERA_OPTIONS=%q\n",
 			strings.Join(addrs, " "), b.s.conf.Galera.ClusterName, arbiterOptions(timings))
-		u := plan.Running(arbiterUnit, arbiterFile)
+		u := plan.Running(arbiterUnit, arbiterFile, arbiterDropIn)
+		readable := host.Attr{Mode: 0o644, Owner: "root", Group: "root"}
 		steps = append(steps,
 			plan.Step{ID: "mariadb.arbiter-packages", Host: w.name, Action: plan.Packages{Names: w.at.arbiter}},
 			plan.Step{ID: "mariadb.arbiter-settings", Host: w.name,
-				Action: plan.File{Path: arbiterFile, Data: []byte(conf), Attr: host.Attr{Mode: 0o644, Owner: "root", Group: "root"}}},
+				Action: plan.File{Path: arbiterFile, Data: []byte(conf), Attr: readable}},
+			plan.Step{ID: "mariadb.arbiter-unit", Host: w.name, Action: plan.File{Path: arbiterDropIn, Data: []byte(arbiterRestart), Attr: readable}},
 			plan.Step{ID: "mariadb.arbiter", Host: w.name, Action: u})
 	}
 	b.stage("witness", steps...)

@@ -53,7 +53,7 @@ done
 rm -f %[2]s
 systemctl start %[1]s`, ctldUnit, path.Join(dir, yieldFile), path.Join(dir, "heartbeat"))
 	return plan.Func{
-		What: "let slurmctld hand over in order, and stand by", Kind: plan.Restart, Timeout: 90 * time.Second,
+		What: "let slurmctld hand over in order, and stand by", Kind: plan.Restart, Timeout: 150 * time.Second,
 		Change: func(ctx context.Context, r host.Host) (plan.Action, error) {
 			_, err := r.Run(ctx, host.Command("sh", "-c", script))
 			return nil, err

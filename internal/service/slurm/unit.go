@@ -41,8 +41,9 @@ func ctldDropIn(mount, state string, dbd, first bool) []byte {
 	b.WriteString("Restart=on-failure\nRestartSec=1\n")
 	// Told again until it hears: one that gives way to another controller in the
 	// same moment takes the signal for that one's, stands by, and ended only when
-	// systemd killed it (seen in 24.11: 90 s).
-	b.WriteString("ExecStop=-/bin/sh -c 'exec 2>/dev/null; while kill -TERM $$MAINPID; do for _ in 1 2 3 4 5 6 7 8 9 10; do sleep 0.2; kill -0 $$MAINPID || exit 0; done; done'\n")
+	// systemd killed it (seen in 24.11: 90 s). Giving way takes half a minute; one
+	// that hears nothing is killed after 40 s of this and 45 s more.
+	b.WriteString("ExecStop=-/bin/sh -c 'exec 2>/dev/null; n=0; while [ $$n -lt 200 ] && kill -$$([ $$((n %% 10)) -eq 0 ] && echo TERM || echo 0) $$MAINPID; do sleep 0.2; n=$$((n + 1)); done'\nTimeoutStopSec=45\n")
 	return []byte(b.String())
 }
 
