@@ -99,7 +99,8 @@ func rehearsed(h *hosts) {
 	h.green()
 }
 
-// interrupted begins a rehearsal and interrupts it: nothing of it stays.
+// interrupted begins a rehearsal and interrupts it while its cluster is formed:
+// nothing of it stays.
 func interrupted(h *hosts, name string) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 5*time.Minute)
@@ -110,9 +111,13 @@ func interrupted(h *hosts, name string) {
 	if err := cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
-	h.eventually("its lab is being made", 2*time.Minute, func() (bool, string) {
-		names, err := lab.Names()
-		return err == nil && slices.Contains(names, name), strings.Join(names, " ")
+	h.eventually("up is at work in its lab", 4*time.Minute, func() (bool, string) {
+		l, err := lab.Open(name)
+		if err != nil {
+			return false, err.Error()
+		}
+		out, err := l.Exec(ctx, "server1", "ls", "/usr/local/bin/multihead")
+		return err == nil, out
 	})
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		h.t.Fatal(err)
