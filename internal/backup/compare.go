@@ -1,8 +1,6 @@
 package backup
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -17,8 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Compared is one part of a rehearsal: what the snapshot has, and what came back.
@@ -101,112 +97,6 @@ func compareConfigs(m Metadata) Compared {
 	return Compared{Part: "configuration", Snapshot: what, Back: what + ", read back"}
 }
 
-// many is "1 row", "2 rows".
-func many(n int64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// tables is what a dump of one database has.
-type tables struct {
-	sum  string           // of definitions and rows, but for the numbers that tables give out next
-	data string           // of the rows alone
-	rows map[string]int64 // how many, by table
-}
-
-func (t tables) String() string {
-	n := int64(0)
-	for _, r := range t.rows {
-		n += r
-	}
-	return many(int64(len(t.rows)), "table") + ", " + many(n, "row")
-}
-
-var (
-	insertLine = regexp.MustCompile("^INSERT INTO `((?:[^`]|``)+)` ")
-	createdAs  = regexp.MustCompile("^CREATE TABLE `((?:[^`]|``)+)` ")
-	nextNumber = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
-)
-
-// readTables counts the rows of a dump that was made with tableOptions.
-func readTables(dump io.Reader) (tables, error) {
-	t := tables{rows: map[string]int64{}}
-	sum, data := sha256.New(), sha256.New()
-	table, count := "", rowCounter{}
-	err := eachChunk(dump, func(line []byte, begins bool) error {
-		switch {
-		case count.within:
-			t.rows[table] += count.rows(line, data)
-		case !begins:
-		case len(line) == 1, bytes.HasPrefix(line, []byte("/*!")), bytes.HasPrefix(line, []byte("/*M!")):
-			return nil // layout, and settings: both as each release of mariadb-dump has them
-		case bytes.HasPrefix(line, []byte("INSERT INTO `")):
-			if m := insertLine.FindSubmatch(line); m != nil {
-				table, count = string(m[1]), rowCounter{within: true}
-				_, _ = data.Write(m[1]) // a hash takes all
-				t.rows[table] += count.rows(line[len(m[0]):], data)
-			}
-		case bytes.HasPrefix(line, []byte(") ENGINE=")):
-			line = nextNumber.ReplaceAll(line, nil)
-		case bytes.HasPrefix(line, []byte("CREATE TABLE `")):
-			if m := createdAs.FindSubmatch(line); m != nil {
-				t.rows[string(m[1])] += 0 // it has none
-			}
-		}
-		_, err := sum.Write(line)
-		return err
-	})
-	t.sum, t.data = hex.EncodeToString(sum.Sum(nil)), hex.EncodeToString(data.Sum(nil))
-	return t, err
-}
-
-// rowCounter counts the rows of one INSERT as it comes, piece by piece.
-type rowCounter struct {
-	within, quoted, escaped bool // in the statement; in a text; after a backslash
-	depth                   int  // of brackets
-}
-
-// The rows, without the layout between them, go into sum.
-func (c *rowCounter) rows(piece []byte, sum io.Writer) int64 {
-	n, from := int64(0), 0 // from is where what is not yet in sum begins
-	for i, b := range piece {
-		switch {
-		case !c.within:
-			return n
-		case c.escaped:
-			c.escaped = false
-		case c.quoted && b == '\\':
-			c.escaped = true
-		case b == '\'':
-			c.quoted = !c.quoted
-		case c.quoted:
-		case b == '(':
-			if c.depth++; c.depth == 1 {
-				n++
-				from = i
-			}
-		case b == ')':
-			if c.depth--; c.depth == 0 {
-				_, _ = sum.Write(piece[from : i+1]) // a hash takes all
-			}
-		case b == ';' && c.depth == 0:
-			c.within = false
-		}
-	}
-	if c.depth > 0 {
-		_, _ = sum.Write(piece[from:])
-	}
-	return n
-}
-
-// equal says whether two dumps have the same definitions and rows. Where the servers
-// are not alike, the rows alone are compared: each writes definitions its own way.
-func (t tables) equal(o tables, alike bool) bool {
-	return t.sum == o.sum || !alike && t.data == o.data && maps.Equal(t.rows, o.rows)
-}
-
 // alike says whether this head's server is of the series that a snapshot was made
 // with.
 func (w Worker) alike(ctx context.Context, m Metadata) bool {
@@ -257,15 +147,6 @@ func compareDatabase(ctx context.Context, dir string, d Database, written, alike
 		c.differs("as many rows, and not the same")
 	}
 	return c, nil
-}
-
-func tablesIn(file string) (tables, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return tables{}, err
-	}
-	defer f.Close()
-	return readTables(f)
 }
 
 // compareObjects compares what a database has besides tables.
@@ -338,133 +219,6 @@ func compareAccounts(ctx context.Context, file string) (Compared, error) {
 	}
 	c.Back = strconv.Itoa(n)
 	return c, nil
-}
-
-// compareKeys compares every key of the snapshot with what the servers have now:
-// texts byte for byte, all others by type and length, for those are not always
-// written down in one order.
-func (w Worker) compareKeys(ctx context.Context, j Job, dir string) (Compared, error) {
-	c := Compared{Part: "Redis"}
-	files, err := filepath.Glob(filepath.Join(dir, "*.rdb"))
-	if err != nil || len(files) == 0 {
-		return c, errors.Join(err, errors.New("the snapshot has no file of it"))
-	}
-	now, err := w.serving(ctx, j)
-	if err != nil {
-		return c, err
-	}
-	defer func() { _ = now.Close() }()
-	var seen, equal, passing int64
-	for _, f := range files {
-		err := w.keysOf(ctx, f, func(ctx context.Context, from *redis.Client, keys []string) error {
-			then, err := describeKeys(ctx, from, keys)
-			if err != nil {
-				return err
-			}
-			is, err := describeKeys(ctx, now, keys)
-			if err != nil {
-				return err
-			}
-			for i, k := range keys {
-				if then[i].kind == "none" {
-					continue // it expired just now
-				}
-				seen++
-				if then[i].expires {
-					passing++
-				}
-				switch {
-				case then[i] == is[i]:
-					equal++
-				case then[i].expires && is[i].kind == "none":
-				default:
-					c.differs("the key %q is %s, and was %s", k, is[i], then[i])
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return c, fmt.Errorf("%s: %w", filepath.Base(f), err)
-		}
-	}
-	c.Snapshot = many(seen, "key")
-	if passing > 0 {
-		c.Snapshot += fmt.Sprintf(", %d that expire", passing)
-	}
-	c.Back = many(equal, "key")
-	total, err := now.DBSize(ctx).Result() // of all masters
-	if err == nil && total > seen {
-		c.differs("it holds %d, and the snapshot has %d", total, seen)
-	}
-	return c, err
-}
-
-// keyState is what is compared of a key.
-type keyState struct {
-	kind    string // none where there is no such key
-	length  int64  // entries; of a text 0
-	sum     string // of a text
-	expires bool
-}
-
-func (k keyState) String() string {
-	if k.sum != "" {
-		return k.kind + " " + k.sum[:8]
-	}
-	if k.kind == "none" {
-		return "not there"
-	}
-	return fmt.Sprintf("%s of %d", k.kind, k.length)
-}
-
-// describeKeys asks for the state of keys, in their order.
-func describeKeys(ctx context.Context, of redis.UniversalClient, keys []string) ([]keyState, error) {
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	kinds, ttls := make([]*redis.StatusCmd, len(keys)), make([]*redis.DurationCmd, len(keys))
-	if _, err := of.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, k := range keys {
-			kinds[i], ttls[i] = p.Type(ctx, k), p.PTTL(ctx, k)
-		}
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	lengths, texts := make([]*redis.IntCmd, len(keys)), make([]*redis.StringCmd, len(keys))
-	_, err := of.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, k := range keys {
-			switch kinds[i].Val() {
-			case "string":
-				texts[i] = p.Get(ctx, k)
-			case "list":
-				lengths[i] = p.LLen(ctx, k)
-			case "set":
-				lengths[i] = p.SCard(ctx, k)
-			case "zset":
-				lengths[i] = p.ZCard(ctx, k)
-			case "hash":
-				lengths[i] = p.HLen(ctx, k)
-			case "stream":
-				lengths[i] = p.XLen(ctx, k)
-			}
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, err
-	}
-	out := make([]keyState, len(keys))
-	for i := range keys {
-		out[i] = keyState{kind: kinds[i].Val(), expires: ttls[i].Val() > 0}
-		if lengths[i] != nil {
-			out[i].length = lengths[i].Val()
-		}
-		if texts[i] != nil {
-			out[i].sum = sum([]byte(texts[i].Val()))
-		}
-	}
-	return out, nil
 }
 
 // compareVolume compares every file of the snapshot with the one on the volume,
@@ -546,26 +300,4 @@ func filesOn(mount, state string) (int64, error) {
 		return nil
 	})
 	return n, err
-}
-
-// eachChunk gives f a text piece by piece, no piece longer than a line, and says of
-// each whether a line begins with it.
-func eachChunk(in io.Reader, f func(piece []byte, begins bool) error) error {
-	r := bufio.NewReaderSize(in, 1<<20)
-	begins := true
-	for {
-		piece, err := r.ReadSlice('\n')
-		if err != nil && err != io.EOF && !errors.Is(err, bufio.ErrBufferFull) {
-			return err
-		}
-		if len(piece) > 0 {
-			if ferr := f(piece, begins); ferr != nil {
-				return ferr
-			}
-			begins = piece[len(piece)-1] == '\n'
-		}
-		if err == io.EOF {
-			return nil
-		}
-	}
 }
