@@ -3,6 +3,8 @@
 package test
 
 import (
+	"bufio"
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -94,14 +96,16 @@ func (h *hosts) leavesWithItsJobs(node string) {
 	if s := h.nodeState(node); !strings.HasPrefix(s, "drain") {
 		h.t.Errorf("%s is %s", node, s)
 	}
-	done := make(chan result, 1)
-	go func() {
-		r := result{code: -1}
-		defer func() { done <- r }() // a run that hangs ends this goroutine
-		r = h.run("node", "remove", node, "--wait", "10m", "--yes")
-	}()
-	h.sh("server1", "scancel "+job)
-	r := <-done
+	r := h.runUntil("Waiting for: job "+job+" of root on "+node, func() {
+		// It waits for this job, and the job goes on: only now may it end.
+		if s := h.jobState(job); s != "RUNNING" {
+			h.t.Errorf("while it is waited for the job is %q", s)
+		}
+		if text := h.text(); !strings.Contains(text, node) {
+			h.t.Errorf("it waits, and the file says:\n%s", text)
+		}
+		h.sh("server1", "scancel "+job)
+	}, "node", "remove", node, "--wait", "10m", "--yes")
 	if r.code != 0 {
 		h.t.Fatalf("remove: %s", r)
 	}
@@ -110,6 +114,39 @@ func (h *hosts) leavesWithItsJobs(node string) {
 	if out := h.sh(node, "systemctl is-active slurmd munge; systemctl is-enabled slurmd munge; ls /etc/munge/munge.key* 2>/dev/null; true"); strings.Join(strings.Fields(out), " ") != "inactive inactive disabled disabled" {
 		h.t.Errorf("on %s: %s", node, out)
 	}
+}
+
+// runUntil runs the tool to its end, and does something once it has said a line. It
+// fails the test where the tool never says it.
+func (h *hosts) runUntil(said string, then func(), args ...string) result {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), 10*time.Minute)
+	defer cancel()
+	cmd := h.command(ctx, args...)
+	var out, errOut strings.Builder
+	cmd.Stdout = &out
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	seen := false
+	for sc := bufio.NewScanner(stderr); sc.Scan(); {
+		errOut.WriteString(sc.Text() + "\n")
+		if strings.Contains(sc.Text(), said) && !seen {
+			seen = true
+			then()
+		}
+	}
+	_ = cmd.Wait() // its exit code is in the result
+	r := result{stdout: out.String(), stderr: errOut.String(), code: cmd.ProcessState.ExitCode(), took: time.Since(begin)}
+	if !seen {
+		h.t.Fatalf("it never said %q: %s", said, r)
+	}
+	return r
 }
 
 // gone looks for what still names a host.
@@ -152,6 +189,12 @@ func (h *hosts) deadNodeLeaves(node, job string) {
 // votes asks a head how many vote about the database.
 const votes = `mariadb -N -e "SHOW STATUS LIKE 'wsrep_cluster_size'" | cut -f2`
 
+// sentinels is how many sentinels that of a head counts, itself among them.
+func (h *hosts) sentinels(head string) string {
+	h.t.Helper()
+	return h.sh(head, "REDISCLI_AUTH="+h.secrets()["REDIS_PASSWORD"]+" redis-cli -p 26379 info sentinel | grep -o 'sentinels=[0-9]*'")
+}
+
 // witnessComesAndGoes brings a third vote to two heads, and takes it away.
 func (h *hosts) witnessComesAndGoes() {
 	h.t.Helper()
@@ -165,7 +208,7 @@ func (h *hosts) witnessComesAndGoes() {
 	}
 	h.must("node", "remove", "witness1", "--confirm", h.Spec.Name)
 	for _, head := range []string{"server1", "server2"} {
-		if out := h.sh(head, votes+"; REDISCLI_AUTH="+h.secrets()["REDIS_PASSWORD"]+" redis-cli -p 26379 info sentinel | grep -o 'sentinels=[0-9]*'"); strings.Join(strings.Fields(out), " ") != "2 sentinels=2" {
+		if out := h.sh(head, votes) + " " + h.sentinels(head); out != "2 sentinels=2" {
 			h.t.Errorf("%s counts %s", head, out)
 		}
 	}
@@ -195,4 +238,11 @@ func (h *hosts) goneWitnessComesBack() {
 		return strings.Join(strings.Fields(out), " ") == "inactive inactive disabled disabled", out
 	})
 	h.eventually("two vote about the database", 2*time.Minute, func() (bool, string) { n := h.sh("server1", votes); return n == "2", n })
+	// It has told the sentinels that it is there again, and they count it from then on.
+	h.must("up", "--yes")
+	for _, head := range []string{"server1", "server2"} {
+		if n := h.sentinels(head); n != "sentinels=2" {
+			h.t.Errorf("after up %s counts %s", head, n)
+		}
+	}
 }

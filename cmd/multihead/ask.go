@@ -1,11 +1,12 @@
 package main
 
 import (
-	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/term"
 
@@ -18,23 +19,59 @@ func (a *app) terminal() bool {
 	return ok && term.IsTerminal(int(in.Fd()))
 }
 
+// answerLimit bounds how long a question waits for its answer while the cluster is
+// locked: nobody else may change anything meanwhile, and the agents recover nothing.
+const answerLimit = 5 * time.Minute
+
+// errUnanswered ends a question that has a limit.
+var errUnanswered = errors.New("not answered in time")
+
+type lockedKey struct{}
+
+// whileLocked gives every question that is asked with ctx a limit.
+func whileLocked(ctx context.Context) context.Context {
+	return context.WithValue(ctx, lockedKey{}, true)
+}
+
+// limited is the context of one question: it ends in time where the cluster is locked,
+// and the person is told so.
+func (a *app) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Value(lockedKey{}) == nil {
+		return ctx, func() {}
+	}
+	fmt.Fprintf(a.stderr, a.tr("The cluster is locked meanwhile: without an answer within %s nothing is done.\n"), answerLimit)
+	return context.WithTimeoutCause(ctx, answerLimit, errUnanswered)
+}
+
 // typed asks for a word on the terminal. Without one there is nobody to ask, which
 // otherwise says.
-func (a *app) typed(question, otherwise string) (string, error) {
+func (a *app) typed(ctx context.Context, question, otherwise string) (string, error) {
 	if !a.terminal() {
 		return "", usageError(errors.New(otherwise))
 	}
+	return a.answer(ctx, question)
+}
+
+// answer shows the question and reads a line. One that is not answered in time is not
+// confirmed.
+func (a *app) answer(ctx context.Context, question string) (string, error) {
+	ctx, cancel := a.limited(ctx)
+	defer cancel()
 	fmt.Fprint(a.stderr, question)
-	line, err := bufio.NewReader(a.stdin).ReadString('\n')
-	return strings.TrimSpace(line), err
+	line, err := readLine(ctx, a.stdin)
+	if errors.Is(err, errUnanswered) {
+		fmt.Fprintln(a.stderr)
+		return "", &exitError{exitFailed, errors.New(a.tr("not answered in time: nothing of this was done, and the cluster is not locked any more; run the command again"))}
+	}
+	return line, err
 }
 
 // ask waits for a person's yes.
-func (a *app) ask(f upFlags) error {
+func (a *app) ask(ctx context.Context, f upFlags) error {
 	if f.yes {
 		return nil
 	}
-	answer, err := a.typed(a.tr("Go on? [y/N] "), a.tr("nothing was changed: there is no terminal to ask on; say --yes to go on without asking"))
+	answer, err := a.typed(ctx, a.tr("Go on? [y/N] "), a.tr("nothing was changed: there is no terminal to ask on; say --yes to go on without asking"))
 	if coded := (*exitError)(nil); errors.As(err, &coded) {
 		return err
 	}
@@ -45,15 +82,15 @@ func (a *app) ask(f upFlags) error {
 }
 
 // typedCluster has a person type the cluster's name, unless --confirm has it.
-func (a *app) typedCluster(confirm, name, question string) error {
-	return a.typedClusterOr(confirm, name, question, fmt.Sprintf(a.tr("nothing was changed: there is no terminal to ask on; say --confirm %s"), name))
+func (a *app) typedCluster(ctx context.Context, confirm, name, question string) error {
+	return a.typedClusterOr(ctx, confirm, name, question, fmt.Sprintf(a.tr("nothing was changed: there is no terminal to ask on; say --confirm %s"), name))
 }
 
 // typedClusterOr is typedCluster with words of its own where there is no terminal.
-func (a *app) typedClusterOr(confirm, name, question, otherwise string) error {
+func (a *app) typedClusterOr(ctx context.Context, confirm, name, question, otherwise string) error {
 	if confirm == "" {
 		var err error
-		if confirm, err = a.typed(question, otherwise); err != nil {
+		if confirm, err = a.typed(ctx, question, otherwise); err != nil {
 			return err
 		}
 	}

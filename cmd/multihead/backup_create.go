@@ -95,7 +95,7 @@ func (a *app) carryBackup(ctx context.Context, run *upRun, p plan.Plan, sure boo
 		return nil
 	}
 	if !sure {
-		if err := a.agree(run); err != nil {
+		if err := a.agree(ctx, run); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,7 @@ func (a *app) onceAgreed(ctx context.Context, run *upRun, nothing, work func() e
 		a.sayNothingChanged()
 		return nil
 	}
-	if err := a.agree(run); err != nil {
+	if err := a.agree(ctx, run); err != nil {
 		return err
 	}
 	if err := a.lock(ctx, run); err != nil {
@@ -54,12 +54,16 @@ func (a *app) offer(run *upRun) {
 	}
 }
 
-// agree asks what the verb asks.
-func (a *app) agree(run *upRun) error {
-	if run.question != nil {
-		return run.question()
+// agree asks what the verb asks. While the cluster is locked the question has a limit,
+// and with its error the run ends, and with that the lock.
+func (a *app) agree(ctx context.Context, run *upRun) error {
+	if run.held {
+		ctx = whileLocked(ctx)
 	}
-	return a.ask(run.flags)
+	if run.question != nil {
+		return run.question(ctx)
+	}
+	return a.ask(ctx, run.flags)
 }
 
 // carryOut is the way of up, and of what ends like it: what the result uncovers is
@@ -102,7 +106,7 @@ func (a *app) rounds(ctx context.Context, run *upRun) error {
 		if round == maxRounds {
 			return &exitError{exitFailed, errors.New(a.tr("the plan was carried out, and this is still needed: run up again; if it stays, look at the lines above"))}
 		}
-		if err := a.agree(run); err != nil {
+		if err := a.agree(ctx, run); err != nil {
 			return err
 		}
 	}
@@ -114,6 +118,12 @@ const maxRounds = 6
 // lock takes the cluster's lock and makes sure that what was shown is still
 // what is needed.
 func (a *app) lock(ctx context.Context, run *upRun) error {
+	if run.aim == aimRecover {
+		// A head that was switched on while the question stood is not taken for dead.
+		if err := run.sess.reachAgain(ctx); err != nil {
+			return err
+		}
+	}
 	ctxLock, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	run.sess.view.Few = run.aim == aimRecover && run.intent.Confirmed
@@ -121,12 +131,18 @@ func (a *app) lock(ctx context.Context, run *upRun) error {
 	if err := a.locked(err); err != nil {
 		return err
 	}
+	run.held = true
 	shown, err := json.Marshal(run.prop.JSON())
 	if err != nil {
 		return err
 	}
 	if err := a.propose(ctx, run); err != nil {
 		return err
+	}
+	if run.still != nil {
+		if err := run.still(); err != nil {
+			return err
+		}
 	}
 	now, err := json.Marshal(run.prop.JSON())
 	if err != nil {
@@ -137,7 +153,7 @@ func (a *app) lock(ctx context.Context, run *upRun) error {
 	}
 	fmt.Fprintln(a.stderr, a.tr("The cluster changed while the plan was shown. The plan is now:"))
 	a.showPlan(run)
-	return a.agree(run)
+	return a.agree(ctx, run)
 }
 
 // commandLine is how the tool was called. Flags of this tool never hold a
@@ -186,18 +202,23 @@ func (a *app) apply(ctx context.Context, run *upRun) error {
 	if errors.Is(err, plan.ErrStopped) {
 		return &exitError{exitInterrupted, err}
 	}
-	return &exitError{exitFailed, fmt.Errorf("%w\n%s%s", err, a.tr(run.carryOn()), journal.Path())}
+	return &exitError{exitFailed, fmt.Errorf("%w\n%s%s", err, a.carryOn(run), journal.Path())}
 }
 
 // carryOn says how a run that was cut off or failed goes on.
-func (run *upRun) carryOn() string {
-	if run.again != "" {
-		return run.again
+func (a *app) carryOn(run *upRun) string {
+	switch {
+	case run.again != "":
+		return a.tr(run.again)
+	case run.aim == aimLeave && len(run.intent.LeavingComputes) > 0:
+		// up leaves them drained: it may be said by somebody else, while one waits for
+		// the jobs on them to end.
+		return fmt.Sprintf(a.tr("the file still names them: the same command again carries on. To keep them: multihead up, and then, for it leaves them drained, scontrol update nodename=%s state=resume; the record of this run is "),
+			strings.Join(run.intent.LeavingComputes, ","))
+	case run.aim == aimLeave:
+		return a.tr("the file still names them: the same command again carries on, up takes them back in; the record of this run is ")
 	}
-	if run.aim == aimLeave {
-		return "the file still names them: the same command again carries on, up takes them back in; the record of this run is "
-	}
-	return "run up again to carry on; the record of this run is "
+	return a.tr("run up again to carry on; the record of this run is ")
 }
 
 // onInterrupt makes the first Ctrl-C finish the steps that run and the second

@@ -107,8 +107,14 @@ func (a *app) confirmKeys(ctx context.Context, keys []remote.HostKey) (bool, err
 	for _, k := range keys {
 		fmt.Fprintf(a.stderr, "  %-16s %-22s %-20s %s\n", k.Host, k.Address, k.Type(), k.Fingerprint())
 	}
+	ctx, cancel := a.limited(ctx)
+	defer cancel()
 	fmt.Fprint(a.stderr, a.tr("Trust them and go on? [y/N] "))
 	answer, err := readLine(ctx, a.stdin)
+	if errors.Is(err, errUnanswered) {
+		fmt.Fprintln(a.stderr)
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}
@@ -121,6 +127,8 @@ func (a *app) askSecret(ctx context.Context, question string) (string, error) {
 	if !ok {
 		return "", errors.New("there is no terminal to ask on")
 	}
+	ctx, cancel := a.limited(ctx)
+	defer cancel()
 	fmt.Fprintf(a.stderr, "%s: ", question)
 	before, err := term.GetState(int(in.Fd()))
 	if err != nil {

@@ -210,7 +210,7 @@ func (a *app) fenceOff(ctx context.Context, r reach, name, confirm string) error
 		return err
 	}
 	if confirm == "" {
-		if confirm, err = a.typed(fmt.Sprintf(a.tr("Cut the power of %s? Type its name: "), name),
+		if confirm, err = a.typed(ctx, fmt.Sprintf(a.tr("Cut the power of %s? Type its name: "), name),
 			a.tr("nothing was switched off: there is no terminal to ask on; give --confirm with the head's name")); err != nil {
 			return err
 		}

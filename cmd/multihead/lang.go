@@ -275,5 +275,10 @@ func koreanTexts() map[string]string {
 		"the snapshot has nothing that could be compared":                                                                                                "스냅샷에 비교할 수 있는 것이 없습니다",
 		"not equal to the snapshot: %s": "스냅샷과 다릅니다: %s",
 		"interrupted":                   "중단했습니다",
+		// questions under the lock
+		"The cluster is locked meanwhile: without an answer within %s nothing is done.\n":                                                                                                                      "그동안 클러스터가 잠겨 있습니다: %s 안에 답이 없으면 아무것도 하지 않습니다.\n",
+		"not answered in time: nothing of this was done, and the cluster is not locked any more; run the command again":                                                                                        "제때 답이 없었습니다: 이 가운데 아무것도 하지 않았고 클러스터는 더 이상 잠겨 있지 않습니다. 명령을 다시 실행하십시오",
+		"the file still names them: the same command again carries on. To keep them: multihead up, and then, for it leaves them drained, scontrol update nodename=%s state=resume; the record of this run is ": "파일에는 아직 남아 있습니다. 같은 명령을 다시 실행하면 이어서 합니다. 그대로 두려면 multihead up 을 실행한 다음, up 은 drain 상태를 풀지 않으므로, scontrol update nodename=%s state=resume 을 실행하십시오. 이 실행의 기록: ",
+		"  its lines are not shown: %v\n": "  바뀌는 줄을 보이지 않습니다: %v\n",
 	}
 }

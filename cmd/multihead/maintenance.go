@@ -84,9 +84,8 @@ func newMaintenanceOffCmd(a *app) *cobra.Command {
 
 // resting is a head's maintenance as a run begins or ends it.
 type resting struct {
-	head  string
-	alone bool // no other head could have the address
-	file  agentd.Maintenance
+	head string
+	file agentd.Maintenance
 }
 
 // onHead opens a run about one head.
@@ -122,7 +121,7 @@ func (a *app) maintenanceOn(ctx context.Context, f maintenanceFlags, head string
 		return err
 	}
 	defer run.sess.close()
-	if err := a.mayRest(run); err != nil {
+	if err := a.mayRestStill(run); err != nil {
 		return err
 	}
 	if err := run.begin(ctx, f); err != nil {
@@ -131,11 +130,16 @@ func (a *app) maintenanceOn(ctx context.Context, f maintenanceFlags, head string
 	return a.handOver(ctx, run, fmt.Sprintf(a.tr("%s is %s"), head, run.rest.file.String()))
 }
 
+// mayRestStill is mayRest now and under the lock: while one person is asked another
+// may begin to work on another head, and the two together may be too many.
+func (a *app) mayRestStill(run *upRun) error {
+	run.still = func() error { return a.mayRest(run) }
+	return run.still()
+}
+
 // mayRest refuses where something else is wrong already: with this head away as well
 // the cluster may not serve. A person may go on all the same.
 func (a *app) mayRest(run *upRun) error {
-	others := maintained(run.sess.view)
-	delete(others, run.rest.head)
 	status := run.sess.view.Status(nil)
 	var wrong []string
 	for _, p := range status.Problems {
@@ -143,7 +147,6 @@ func (a *app) mayRest(run *upRun) error {
 			wrong = append(wrong, strings.TrimSpace("  "+problemLine(p, palette{})))
 		}
 	}
-	run.rest.alone = len(run.sess.view.Hosts) == 1 || len(others) == len(run.sess.view.Input.Heads)-1
 	if len(wrong) == 0 || run.intent.Confirmed {
 		return nil
 	}
@@ -196,7 +199,15 @@ func (run *upRun) restPlan(service.Intent, []string) (plan.Plan, error) {
 	p, err := run.sess.view.StopPlan(run.intent, []string{config.Slurm})
 	return run.around(p, plan.Stage{Name: "begin", Steps: []plan.Step{{ID: "maintenance.begin", Host: run.rest.head, Action: enter,
 		Effect: "the virtual address and Slurm's primary go to another head"}}},
-		plan.Stage{Name: "hand over", Steps: []plan.Step{{ID: "maintenance.handed", Host: run.rest.head, Action: agentd.Handed(run.rest.alone)}}}), err
+		plan.Stage{Name: "hand over", Steps: []plan.Step{{ID: "maintenance.handed", Host: run.rest.head, Action: agentd.Handed(run.restsAlone())}}}), err
+}
+
+// restsAlone says whether no other head could have the address.
+func (run *upRun) restsAlone() bool {
+	v := run.sess.view
+	others := maintained(v)
+	delete(others, run.rest.head)
+	return len(v.Hosts) == 1 || len(others) == len(v.Input.Heads)-1
 }
 
 // returnPlan ends it. The head's agent starts what was stopped, and the one that acts

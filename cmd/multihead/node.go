@@ -74,31 +74,28 @@ func (a *app) edit(change func(d *config.Document, c *config.Cluster) error) (*e
 
 func (e *edited) same() bool { return string(e.old) == string(e.new) }
 
-// show prints the lines of the file that change, without passwords.
+// show prints the lines of the file that change, without secrets.
 func (e *edited) show(a *app) {
-	if !e.same() {
-		fmt.Fprintf(a.stdout, a.tr("%s changes:\n"), e.path)
-		for line := range strings.Lines(udiff.Unified("", "", string(e.old), string(e.new))) {
-			switch {
-			case strings.HasPrefix(line, "---"), strings.HasPrefix(line, "+++"):
-			case strings.HasPrefix(line, "-"), strings.HasPrefix(line, "+"):
-				fmt.Fprint(a.stdout, "  "+withoutPassword(line))
-			}
+	if e.same() {
+		return
+	}
+	fmt.Fprintf(a.stdout, a.tr("%s changes:\n"), e.path)
+	old, err := config.WithoutSecrets(e.path, e.old)
+	var changed []byte
+	if err == nil {
+		changed, err = config.WithoutSecrets(e.path, e.new)
+	}
+	if err != nil {
+		fmt.Fprintf(a.stdout, a.tr("  its lines are not shown: %v\n"), err)
+		return
+	}
+	for line := range strings.Lines(udiff.Unified("", "", string(old), string(changed))) {
+		switch {
+		case strings.HasPrefix(line, "---"), strings.HasPrefix(line, "+++"):
+		case strings.HasPrefix(line, "-"), strings.HasPrefix(line, "+"):
+			fmt.Fprint(a.stdout, "  "+line)
 		}
 	}
-}
-
-// withoutPassword leaves out what follows the first key of a password in a line, also
-// where a whole map stands on it.
-func withoutPassword(line string) string {
-	i := strings.Index(line, "pass")
-	if i < 0 {
-		return line
-	}
-	if colon := strings.IndexByte(line[i:], ':'); colon >= 0 {
-		return line[:i+colon] + ": …\n"
-	}
-	return line
 }
 
 // write puts the new text in the place of the old one, if nobody else has changed
@@ -107,18 +104,26 @@ func (e *edited) write(a *app) error {
 	if e.same() {
 		return nil
 	}
-	now, err := os.ReadFile(e.path)
-	if err != nil {
+	if err := e.stands(a); err != nil {
 		return err
-	}
-	if string(now) != string(e.old) {
-		return &exitError{exitConfig, fmt.Errorf(a.tr("%s was changed by somebody else meanwhile and is left as it is; run the command again"), e.path)}
 	}
 	kept, err := config.Rewrite(e.path, e.new)
 	if err == nil && !a.quiet {
 		fmt.Fprintf(a.stdout, a.tr("%s is changed; the old one is %s\n"), e.path, kept)
 	}
 	return err
+}
+
+// stands refuses where somebody else has changed the file since it was read.
+func (e *edited) stands(a *app) error {
+	now, err := os.ReadFile(e.path)
+	if err != nil {
+		return &exitError{exitConfig, fmt.Errorf("cluster file: %w", err)}
+	}
+	if string(now) != string(e.old) {
+		return &exitError{exitConfig, fmt.Errorf(a.tr("%s was changed by somebody else meanwhile and is left as it is; run the command again"), e.path)}
+	}
+	return nil
 }
 
 // switchable checks names of services that a head can have switched on or off.

@@ -34,7 +34,8 @@ and then does what up does. With --service a head runs these services only; on a
 that is in the file already they are switched on.
 
 A compute node is asked what it has (slurmd -C), unless --hardware says it, and is
-added to the partitions of the last compute node, or to those that --partition names.
+added to the partitions of the last compute node, or to those that --partition names;
+one that is in the file already joins these as well. What else differs is refused.
 Running jobs notice nothing. For it, and for a witness, only the phases are run that
 have to do with it.
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,10 +105,21 @@ func commonKind(c *config.Cluster, said string, names []string) (kindOfHost, err
 }
 
 // changeOther writes a compute node or a witness into the file. One that is there as
-// it was asked for is left as it is: an earlier run was cut off.
+// it was asked for is left as it is: an earlier run was cut off. A compute node that is
+// there joins the partitions that are named, as a head's services are switched on.
 func (f *addFlags) changeOther(ctx context.Context, a *app, kind kindOfHost, d *config.Document, c *config.Cluster) error {
-	if there, err := f.thereAlready(c, kind); there || err != nil {
+	there, err := f.thereAlready(c, kind)
+	if err != nil {
 		return err
+	}
+	if there {
+		if err := f.asItIs(c, kind); err != nil || len(f.partitions) == 0 {
+			return err
+		}
+		if err := d.JoinPartitions(c, f.name, f.partitions); err != nil {
+			return usageError(err)
+		}
+		return nil
 	}
 	spec, err := hostSpec(f.name, f.ip)
 	if err != nil {
@@ -155,6 +167,36 @@ func (f *addFlags) thereAlready(c *config.Cluster, kind kindOfHost) (bool, error
 		}
 	}
 	return false, nil
+}
+
+// asItIs refuses words about a host of the file that say something else than the file:
+// adding changes nothing about a host but its partitions.
+func (f *addFlags) asItIs(c *config.Cluster, kind kindOfHost) error {
+	var has config.ComputeNode
+	if kind == kindWitness {
+		i := slices.IndexFunc(c.Witnesses, func(w config.Witness) bool { return w.Hostname == f.name })
+		has.HostSpec = c.Witnesses[i].HostSpec
+	} else {
+		all := c.AllComputes()
+		has = all[slices.IndexFunc(all, func(n config.ComputeNode) bool { return n.Hostname == f.name })]
+	}
+	said, err := parseHardware(f.hardware)
+	if err != nil {
+		return err
+	}
+	differs := func(key string, said, has any) error {
+		if reflect.ValueOf(said).IsZero() || reflect.DeepEqual(said, has) {
+			return nil
+		}
+		return usageError(fmt.Errorf("%s is in the file already, with %s %v and not %v: change it in the file, then run multihead up", f.name, key, has, said))
+	}
+	one, other := said, has.Hardware
+	return errors.Join(
+		differs("ssh_user", f.spec.SSHUser, has.SSHUser), differs("ssh_port", f.spec.SSHPort, has.SSHPort), differs("ssh_key_path", f.spec.SSHKeyPath, has.SSHKeyPath),
+		differs("cpus", one.CPUs, other.CPUs), differs("sockets", one.Sockets, other.Sockets), differs("cores_per_socket", one.CoresPerSocket, other.CoresPerSocket),
+		differs("threads_per_core", one.ThreadsPerCore, other.ThreadsPerCore), differs("memory_mb", one.MemoryMB, other.MemoryMB), differs("tmp_disk_mb", one.TmpDiskMB, other.TmpDiskMB),
+		differs("gpus", one.GPUs, other.GPUs), differs("gpu_type", one.GPUType, other.GPUType),
+		differs("gres", one.GRES, other.GRES), differs("features", one.Features, other.Features))
 }
 
 // askHardware asks a host that is not in the file yet what it has.
@@ -234,7 +276,7 @@ const waitTick = 5 * time.Second
 // awaitWork keeps new work off the compute nodes that leave, and waits until what
 // they have is done. It holds no lock meanwhile: that may take days, in which agents
 // recover what fails and other people work.
-func (a *app) awaitWork(ctx context.Context, run *upRun, limit time.Duration) error {
+func (a *app) awaitWork(ctx context.Context, run *upRun, e *edited, limit time.Duration) error {
 	left, err := workOf(run)
 	if err != nil || len(left) == 0 {
 		return err
@@ -260,6 +302,9 @@ func (a *app) awaitWork(ctx context.Context, run *upRun, limit time.Duration) er
 	}
 	run.sess = fresh
 	if err := a.untilDone(ctx, run, limit); err != nil {
+		return err
+	}
+	if err := a.stillTheFile(run, e); err != nil {
 		return err
 	}
 	if err := a.idle(ctx, run); err != nil {
@@ -293,8 +338,7 @@ func (a *app) untilDone(ctx context.Context, run *upRun, limit time.Duration) er
 		}
 		select {
 		case <-deadline.Done():
-			hint := fmt.Sprintf(a.tr("%s: no new jobs are taken there; the same command goes on. To take it back: scontrol update nodename=%[1]s state=resume"),
-				strings.Join(run.intent.LeavingComputes, ","))
+			hint := a.drainedStill(run)
 			if ctx.Err() != nil {
 				return &exitError{exitInterrupted, fmt.Errorf("%s\n%s", a.tr("interrupted while it waited"), hint)}
 			}
@@ -302,6 +346,21 @@ func (a *app) untilDone(ctx context.Context, run *upRun, limit time.Duration) er
 		case <-tick.C:
 		}
 	}
+}
+
+// drainedStill says how the nodes are that do not leave after all, and what goes on.
+func (a *app) drainedStill(run *upRun) string {
+	return fmt.Sprintf(a.tr("%s: no new jobs are taken there; the same command goes on. To take it back: scontrol update nodename=%[1]s state=resume"),
+		strings.Join(run.intent.LeavingComputes, ","))
+}
+
+// stillTheFile ends the run where somebody else has changed the file while it waited:
+// what is planned is of the file before, and so is what would be written in the end.
+func (a *app) stillTheFile(run *upRun, e *edited) error {
+	if err := e.stands(a); err != nil {
+		return &exitError{exitCode(err), fmt.Errorf("%w\n%s", err, a.drainedStill(run))}
+	}
+	return nil
 }
 
 // askWork looks again, over connections made anew where they broke.

@@ -122,14 +122,14 @@ nodes:
     - {hostname: node001, ip_address: 10.0.0.11, hardware: {cpus: 4, memory_mb: 4096}}
 slurm_config:
   state_save_location: /var/spool/slurm
-  partitions: [{name: normal, nodes: node001, default: true}]
+  partitions: [{name: normal, nodes: node001, default: true}, {name: gpu, nodes: node001}]
 `
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	a := newApp()
 	a.configPath, a.quiet = path, true
-	f := addFlags{name: "node002", ip: "10.0.0.12", hardware: []string{"cpus=8", "memory_mb=8192"}}
+	f := addFlags{name: "node002", ip: "10.0.0.12", hardware: []string{"cpus=8", "memory_mb=8192"}, partitions: []string{"normal"}}
 	e, err := a.edit(func(d *config.Document, c *config.Cluster) error {
 		return f.changeOther(t.Context(), a, kindCompute, d, c)
 	})
@@ -152,6 +152,41 @@ slurm_config:
 	})
 	if err != nil || string(back.new) != text {
 		t.Errorf("%v:\n%s", err, back.new)
+	}
+	if err := os.WriteFile(path, e.new, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		f     addFlags
+		nodes string // of the partition gpu afterwards
+		wrong string
+	}{
+		{"the same again", addFlags{hardware: []string{"cpus=8"}}, "node001", ""},
+		{"its own partition again", addFlags{partitions: []string{"normal"}}, "node001", ""},
+		{"another partition", addFlags{partitions: []string{"gpu"}}, "node[001-002]", ""},
+		{"a partition that is not there", addFlags{partitions: []string{"no"}}, "", "no partition is called no"},
+		{"other hardware", addFlags{hardware: []string{"cpus=16", "gres=gpu:a100:2"}}, "", "node002 is in the file already, with cpus 8 and not 16: change it in the file"},
+		{"another login", addFlags{spec: config.HostSpec{SSHUser: "ops"}}, "", "with ssh_user root and not ops"},
+	} {
+		t.Run("node002 is there: "+tt.name, func(t *testing.T) {
+			tt.f.name, tt.f.ip = "node002", "10.0.0.12"
+			e, err := a.edit(func(d *config.Document, c *config.Cluster) error {
+				return tt.f.changeOther(t.Context(), a, kindCompute, d, c)
+			})
+			switch {
+			case tt.wrong != "":
+				if exitCode(err) != exitUsage || !strings.Contains(err.Error(), tt.wrong) {
+					t.Errorf("exit code %d: %v", exitCode(err), err)
+				}
+			case err != nil:
+				t.Error(err)
+			default:
+				if got := e.after.Slurm.Partitions[1].Nodes.String(); got != tt.nodes || e.same() != (tt.nodes == "node001") {
+					t.Errorf("gpu has %s:\n%s", got, e.new)
+				}
+			}
+		})
 	}
 	var exit *exitError
 	f = addFlags{name: "node003", ip: "10.0.0.13", hardware: []string{"cpus=8", "memory_mb=8192"}, partitions: []string{"no"}}

@@ -59,7 +59,8 @@ Witnesses stop voting first: garbd, the sentinel, the agent. It is refused while
 head does not answer or is no member, for then their vote may be the one that counts.
 
 The file is written when the hosts have left. A run that is cut off before that is
-continued by the same command, and taken back by up; after that, up continues it.
+continued by the same command, and taken back by up, which leaves compute nodes
+drained (scontrol update nodename=NODE state=resume); after that, up continues it.
 
 Exit code: 0 done, 1 failed, 64 usage, 75 another run is at work, 78 the cluster
 file, 130 interrupted.`,
@@ -242,13 +243,13 @@ func (a *app) leave(ctx context.Context, f removeFlags, e *edited, names []strin
 		a.sayNothingChanged()
 		return nil
 	}
-	run.question = func() error { return a.agreeToLeave(f, e, names) }
-	if err := a.agree(run); err != nil {
+	run.question = func(ctx context.Context) error { return a.agreeToLeave(ctx, f, e, names) }
+	if err := a.agree(ctx, run); err != nil {
 		return err
 	}
 	run.intent.Confirmed = true
 	if f.wait > 0 {
-		if err := a.awaitWork(ctx, run, f.wait); err != nil {
+		if err := a.awaitWork(ctx, run, e, f.wait); err != nil {
 			return err
 		}
 		run.agreedAll() // whoever agreed may have gone home
@@ -275,12 +276,12 @@ func (f *removeFlags) run(e *edited, names []string, report *upReport) *upRun {
 
 // agreeToLeave asks. A compute node has no data and no vote: a yes is enough for one
 // that ends its jobs first.
-func (a *app) agreeToLeave(f removeFlags, e *edited, names []string) error {
+func (a *app) agreeToLeave(ctx context.Context, f removeFlags, e *edited, names []string) error {
 	if f.kind == kindCompute && !f.gone {
-		return a.ask(f.upFlags)
+		return a.ask(ctx, f.upFlags)
 	}
 	name := e.before.Info.ClusterName
-	return a.typedCluster(f.confirm, name, fmt.Sprintf(a.tr("%s leaves the cluster. Type the cluster's name (%s) to go on: "), inWords(names), name))
+	return a.typedCluster(ctx, f.confirm, name, fmt.Sprintf(a.tr("%s leaves the cluster. Type the cluster's name (%s) to go on: "), inWords(names), name))
 }
 
 // agreedAll has nothing asked from here on.
@@ -291,6 +292,10 @@ func (run *upRun) agreedAll() { run.question, run.flags.yes = nil, true }
 // from then on the others forget them.
 func (a *app) carryOutLeave(ctx context.Context, run *upRun, e *edited) error {
 	if err := a.lock(ctx, run); err != nil {
+		return err
+	}
+	// Before anything is done: a file that is not written leaves them half out.
+	if err := e.stands(a); err != nil {
 		return err
 	}
 	run.agreedAll()
@@ -332,6 +337,9 @@ func (run *upRun) become(ctx context.Context, c *config.Cluster) error {
 	run.sess.file, run.sess.specs = c, c.AllHosts()
 	run.aim, run.phases = aimUp, run.upPhases
 	run.intent = service.Intent{Mode: service.Auto}
+	if run.held {
+		ctx = whileLocked(ctx)
+	}
 	err := run.sess.reach(ctx)
 	for name, h := range before {
 		if conn, ok := h.(connection); ok && run.sess.view.Hosts[name] != h {

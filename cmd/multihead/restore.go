@@ -104,7 +104,7 @@ func (a *app) restore(ctx context.Context, f restoreFlags) error {
 	for _, n := range want.Left() {
 		fmt.Fprintf(a.stderr, a.tr("%s exists and is left alone; --only database --database %s replaces it\n"), n, n)
 	}
-	run.question = func() error { return a.sureToRestore(run, want, f) }
+	run.question = func(ctx context.Context) error { return a.sureToRestore(ctx, run, want, f) }
 	return a.onceAgreed(ctx, run, func() error {
 		a.say(a.tr("Nothing is missing of what the snapshot has."))
 		return nil
@@ -188,12 +188,12 @@ func (run *upRun) present(ctx context.Context, r *backup.Restore) error {
 
 // sureToRestore asks: for a yes, and for the cluster's name where something is
 // replaced.
-func (a *app) sureToRestore(run *upRun, want backup.Restore, f restoreFlags) error {
+func (a *app) sureToRestore(ctx context.Context, run *upRun, want backup.Restore, f restoreFlags) error {
 	name, replaces := run.sess.file.Info.ClusterName, want.Replaces()
 	if len(replaces) == 0 {
-		return a.ask(f.upFlags)
+		return a.ask(ctx, f.upFlags)
 	}
 	what := strings.Join(replaces, ", ")
-	return a.typedClusterOr(f.confirm, name, fmt.Sprintf(a.tr("%s will be as of %s. Type the cluster's name (%s) to go on: "), what, want.Snapshot.ID, name),
+	return a.typedClusterOr(ctx, f.confirm, name, fmt.Sprintf(a.tr("%s will be as of %s. Type the cluster's name (%s) to go on: "), what, want.Snapshot.ID, name),
 		fmt.Sprintf(a.tr("nothing was changed: %s would be replaced; say --confirm %s"), what, name))
 }

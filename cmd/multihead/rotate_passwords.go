@@ -97,7 +97,7 @@ func (a *app) movePasswords(ctx context.Context, run *upRun, c *config.Cluster) 
 	}
 	if !run.prop.Empty() {
 		a.offer(run)
-		if err := a.agree(run); err != nil {
+		if err := a.agree(ctx, run); err != nil {
 			return err
 		}
 		if err := a.rounds(ctx, run); err != nil {

@@ -25,6 +25,8 @@ type session struct {
 	specs []config.HostSpec // the hosts that the verb is about
 	view  *cluster.View
 	dial  *remote.Dialer
+	// connect reaches hosts; nil is by dial.
+	connect cluster.Connector
 }
 
 // open reaches the hosts.
@@ -55,7 +57,11 @@ func (s *session) reach(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the running binary: %w", err)
 	}
-	view, err := cluster.Reach(ctx, s.file, s.specs, s.keeping(connector(s.dial)))
+	connect := s.connect
+	if connect == nil {
+		connect = connector(s.dial)
+	}
+	view, err := cluster.Reach(ctx, s.file, s.specs, s.keeping(connect))
 	if err != nil {
 		return err
 	}
@@ -67,6 +73,17 @@ func (s *session) reach(ctx context.Context) error {
 	view.Input.Binary = exe
 	view.Input.Stamp = time.Now().UTC().Format("20060102T150405Z")
 	s.view = view
+	return nil
+}
+
+// reachAgain connects to the hosts that were not reached before: one may have come
+// back while a person thought. The run stays the same one.
+func (s *session) reachAgain(ctx context.Context) error {
+	before := s.view
+	if err := s.reach(ctx); err != nil {
+		return err
+	}
+	s.view.Waiting, s.view.Input.Stamp, s.view.Input.LeavingComputes = before.Waiting, before.Input.Stamp, before.Input.LeavingComputes
 	return nil
 }
 

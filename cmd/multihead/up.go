@@ -124,7 +124,12 @@ type upRun struct {
 	// for that.
 	interrupt func(*plan.Engine, *progress) (release func())
 	// question is what a person is asked before the plan is done; nil is for a yes.
-	question func() error
+	question func(context.Context) error
+	// still refuses what may not be done any more, by a fresh look under the lock; nil
+	// refuses nothing.
+	still func() error
+	// held says that the cluster is locked by this run.
+	held bool
 }
 
 // aim is what a run plans: what the file says, a stop, that what is there serves

@@ -78,11 +78,25 @@ func (d *Document) AddCompute(c *Cluster, n ComputeNode, partitions []string) er
 	if err := d.Append(computesPath, fields); err != nil {
 		return err
 	}
+	return d.joinPartitions(c, n.Hostname, in)
+}
+
+// JoinPartitions adds a compute node of the file to the partitions named, which are
+// one or more. It stays in those that have it.
+func (d *Document) JoinPartitions(c *Cluster, hostname string, partitions []string) error {
+	in, err := d.partitionsFor(c, partitions)
+	if err != nil {
+		return err
+	}
+	return d.joinPartitions(c, hostname, in)
+}
+
+func (d *Document) joinPartitions(c *Cluster, hostname string, in []int) error {
 	for _, i := range in {
-		if d.ofAllNodes(i) || slices.Contains(c.Slurm.Partitions[i].Nodes, n.Hostname) {
+		if d.ofAllNodes(i) || slices.Contains(c.Slurm.Partitions[i].Nodes, hostname) {
 			continue
 		}
-		if err := d.setList(listPath(partitionsPath, i, "nodes"), append(slices.Clone(c.Slurm.Partitions[i].Nodes), n.Hostname)); err != nil {
+		if err := d.setList(listPath(partitionsPath, i, "nodes"), append(slices.Clone(c.Slurm.Partitions[i].Nodes), hostname)); err != nil {
 			return err
 		}
 	}

@@ -65,6 +65,25 @@ func TestWhatNamesAComputeNodeFollowsIt(t *testing.T) {
 			},
 			"no partition is called long; there are [normal every listed short]",
 		},
+		"one that is there joins another partition": {
+			func(d *Document, c *Cluster) error {
+				n := computeNode("node003", "13", Hardware{CPUs: 4})
+				if err := d.AddCompute(c, n, []string{"listed"}); err != nil {
+					return err
+				}
+				c, err := d.Cluster()
+				if err != nil {
+					return err
+				}
+				return d.JoinPartitions(c, "node003", []string{"short", "every", "listed"})
+			},
+			"+    - hostname: node003\n+      ip_address: 10.0.0.13\n+      hardware: {cpus: 4}\n" +
+				"-    - {name: short, nodes: [node002, node001]}\n+        - node003\n+    - {name: short, nodes: [node002, node001, node003]}\n",
+		},
+		"to a partition that is not there": {
+			func(d *Document, c *Cluster) error { return d.JoinPartitions(c, "node001", []string{"long"}) },
+			"no partition is called long; there are [normal every listed short]",
+		},
 		"one leaves with its comments": {
 			func(d *Document, c *Cluster) error { return d.DropCompute(c, "node002") },
 			"-    # the second rack\n-    - hostname: node002\n-      ip_address: 10.0.0.12\n-      ssh_user: admin\n-      hardware: {cpus: 8, memory_mb: 16384}   # slow disk\n" +

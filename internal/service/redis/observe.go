@@ -373,13 +373,27 @@ func observeVoter(ctx context.Context, n service.Node, port int, password string
 		return v
 	}
 	v.answer = running
-	v.master = joinAddr(master["ip"], master["port"])
-	if list, ok := out[1].([]any); ok {
-		for _, e := range list {
-			if p, err := pairs(e); err == nil {
-				v.replicas = append(v.replicas, joinAddr(p["ip"], p["port"]))
-			}
+	v.master, v.down = joinAddr(master["ip"], master["port"]), master["flags"] != "master"
+	v.others = info(master).number("num-other-sentinels")
+	v.copies(out[1])
+	return v
+}
+
+// copies reads the answer to SENTINEL REPLICAS.
+func (v *voter) copies(answer any) {
+	list, ok := answer.([]any)
+	if !ok {
+		return
+	}
+	for _, e := range list {
+		p, err := pairs(e)
+		if err != nil {
+			continue
+		}
+		at := joinAddr(p["ip"], p["port"])
+		v.replicas = append(v.replicas, at)
+		if strings.Contains(p["flags"], "s_down") {
+			v.lost = append(v.lost, at)
 		}
 	}
-	return v
 }

@@ -38,6 +38,9 @@ func (b *builder) group() error {
 		b.sentinels(master.at.addr(), replicas)
 	}
 	b.stage("copied", waits...)
+	if b.mode == modeSentinel {
+		b.forgetLeft()
+	}
 	return nil
 }
 

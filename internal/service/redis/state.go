@@ -93,7 +93,10 @@ type voter struct {
 	why      string
 	hung     bool     // a signal has stopped it
 	master   string   // address it holds for the master
+	down     bool     // it holds the master for dead
 	replicas []string // addresses it knows of
+	lost     []string // those of them that it holds for dead
+	others   int      // sentinels that it counts beside itself, those that left among them
 }
 
 // role is what a running server says of itself.
