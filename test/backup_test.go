@@ -45,7 +45,7 @@ func TestBackupAndRestore(t *testing.T) {
 	t.Run("a backup that was cut off leaves nothing that counts", func(t *testing.T) { cutOff(h.in(t)) })
 	t.Run("jobs, files and configuration come back, or stay where that fails", func(t *testing.T) { parts(h.in(t)) })
 	t.Run("the timers make one snapshot, also after the leading head died", func(t *testing.T) { scheduled(h.in(t)) })
-	t.Run("a cluster comes back on fresh hosts from its off-site copy", func(t *testing.T) { rebuilt(h.in(t)) })
+	t.Run("a rehearsal brings the cluster back on fresh hosts, equal", func(t *testing.T) { rehearsed(h.in(t)) })
 }
 
 // fill makes a database with everything that a database has.

@@ -4,7 +4,6 @@ package test
 
 import (
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -144,73 +143,19 @@ func (h *hosts) knowOffsite(head string) {
 }
 
 // possession is what a cluster has: databases and accounts, keys, jobs and files.
-func (h *hosts) possession(head string) map[string]string {
+// Accounts of a rehearsal's compute nodes, which are nowhere, do not count.
+// redis is the password of its Redis.
+func (h *hosts) possession(head, redis string) map[string]string {
 	h.t.Helper()
 	out := map[string]string{}
 	for _, db := range []string{"site", "auth_portal"} {
 		out[db] = h.content(head, db)
 	}
 	out["accounting"] = h.sh(head, "mariadb -N -e 'SELECT id_job,state,time_submit FROM slurm_acct_db.bak_job_table ORDER BY 1,3' | sha256sum")
-	out["accounts"] = h.sh(head, "mariadb -N -e \"SELECT user,host,JSON_VALUE(priv,'$.authentication_string') FROM mysql.global_priv ORDER BY 1,2\" | sha256sum")
+	out["accounts"] = h.sh(head, "mariadb -N -e \"SELECT user,host,JSON_VALUE(priv,'$.authentication_string') FROM mysql.global_priv WHERE host NOT LIKE '198.18.%' ORDER BY 1,2\" | sha256sum")
 	out["rights"] = h.sh(head, "mariadb -N -e \"SHOW GRANTS FOR client@'%'\"")
-	out["keys"] = h.sh(head, "export REDISCLI_AUTH="+h.secrets()["REDIS_PASSWORD"]+"; for n in $(redis-cli CLUSTER NODES | awk '$3 ~ /master/ {sub(/@.*/,\"\",$2); print $2}'); do for k in $(redis-cli -h ${n%:*} -p ${n#*:} --scan); do echo $k $(redis-cli -c GET $k); done; done | sort | sha256sum")
+	out["keys"] = h.sh(head, "export REDISCLI_AUTH="+redis+"; for n in $(redis-cli CLUSTER NODES | awk '$3 ~ /master/ {sub(/@.*/,\"\",$2); print $2}'); do for k in $(redis-cli -h ${n%:*} -p ${n#*:} --scan); do echo $k $(redis-cli -c GET $k); done; done | sort | sha256sum")
 	out["jobs"] = h.queue(head)
 	out["files"] = h.sh(head, "cd /mnt/gluster/uploads && { find . -type f -printf '%p %u %m\n'; find . -type f -exec sha256sum {} +; } | sort | sha256sum")
 	return out
-}
-
-func rebuilt(h *hosts) {
-	if err := h.PowerOn(h.t.Context(), "server1"); err != nil {
-		h.t.Fatal(err)
-	}
-	h.green()
-	held := h.submit("server2", "--hold --wrap=true")
-	h.sh("server2", "export REDISCLI_AUTH="+h.secrets()["REDIS_PASSWORD"]+"; for i in $(seq 200); do echo SET key$i value$i; done | redis-cli -c >/dev/null; head -c 3000000 /dev/urandom > /mnt/gluster/uploads/large")
-
-	h.offsite()
-	for _, head := range h.names(lab.Head) {
-		h.knowOffsite(head)
-	}
-	if r := h.must("backup", "create"); strings.Contains(r.stderr, "off-site") || !strings.Contains(r.stdout, "backup.key") {
-		h.t.Errorf("%s", r)
-	}
-	h.green()
-	had := h.possession("server2")
-	newest := h.snapshots().Snapshots
-	key := h.sh("server2", "cat /etc/multihead/backup.key")
-
-	// Nothing is left but the cluster file, the key, and what lies off-site.
-	hosts := append(h.names(lab.Head), h.names(lab.Compute)...)
-	if err := h.Reset(h.t.Context(), "", hosts...); err != nil {
-		h.t.Fatal(err)
-	}
-	h.sh("server1", "mkdir -p -m 700 /etc/multihead; umask 077; cat > /etc/multihead/backup.key <<'E'\n"+key+"\nE")
-	formed := h.must("up", "--yes")
-	for _, head := range h.names(lab.Head) { // whichever makes the next snapshot
-		h.knowOffsite(head)
-	}
-	h.must("backup", "import")
-	if l := h.snapshots(); !slices.ContainsFunc(l.Snapshots, func(s listedSnapshot) bool {
-		return s.ID == newest[len(newest)-1].ID && s.Verified != nil
-	}) {
-		h.t.Errorf("%+v", l)
-	}
-	if r := h.run("restore", "--latest", "--all", "--yes"); r.code != 64 || !strings.Contains(r.stderr, "--confirm bak") {
-		h.t.Errorf("nobody typed the name: %s", r)
-	}
-	back := h.must("restore", "--latest", "--all", "--yes", "--confirm", "bak")
-	h.t.Logf("formed in %.1f s, brought back in %.1f s", formed.took.Seconds(), back.took.Seconds())
-	for _, head := range h.names(lab.Head) {
-		for what, is := range h.possession(head) {
-			if is != had[what] {
-				h.t.Errorf("%s: %s is %q, and was %q", head, what, is, had[what])
-			}
-		}
-	}
-	if next := h.submit("server3", "--wrap=true"); next <= held {
-		h.t.Errorf("the next job is %d, and %d was given out before", next, held)
-	}
-	// The last snapshot is of another life; the next one ends what status says of it.
-	h.must("backup", "create")
-	h.green()
 }

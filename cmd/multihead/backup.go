@@ -32,6 +32,7 @@ the key nobody reads a snapshot, and it is in none.`,
 		Example: `  multihead backup create           make one now
   multihead backup list             what there is, where, and when it was verified
   multihead backup verify --latest  read it back on every head and compare
+  multihead backup verify --restore-in-lab   bring it back, in a lab, and compare
   multihead backup prune            forget what is older than the file asks for`,
 	}
 	cmd.AddCommand(newBackupCreateCmd(a), newBackupListCmd(a), newBackupVerifyCmd(a), newBackupPruneCmd(a), newBackupImportCmd(a))
@@ -42,6 +43,7 @@ the key nobody reads a snapshot, and it is in none.`,
 type backupFlags struct {
 	upFlags
 	full, scheduled, latest, deep bool
+	inLab, keep                   bool
 	id                            string
 }
 
@@ -80,12 +82,40 @@ func newBackupVerifyCmd(a *app) *cobra.Command {
 	var f backupFlags
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Read snapshots back from every head's disk and compare them with what was stored", Args: cobra.NoArgs,
-		Example: "  multihead backup verify            all of them\n  multihead backup verify --latest\n  multihead backup verify --id 20261122_030000 --deep",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.backupVerify(cmd.Context(), f) },
+		Long: `Reads snapshots back on the heads that have them, and compares them with their
+checksums.
+
+With --restore-in-lab one snapshot is rehearsed: hosts are made on this machine,
+in a network that nothing leads out of; the cluster is formed there by the file
+that the snapshot has, everything is restored, and every database, key, job and
+file is compared. Of the real cluster only the snapshot is read. It takes some
+minutes, root, and what multihead lab setup installs; the lab is removed however
+it ends, unless --keep says otherwise.
+
+Exit code: 0 whole, and in a rehearsal all equal; 1 not, or it could not be told;
+64 usage; 78 the cluster file; 130 interrupted.`,
+		Example: `  multihead backup verify                   all of them
+  multihead backup verify --latest
+  multihead backup verify --id 20261122_030000 --deep
+  multihead backup verify --restore-in-lab  rehearse the newest one: bring it back, in a lab
+  multihead backup verify --restore-in-lab --id 20261122_030000 --keep`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case f.inLab:
+				return a.backupRehearse(cmd.Context(), f)
+			case f.keep:
+				return usageError(errors.New("--keep goes with --restore-in-lab"))
+			}
+			return a.backupVerify(cmd.Context(), f)
+		},
 	}
 	f.reach.flags(cmd)
 	f.choice(cmd)
-	cmd.Flags().BoolVar(&f.deep, "deep", false, "read the whole repositories as well, the volume's files among them")
+	fl := cmd.Flags()
+	fl.BoolVar(&f.deep, "deep", false, "read the whole repositories as well, the volume's files among them")
+	fl.BoolVar(&f.inLab, "restore-in-lab", false, "bring one back in a lab on this machine and compare: the newest one unless --id names it")
+	fl.BoolVar(&f.keep, "keep", false, "leave the lab of a rehearsal as it is, for a look")
+	cmd.MarkFlagsMutuallyExclusive("deep", "restore-in-lab")
 	return cmd
 }
 

@@ -186,7 +186,11 @@ func (a *app) apply(ctx context.Context, run *upRun) error {
 			prog.Event(ev)
 		}
 	})
-	release := a.onInterrupt(engine, prog)
+	interrupt := a.onInterrupt
+	if run.interrupt != nil {
+		interrupt = run.interrupt
+	}
+	release := interrupt(engine, prog)
 	results, err := engine.Apply(ctx, run.prop)
 	release()
 	prog.Close()

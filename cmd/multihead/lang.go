@@ -264,6 +264,17 @@ func koreanTexts() map[string]string {
 		"after %s there is still: %s": "%s 뒤에도 남아 있습니다: %s",
 		"interrupted while it waited": "기다리던 중에 중단했습니다",
 		"%s: no new jobs are taken there; the same command goes on. To take it back: scontrol update nodename=%[1]s state=resume": "%s: 새 작업을 받지 않습니다. 같은 명령을 다시 실행하면 이어서 합니다. 되돌리려면: scontrol update nodename=%[1]s state=resume",
+		// backup verify --restore-in-lab
+		"nothing was done: a rehearsal makes a lab on the machine that it is started on, and that cannot be made here:":                                  "아무것도 하지 않았습니다. 복원 연습은 실행한 컴퓨터에 실습 환경을 만드는데, 여기서는 만들 수 없습니다:",
+		"nothing was done: the lab %[1]s is there already, of a rehearsal that runs, was kept or was killed. multihead lab down --name %[1]s removes it": "아무것도 하지 않았습니다. 실행 중이거나, 남겨 두었거나, 강제로 끝난 복원 연습의 실습 환경 %[1]s 이(가) 이미 있습니다. multihead lab down --name %[1]s 로 지웁니다",
+		"nothing was done: %[1]s has %[2]s free, and the rehearsal may take %[3]s. Make room, or name another disk's directory in %[4]s":                 "아무것도 하지 않았습니다. %[1]s 에 %[2]s 가 비어 있고, 복원 연습에는 %[3]s 까지 필요할 수 있습니다. 자리를 만들거나 %[4]s 에 다른 디스크의 디렉터리를 지정하십시오",
+		"The snapshot has no cluster file (items: configs): the rehearsal is formed by the one at hand.":                                                 "스냅샷에 클러스터 파일이 없어(items: configs) 지금 있는 파일로 만듭니다.",
+		"Rehearsing %s, read from %s, in the lab %s: %s.\n":                                                                                              "복원 연습: 스냅샷 %s (%s 에서 읽음), 실습 환경 %s (%s).\n",
+		"The snapshot %s came back whole: formed in %s, restored in %s.\n":                                                                               "스냅샷 %s 이(가) 온전히 돌아왔습니다: 클러스터 구성 %s, 복원 %s.\n",
+		"The lab %[1]s stays. It has the data and the passwords of the real cluster.\n":                                                                  "실습 환경 %[1]s 을(를) 남겨 둡니다. 실제 클러스터의 데이터와 비밀번호가 들어 있습니다.\n",
+		"the snapshot has nothing that could be compared":                                                                                                "스냅샷에 비교할 수 있는 것이 없습니다",
+		"not equal to the snapshot: %s": "스냅샷과 다릅니다: %s",
+		"interrupted":                   "중단했습니다",
 		// questions under the lock
 		"The cluster is locked meanwhile: without an answer within %s nothing is done.\n":                                                                                                                      "그동안 클러스터가 잠겨 있습니다: %s 안에 답이 없으면 아무것도 하지 않습니다.\n",
 		"not answered in time: nothing of this was done, and the cluster is not locked any more; run the command again":                                                                                        "제때 답이 없었습니다: 이 가운데 아무것도 하지 않았고 클러스터는 더 이상 잠겨 있지 않습니다. 명령을 다시 실행하십시오",

@@ -120,6 +120,9 @@ type upRun struct {
 	proofs map[string]string
 	// then is said below the plan; empty is nothing.
 	then string
+	// interrupt is what a Ctrl-C does instead of what it does in every other run; nil
+	// for that.
+	interrupt func(*plan.Engine, *progress) (release func())
 	// question is what a person is asked before the plan is done; nil is for a yes.
 	question func(context.Context) error
 	// still refuses what may not be done any more, by a fresh look under the lock; nil

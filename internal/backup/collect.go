@@ -42,9 +42,9 @@ func (w Worker) configs(_ context.Context, j Job) (Result, error) {
 
 // slurm copies the state directory as it is at this moment. slurmctld replaces
 // its files in one step each, so that none is half written.
-func (w Worker) slurm(_ context.Context, j Job) (Result, error) {
+func (w Worker) slurm(ctx context.Context, j Job) (Result, error) {
 	to := filepath.Join(Layout{j.Root}.Staging(), "slurm", "state")
-	var r Result
+	jobs := scripts{}
 	err := filepath.WalkDir(j.State, func(p string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && p != j.State {
 			return nil // a job that ended meanwhile
@@ -62,13 +62,22 @@ func (w Worker) slurm(_ context.Context, j Job) (Result, error) {
 		case !d.Type().IsRegular() || strings.HasSuffix(p, ".new") || strings.HasSuffix(p, ".old"):
 			return nil
 		}
-		err = copyFile(p, filepath.Join(to, rel))
-		if errors.Is(err, fs.ErrNotExist) {
+		info, err := d.Info()
+		if err == nil {
+			err = copyFile(p, filepath.Join(to, rel))
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			return nil
+		case err == nil:
+			jobs.found(rel, info)
 		}
 		return err
 	})
-	return r, err
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Queue: queued(ctx, filepath.Join(to, "job_state"), jobs)}, nil
 }
 
 func copyFile(from, to string) error {

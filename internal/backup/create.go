@@ -131,6 +131,9 @@ func (c *collected) add(r Result) {
 	c.meta.Databases = append(c.meta.Databases, r.Databases...)
 	c.meta.Redis = append(c.meta.Redis, r.Redis...)
 	c.meta.Warnings = append(c.meta.Warnings, r.Warnings...)
+	if r.Queue != nil {
+		c.meta.Queue = r.Queue
+	}
 	if r.Meta != nil {
 		c.meta = *r.Meta
 	}

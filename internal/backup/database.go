@@ -229,8 +229,8 @@ func split(dump io.Reader, list []Database, open func(Database) (io.WriteCloser,
 		if out == nil {
 			return nil
 		}
-		list[at].SHA256 = hex.EncodeToString(sum.Sum(nil))
 		err := errors.Join(buf.Flush(), out.Close())
+		list[at].SHA256 = hex.EncodeToString(sum.Sum(nil)) // of what was flushed: all of it, now
 		out = nil
 		return err
 	}

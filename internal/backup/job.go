@@ -58,6 +58,8 @@ type Result struct {
 	Keys      int               `json:"keys,omitempty"`
 	NextJob   uint32            `json:"next_job,omitempty"` // the last job number given out
 	Configs   []ConfigFile      `json:"configs,omitempty"`
+	Queue     *Queue            `json:"queue,omitempty"`
+	Compared  []Compared        `json:"compared,omitempty"`
 	Seconds   float64           `json:"seconds,omitempty"`
 	Need      int64             `json:"need,omitempty"`
 	Free      int64             `json:"free,omitempty"`

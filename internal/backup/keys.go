@@ -59,7 +59,10 @@ func (w Worker) keysFrom(ctx context.Context, j Job, dir string) (Result, error)
 	defer func() { _ = to.Close() }()
 	seen := map[string]bool{}
 	for _, f := range files {
-		if err := w.keysOf(ctx, f, to, seen); err != nil {
+		err := w.keysOf(ctx, f, func(ctx context.Context, from *redis.Client, keys []string) error {
+			return handOn(ctx, from, to, keys, seen)
+		})
+		if err != nil {
 			return Result{}, fmt.Errorf("%s: %w", filepath.Base(f), err)
 		}
 	}
@@ -88,8 +91,8 @@ func (w Worker) serving(ctx context.Context, j Job) (redis.UniversalClient, erro
 }
 
 // keysOf has a server of its own read one file, where nobody else sees it, and
-// hands every key on.
-func (w Worker) keysOf(ctx context.Context, file string, to redis.UniversalClient, seen map[string]bool) error {
+// gives it to each with the keys that it has, batch by batch.
+func (w Worker) keysOf(ctx context.Context, file string, each func(ctx context.Context, from *redis.Client, keys []string) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	sock := filepath.Join(filepath.Dir(file), ".sock")
@@ -124,7 +127,7 @@ func (w Worker) keysOf(ctx context.Context, file string, to redis.UniversalClien
 		if err != nil {
 			return err
 		}
-		if err := handOn(ctx, from, to, keys, seen); err != nil {
+		if err := each(ctx, from, keys); err != nil {
 			return err
 		}
 		if cursor = next; cursor == 0 {

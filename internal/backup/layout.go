@@ -84,6 +84,7 @@ type Metadata struct {
 	Software  map[string]string `json:"software"`
 	Databases []Database        `json:"databases,omitempty"`
 	Redis     []Keyspace        `json:"redis,omitempty"`
+	Queue     *Queue            `json:"queue,omitempty"`       // of Slurm; nil where it did not say
 	Mount     string            `json:"mount_point,omitempty"` // where the volume was, if its files are part of it
 	Staging   string            `json:"staging"`               // where Files were
 	Files     []File            `json:"files"`

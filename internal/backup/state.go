@@ -224,7 +224,10 @@ func leastJobID(ctx context.Context, j Job) (uint32, error) {
 	if err != nil {
 		return 0, fmt.Errorf("the highest job number in %s: %w", j.Accounting, err)
 	}
-	return max(least, uint32(n)), nil
+	if n > 0 {
+		n++ // what the state has is the next one, not the last
+	}
+	return max(least, uint32(n)), nil //nolint:gosec // it was read as one of 32 bits
 }
 
 // raiseJobID makes a job_state go on above a number, and returns the one that it

@@ -35,6 +35,7 @@ func (w Worker) Work(ctx context.Context, j Job) (Result, error) {
 		"accounts": w.accounts, "unaccounts": w.unaccounts, "slurm-swap": w.slurmSwap, "slurm-unswap": w.slurmUnswap,
 		"volume-load": w.volumeLoad, "volume-unload": w.volumeUnload, "volume-swap": w.volumeSwap, "volume-unswap": w.volumeUnswap,
 		"configs-keep": w.configsKeep, "offsite": w.offsite, "import": w.bringIn,
+		"compare": w.compare,
 	}
 	op, ok := ops[j.Op]
 	if !ok {
