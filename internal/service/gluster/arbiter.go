@@ -198,4 +198,3 @@ func (s *State) splits() int {
 
 // brickOf is where a host's brick is, as the command line writes it.
 func (s *State) brickOf(h *head) string { return h.addr.String() + ":" + s.conf.BrickPath }
-
