@@ -13,6 +13,7 @@ import (
 	"multihead/internal/cluster"
 	"multihead/internal/config"
 	"multihead/internal/host"
+	"multihead/internal/lab"
 	"multihead/internal/service"
 	"multihead/internal/service/agentd"
 	"multihead/internal/service/all"
@@ -102,7 +103,7 @@ Exit code: 0 whole, and in a rehearsal all equal; 1 not, or it could not be told
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case f.inLab:
-				return a.backupRehearse(cmd.Context(), f)
+				return a.backupRehearse(cmd.Context(), f, lab.Ready)
 			case f.keep:
 				return usageError(errors.New("--keep goes with --restore-in-lab"))
 			}

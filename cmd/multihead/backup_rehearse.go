@@ -43,12 +43,13 @@ type rehearsal struct {
 	took   time.Duration // of the restore
 }
 
-// backupRehearse proves a snapshot by bringing it back, in a lab on this machine.
-func (a *app) backupRehearse(ctx context.Context, f backupFlags) error {
+// backupRehearse proves a snapshot by bringing it back, in a lab on this machine, where
+// ready says that one can be made.
+func (a *app) backupRehearse(ctx context.Context, f backupFlags, ready func() error) error {
 	if f.id != "" && !backup.ValidID(f.id) {
 		return usageError(fmt.Errorf("%q is no snapshot id; multihead backup list shows them", f.id))
 	}
-	if err := lab.Ready(); err != nil {
+	if err := ready(); err != nil {
 		return &exitError{exitFailed, fmt.Errorf("%s\n%w", a.tr("nothing was done: a rehearsal makes a lab on the machine that it is started on, and that cannot be made here:"), err)}
 	}
 	// A lab is taken down however this ends, so that a Ctrl-C ends what runs and

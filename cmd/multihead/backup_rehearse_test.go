@@ -14,7 +14,6 @@ import (
 
 	"multihead/internal/backup"
 	"multihead/internal/host/hosttest"
-	"multihead/internal/lab"
 )
 
 func TestARehearsalsLabHasANameThatLabsMayHave(t *testing.T) {
@@ -87,16 +86,12 @@ func TestARepositoryThatCannotBeReadToItsEndIsAnError(t *testing.T) {
 	}
 }
 
-func TestARehearsalWithoutRootSaysSo(t *testing.T) {
-	if lab.Ready() == nil {
-		t.Skip("a lab can be made here")
-	}
-	var out bytes.Buffer
+func TestARehearsalWhereNoLabCanBeMadeSaysWhatIsMissingBeforeAnythingElse(t *testing.T) {
+	missing := errors.New("missing here: restic")
 	a := newApp()
-	a.stdout, a.stderr = &out, &out
-	root := newRoot(a)
-	root.SetArgs([]string{"backup", "verify", "--restore-in-lab", "-f", "/nonexistent"})
-	if err := root.Execute(); err == nil || !strings.Contains(err.Error(), "lab") {
-		t.Errorf("%v %s", err, out.String())
+	a.stdout, a.stderr, a.configPath = io.Discard, io.Discard, "/nonexistent"
+	err := a.backupRehearse(t.Context(), backupFlags{}, func() error { return missing })
+	if !errors.Is(err, missing) || exitCode(err) != exitFailed || !strings.Contains(err.Error(), "nothing was done") {
+		t.Errorf("exit code %d: %v", exitCode(err), err)
 	}
 }

@@ -50,6 +50,12 @@ func (s *State) dropArbiter(cli string, v *volume, stay []*head) ([]plan.Stage, 
 // written down. What a copy lacks was acknowledged by both others, so one of them has
 // to be there to be asked; whether it runs does not matter.
 func (s *State) whole(v *volume, stay []*head) ([]plan.Step, error) {
+	lost := ""
+	for _, h := range s.copyHolders(v) {
+		if !h.reached || s.hollow(h, v) != "" {
+			lost = h.name
+		}
+	}
 	heard := map[string]bool{}
 	var out []plan.Step
 	for _, b := range v.Bricks {
@@ -69,8 +75,12 @@ func (s *State) whole(v *volume, stay []*head) ([]plan.Step, error) {
 			Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
 				for _, other := range others {
 					n, err := s.blamed(ctx, r, other)
-					if n > 0 || err != nil {
-						return false, fmt.Sprintf("the copy on %s lacks what was written to %d files or directories", other.name, n), err
+					lacks := fmt.Sprintf("the copy on %s lacks what was written to %d files or directories", other.name, n)
+					switch {
+					case n > 0 && lost != "": // nobody can heal it
+						return false, "", plan.Never(fmt.Errorf("%s: bring %s back, which has it", lacks, lost))
+					case n > 0 || err != nil:
+						return false, lacks, err
 					}
 				}
 				return true, "", nil

@@ -1,11 +1,13 @@
 package gluster
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"multihead/internal/host"
 	"multihead/internal/host/hosttest"
@@ -249,6 +251,24 @@ func TestWhatIsWholeIsAskedOfTheCopiesThatThereAre(t *testing.T) {
 		if _, err := step.Action.Do(t.Context(), m); err != nil {
 			t.Errorf("%s: %v", step.Host, err)
 		}
+	}
+}
+
+// What only a lost copy had nobody can heal: there is nothing to wait for.
+func TestACopyThatLacksWhatOnlyALostOneHadEndsTheWaitAtOnce(t *testing.T) {
+	s := voting(live(cluster(2), 2))
+	away(&s.heads[1])
+	steps, err := s.whole(s.heads[0].vol, []*head{&s.heads[0]})
+	if err != nil || len(steps) != 1 || steps[0].Host != "witness1" {
+		t.Fatal(steps, err)
+	}
+	m := hosttest.New("witness1").Answer("getfattr", "# file: x\ntrusted.afr.shared_data-client-0=0x000000020000000000000000\n").
+		File("/var/lib/glusterd/vols/shared_data/bricks/192.0.2.11:-data-glusterfs-brick", "brick-id=shared_data-client-0\n").
+		File("/data/glusterfs/brick/.glusterfs/indices/xattrop/5e1f0a52-0a9e-4d0f-8f57-5bd0d4a3bd10", "")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := steps[0].Action.Do(ctx, m); err == nil || !strings.Contains(err.Error(), "bring server2 back") || ctx.Err() != nil {
+		t.Errorf("%v", err)
 	}
 }
 
