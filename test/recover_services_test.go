@@ -11,13 +11,11 @@ import (
 	"multihead/internal/lab"
 )
 
-// What happens to daemons of Slurm, GlusterFS, Redis and keepalived mends itself:
-// killed, frozen, on a head that lost its power and comes back. No job whose
-// number was told is missing after it.
-func TestServicesComeBackByThemselves(t *testing.T) {
-	t.Parallel() // it waits more than it works; beside one other
-	h := newLab(t, lab.Spec{Name: "mend", Heads: 3, Compute: 1})
-	h.must("up", "--yes")
+// daemonsComeBack looks at daemons of Slurm, GlusterFS, Redis and keepalived: killed,
+// frozen, on a head that lost its power and comes back. No job whose number was told is
+// missing after it.
+func daemonsComeBack(h *hosts) {
+	t := h.t
 	h.green()
 	h.agentsHear(2)
 	jobs := &submitted{}

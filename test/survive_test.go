@@ -17,13 +17,11 @@ import (
 	"multihead/internal/lab"
 )
 
-// All heads lose their power while clients write, come back in any order, or
-// not all of them, and nobody touches a key: the agents bring back what does not
-// find back by itself. MULTIHEAD_ORDERS=all tries every order of three heads.
-func TestAllHeadsLosePowerAndNobodyTouchesAKey(t *testing.T) {
-	t.Parallel() // it waits more than it works; beside one other
-	h := newLab(t, lab.Spec{Name: "dark", Heads: 3, Compute: 1})
-	h.must("up", "--yes")
+// allLosePower has all heads lose their power while clients write, come back in any
+// order, or not all of them, and nobody touches a key: the agents bring back what does
+// not find back by itself. MULTIHEAD_ORDERS=all tries every order of three heads.
+func allLosePower(h *hosts) {
+	t := h.t
 	h.green()
 	h.agentsHear(2)
 	acked := &ledger{h: h, db: h.database()}
