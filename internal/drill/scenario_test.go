@@ -35,7 +35,7 @@ func TestScenariosAreWhole(t *testing.T) {
 		}
 		seen[s.Name] = true
 		for _, st := range slices.Concat(s.Begin, s.End) {
-			if outside := st.Do != Signal && st.Do != Stall && st.Do != Wait; outside && !s.Lab {
+			if outside := st.Do != Signal && st.Do != Stall && st.Do != Wait && st.Do != Heals; outside && !s.Lab {
 				t.Errorf("%s: %s needs somebody outside, and it is offered on real hosts", s.Name, st.Do)
 			}
 		}
@@ -44,6 +44,32 @@ func TestScenariosAreWhole(t *testing.T) {
 			if needed && !slices.ContainsFunc(slices.Concat(s.Begin, s.End), func(e Step) bool { return e.Do == undo }) {
 				t.Errorf("%s: nothing undoes %s", s.Name, st.Do)
 			}
+		}
+	}
+}
+
+func TestADrillSeesAHeal(t *testing.T) {
+	cell := func(w service.Word, role string) cluster.CellStatus { return cluster.CellStatus{State: w, Role: role} }
+	st := func(db, brick cluster.CellStatus, volume service.Word) cluster.Status {
+		return cluster.Status{Heads: []cluster.HeadStatus{
+			{Hostname: "server1", Services: map[string]cluster.CellStatus{"mariadb": cell(service.Degraded, "Donor/Desynced"), "glusterfs": cell(service.Up, "brick")}},
+			{Hostname: "server2", Services: map[string]cluster.CellStatus{"mariadb": db, "glusterfs": brick}}},
+			Services: []cluster.ServiceStatus{{Service: "glusterfs", State: volume, Reason: "healing, 3 entries to go"}}}
+	}
+	up, down := cell(service.Up, ""), cell(service.Down, "")
+	for _, c := range []struct {
+		name string
+		st   cluster.Status
+		want string
+	}{
+		{"nothing known", cluster.Status{}, ""},
+		{"all well", st(up, up, service.Up), ""},
+		{"it boots", st(down, down, service.Degraded), ""},
+		{"its database is sent what it lacks", st(cell(service.Degraded, "Joiner"), down, service.Degraded), "mariadb Joiner"},
+		{"its brick is healed", st(down, up, service.Degraded), "glusterfs healing, 3 entries to go"},
+	} {
+		if got := healing(c.st, []string{"server2"}); got != c.want {
+			t.Errorf("%s: %q, not %q", c.name, got, c.want)
 		}
 	}
 }
