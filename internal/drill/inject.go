@@ -36,8 +36,9 @@ type stage struct {
 	outside Outside                             // nil on real hosts
 	host    func(name string) (host.Host, bool) // those that are reached
 	look    func(ctx context.Context) (cluster.Status, error)
-	clients []string // where the workloads run, "" for this machine
-	say     func(text string)
+	clients []string          // where the workloads run, "" for this machine
+	say     func(text string) // what is broken or undone
+	note    func(text string) // what is waited for
 }
 
 // play does steps in order.
@@ -55,7 +56,7 @@ var errNeedsLab = errors.New("only a lab can do this")
 func (s *stage) step(ctx context.Context, st Step) error {
 	on := s.cast.On(st)
 	if st.Do == Wait {
-		s.say(fmt.Sprintf("wait %s", st.For))
+		s.note(fmt.Sprintf("wait %s", st.For))
 		return sleep(ctx, st.For)
 	}
 	if st.Do == Heals {
@@ -183,17 +184,17 @@ func (s *stage) awaitHeal(ctx context.Context, heads []string, limit time.Durati
 		case err != nil && ctx.Err() != nil:
 			return err
 		case err == nil && what != "":
-			s.say(who + " heals: " + what)
+			s.note(who + " heals: " + what)
 			return nil
 		case err == nil && st.State == service.Up:
-			s.say(who + " had healed before it was seen to")
+			s.note(who + " had healed before it was seen to")
 			return nil
 		}
 		if err := sleep(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 	}
-	s.say(who + " was not seen to heal within " + limit.String())
+	s.note(who + " was not seen to heal within " + limit.String())
 	return nil
 }
 

@@ -168,7 +168,7 @@ func TestStallSetsTheTimerFirst(t *testing.T) {
 	var order []string
 	record := func(c host.Cmd) (string, error) { order = append(order, strings.Join(c.Argv, " ")); return "", nil }
 	m.OnRun("systemd-run", record).OnRun("systemctl", record)
-	s := &stage{cast: CastOf(status("server1", 3)), host: func(string) (host.Host, bool) { return m, true }, say: func(string) {}}
+	s := &stage{cast: CastOf(status("server1", 3)), host: func(string) (host.Host, bool) { return m, true }, say: func(string) {}, note: func(string) {}}
 	if err := s.play(t.Context(), []Step{{Do: Stall, On: Owner, Arg: "mariadb.service", For: 5 * time.Second}}); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestStallSetsTheTimerFirst(t *testing.T) {
 }
 
 func TestWithoutALabNothingOutsideIsDone(t *testing.T) {
-	s := &stage{cast: CastOf(status("server1", 3)), host: func(string) (host.Host, bool) { return nil, false }, say: func(string) {}}
+	s := &stage{cast: CastOf(status("server1", 3)), host: func(string) (host.Host, bool) { return nil, false }, say: func(string) {}, note: func(string) {}}
 	for _, v := range []Verb{PowerOff, PowerOn, Freeze, Partition, Fill, ReadOnly} {
 		if err := s.play(context.Background(), []Step{{Do: v, On: Owner, Arg: "data"}}); !errors.Is(err, errNeedsLab) {
 			t.Errorf("%s: %v", v, err)
@@ -197,9 +197,23 @@ func (c *cuts) Partition(_ context.Context, hosts, others []string, oneWay bool,
 	return nil
 }
 
+// What a drill waits for breaks nothing, so it allows no acknowledged key to be lost:
+// every wait had counted as a fault.
+func TestWaitingIsNoFault(t *testing.T) {
+	var faults, notes []string
+	s := &stage{cast: CastOf(status("server1", 3)), say: func(text string) { faults = append(faults, text) }, note: func(text string) { notes = append(notes, text) },
+		look: func(context.Context) (cluster.Status, error) { return status("server1", 3), nil }}
+	if err := s.play(t.Context(), []Step{{Do: Wait, For: time.Millisecond}, {Do: Heals, On: Spare, For: time.Minute}}); err != nil {
+		t.Fatal(err)
+	}
+	if len(faults) > 0 || !slices.Equal(notes, []string{"wait 1ms", "server3 had healed before it was seen to"}) {
+		t.Errorf("faults %q, notes %q", faults, notes)
+	}
+}
+
 func TestACutOfTheStorageCutsNothingElse(t *testing.T) {
 	out := &cuts{}
-	s := &stage{cast: CastOf(status("server2", 3)), outside: out, clients: []string{"node001"}, say: func(string) {}}
+	s := &stage{cast: CastOf(status("server2", 3)), outside: out, clients: []string{"node001"}, say: func(string) {}, note: func(string) {}}
 	list, err := Find([]string{"F8", "partition-vip-owner"})
 	if err != nil {
 		t.Fatal(err)
