@@ -37,13 +37,31 @@ type reading struct {
 
 // clocks is what an agent knows of the others' clocks.
 type clocks struct {
-	wall  func() time.Time         // this host's
-	late  map[string]time.Duration // by how much later than its sender says each peer's newest beat came
+	wall  func() time.Time // this host's
+	late  map[string]lateness
 	peers map[string]reading
 }
 
+// lateness is how much later than its sender says a peer's newest beat came.
+type lateness struct {
+	by time.Duration
+	at time.Time
+}
+
 func newClocks() clocks {
-	return clocks{wall: time.Now, late: map[string]time.Duration{}, peers: map[string]reading{}}
+	return clocks{wall: time.Now, late: map[string]lateness{}, peers: map[string]reading{}}
+}
+
+// lates is what the peers are told of how late their beats came. What came long ago says
+// nothing of clocks that may have been set since. The caller holds the mutex.
+func (c *clocks) lates(now time.Time) map[string]time.Duration {
+	out := map[string]time.Duration{}
+	for name, l := range c.late {
+		if now.Sub(l.at) <= freshFor {
+			out[name] = l.by
+		}
+	}
+	return out
 }
 
 // take notes what a beat says of the sender's clock. One of an older release says
@@ -52,9 +70,8 @@ func (c *clocks) take(self string, b Beat) {
 	if b.Sent == 0 {
 		return
 	}
-	now := c.wall()
-	here := time.Duration(now.UnixNano() - b.Sent)
-	c.late[b.Name] = here
+	here := time.Duration(c.wall().UnixNano() - b.Sent)
+	c.late[b.Name] = lateness{here, time.Now()}
 	there, ok := b.Late[self]
 	// Two ways that together take less than no time: one of the clocks was set
 	// between the two.

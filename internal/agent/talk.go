@@ -223,5 +223,5 @@ func (a *Agent) now() Beat {
 	}
 	return Beat{Name: a.Name, Seq: a.seq, Verdict: Verdict{Bad: copyOf(a.bad), Maintained: a.maint != nil}, Maintenance: a.maint, Holds: a.holds, Fit: a.fit,
 		Hears: a.hears(time.Now()), With: with, Proven: a.ownProofs(), Back: slices.Sorted(maps.Keys(a.fencing.on)),
-		Sent: a.clocks.wall().UnixNano(), Late: maps.Clone(a.clocks.late)}
+		Sent: a.clocks.wall().UnixNano(), Late: a.clocks.lates(time.Now())}
 }
