@@ -55,6 +55,7 @@ type Agent struct {
 	removed agentd.Removed // who has left the cluster; only read
 	id      *identity
 	hangs   hangs
+	clocks  clocks
 	leading bool // it acts for the cluster
 	events  []agentd.Event
 	alarms  map[string]string // what needs a person, by what it is about
@@ -69,7 +70,7 @@ type Agent struct {
 // is an error.
 func New(opt Options) (*Agent, error) {
 	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true, alarms: map[string]string{},
-		fencing: newFencing(time.Now()), started: time.Now()}
+		fencing: newFencing(time.Now()), started: time.Now(), clocks: newClocks()}
 	a.electorate.Self = opt.Name
 	found := false
 	for i, spec := range opt.Cluster.HeadsAndWitnesses() {
@@ -121,6 +122,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.serveLocal(ctx, sock) })
 	g.Go(func() error { a.serveMetrics(ctx); return nil })
 	g.Go(func() error { a.judge(ctx); return nil })
+	g.Go(func() error { a.watchClocks(ctx); return nil })
 	g.Go(func() error { a.fenceHeads(ctx); return nil })
 	a.Log.Info("agent is up", "version", a.Version, "peers", len(a.electorate.Peers))
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // started by hand there is nobody to tell

@@ -107,6 +107,7 @@ func (a *Agent) serviceMetrics() []metric {
 func (a *Agent) peerMetrics(now time.Time) []metric {
 	heard := metric{"multihead_peer_heard", "gauge", "1 while the other agent is heard.", nil}
 	age := metric{"multihead_peer_beat_age_seconds", "gauge", "How long ago the other agent's last beat came; absent until the first.", nil}
+	clock := metric{"multihead_peer_clock_ahead_seconds", "gauge", "How far the other host's clock is ahead of this one's; absent while it is not heard.", nil}
 	for _, name := range a.electorate.Peers {
 		label := []string{"peer", name}
 		p, ok := a.peers[name]
@@ -115,8 +116,11 @@ func (a *Agent) peerMetrics(now time.Time) []metric {
 		if ok {
 			age.samples = append(age.samples, sample{label, since.Seconds()})
 		}
+		if r, ok := a.clocks.peers[name]; ok && now.Sub(r.at) <= freshFor {
+			clock.samples = append(clock.samples, sample{label, r.ahead.Seconds()})
+		}
 	}
-	return []metric{heard, age}
+	return []metric{heard, age, clock}
 }
 
 func (a *Agent) eventMetrics() []metric {

@@ -131,6 +131,7 @@ func (a *Agent) hear(ctx context.Context, c *tls.Conn) {
 		a.mu.Lock()
 		old, known := a.peers[from]
 		a.peers[from] = heard{b, time.Now()}
+		a.clocks.take(a.Name, b)
 		a.mu.Unlock()
 		if !known || time.Since(old.at) > freshFor {
 			a.Log.Info("hears", "agent", from)
@@ -221,5 +222,6 @@ func (a *Agent) now() Beat {
 		with = append([]string{a.Name}, a.side.with...)
 	}
 	return Beat{Name: a.Name, Seq: a.seq, Verdict: Verdict{Bad: copyOf(a.bad), Maintained: a.maint != nil}, Maintenance: a.maint, Holds: a.holds, Fit: a.fit,
-		Hears: a.hears(time.Now()), With: with, Proven: a.ownProofs(), Back: slices.Sorted(maps.Keys(a.fencing.on))}
+		Hears: a.hears(time.Now()), With: with, Proven: a.ownProofs(), Back: slices.Sorted(maps.Keys(a.fencing.on)),
+		Sent: a.clocks.wall().UnixNano(), Late: a.clocks.lates(time.Now())}
 }

@@ -11,12 +11,15 @@ import (
 	"multihead/internal/config"
 )
 
-// How far a clock may be from the others. Munge's credentials live for five
-// minutes, and a clock that is ahead makes them invalid on the others at once;
-// from a second on, logs of different hosts can no longer be put in order.
+// How far a clock may be from the others. From a second on, logs of different hosts
+// can no longer be put in order. From five minutes on munge refuses credentials of
+// those whose clocks are behind as expired, and of those that are ahead as rewound
+// (MUNGE_DEFAULT_TTL; munged 0.5.16 took 290 s either way and refused 310). A clock that
+// is half a minute off and not seen to is on its way there.
 const (
-	skewWarn = time.Second
-	skewFail = 30 * time.Second
+	skewWarn   = time.Second
+	skewFail   = 30 * time.Second
+	skewRefuse = 300 * time.Second
 )
 
 // A head that runs everything uses about a gibibyte before the first job.
@@ -202,8 +205,10 @@ func judgeClock(f *facts, middle time.Duration) Finding {
 	what := fmt.Sprintf("%s %s the others' (±%s)", off.Abs().Round(time.Millisecond), direction(off), (f.clock.value.rtt / 2).Round(100*time.Microsecond))
 	const remedy = "set it once (chronyc makestep) and see that chrony runs with the same servers everywhere"
 	switch {
+	case sure >= skewRefuse:
+		fi.worse(Fail, "its clock is "+what+": munge refuses what others sign, and they what it signs", remedy)
 	case sure >= skewFail:
-		fi.worse(Fail, "its clock is "+what+": munge refuses what others sign", remedy)
+		fi.worse(Fail, fmt.Sprintf("its clock is %s: from %d s on munge refuses what others sign", what, int(skewRefuse.Seconds())), remedy)
 	case sure >= skewWarn:
 		fi.worse(Warn, "its clock is "+what, remedy)
 	}

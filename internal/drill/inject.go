@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"multihead/internal/cluster"
+	"multihead/internal/config"
 	"multihead/internal/host"
+	"multihead/internal/service"
 )
 
 // Outside is somebody outside the hosts who can switch them off and on, cut
@@ -31,8 +35,10 @@ type stage struct {
 	cast    Cast
 	outside Outside                             // nil on real hosts
 	host    func(name string) (host.Host, bool) // those that are reached
-	clients []string                            // where the workloads run, "" for this machine
-	say     func(text string)
+	look    func(ctx context.Context) (cluster.Status, error)
+	clients []string          // where the workloads run, "" for this machine
+	say     func(text string) // what is broken or undone
+	note    func(text string) // what is waited for
 }
 
 // play does steps in order.
@@ -50,8 +56,11 @@ var errNeedsLab = errors.New("only a lab can do this")
 func (s *stage) step(ctx context.Context, st Step) error {
 	on := s.cast.On(st)
 	if st.Do == Wait {
-		s.say(fmt.Sprintf("wait %s", st.For))
+		s.note(fmt.Sprintf("wait %s", st.For))
 		return sleep(ctx, st.For)
+	}
+	if st.Do == Heals {
+		return s.awaitHeal(ctx, on, st.For)
 	}
 	s.say(strings.TrimSpace(fmt.Sprintf("%s %s %s", st.Do, strings.Join(on, ","), st.Arg)))
 	switch st.Do {
@@ -163,6 +172,50 @@ func (s *stage) each(names []string, do func(host.Host) error) error {
 		errs = append(errs, do(h))
 	}
 	return errors.Join(errs...)
+}
+
+// awaitHeal waits until the heads' data is being brought up to date. Where that was over
+// before it was seen, or does not begin in time, the drill goes on and says so.
+func (s *stage) awaitHeal(ctx context.Context, heads []string, limit time.Duration) error {
+	who := strings.Join(heads, ",")
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); {
+		st, err := s.look(ctx)
+		switch what := healing(st, heads); {
+		case err != nil && ctx.Err() != nil:
+			return err
+		case err == nil && what != "":
+			s.note(who + " heals: " + what)
+			return nil
+		case err == nil && st.State == service.Up:
+			s.note(who + " had healed before it was seen to")
+			return nil
+		}
+		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	s.note(who + " was not seen to heal within " + limit.String())
+	return nil
+}
+
+// healing says what of the heads' data is being brought up to date: the database is in
+// a component and not in sync, or their bricks serve while the volume waits for a heal.
+func healing(st cluster.Status, heads []string) string {
+	for _, h := range st.Heads {
+		db, volume := h.Services[config.MariaDB], h.Services[config.GlusterFS]
+		switch {
+		case !slices.Contains(heads, h.Hostname):
+		case db.State == service.Degraded:
+			return config.MariaDB + " " + db.Role
+		case volume.State == service.Up:
+			for _, sv := range st.Services {
+				if sv.Service == config.GlusterFS && sv.State == service.Degraded {
+					return config.GlusterFS + " " + sv.Reason
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // sleep waits unless ctx ends first.

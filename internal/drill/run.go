@@ -214,8 +214,8 @@ func succeeded(ops []clients.Op, workload string, from, to time.Time) (ok bool, 
 // breakAndMend plays the scenario. What was begun is mended also when the way
 // there failed.
 func (r *run) breakAndMend(ctx context.Context) error {
-	st := &stage{cast: r.cast, outside: r.env.Outside, host: r.env.Host, clients: []string{r.env.Client},
-		say: func(text string) { r.event("fault", text) }}
+	st := &stage{cast: r.cast, outside: r.env.Outside, host: r.env.Host, look: r.env.Look, clients: []string{r.env.Client},
+		say: func(text string) { r.event("fault", text) }, note: func(text string) { r.event("note", text) }}
 	r.res.Broken = time.Now()
 	err := st.play(ctx, r.s.Begin)
 	if err == nil {

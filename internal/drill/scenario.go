@@ -46,6 +46,7 @@ const (
 	Signal    Verb = "signal"         // Arg is the signal and the unit or process
 	Stall     Verb = "stall"          // SIGSTOP; a timer on the host itself sends SIGCONT
 	Wait      Verb = "wait"
+	Heals     Verb = "heals" // waits until the role's data is being brought up to date; For at most
 )
 
 // Step is one thing that is done to the heads of a role.
@@ -54,7 +55,7 @@ type Step struct {
 	On  Role
 	Nth int // 1 and up: only this one of the role's heads, in the file's order
 	Arg string
-	For time.Duration // Wait and Stall: how long
+	For time.Duration // Wait, Stall and Heals: how long
 }
 
 // Scenario is one way to break a cluster.
@@ -199,7 +200,11 @@ func totals() []Scenario {
 				{Do: Wait, For: 15 * time.Second}, {Do: PowerOn, On: All}}},
 		{ID: "F21", Name: "second-dies-while-first-heals", Breaks: "a head loses power and comes back; the moment it is up, the head with the virtual address loses power",
 			Expect: "serves on with what quorum is left, or stops safely", Lab: true, Heads: 3, Lost: 1, Total: true, Hold: 15 * time.Second,
-			Begin: []Step{{Do: PowerOff, On: Spare}, {Do: Wait, For: 15 * time.Second}, {Do: PowerOn, On: Spare}, {Do: PowerOff, On: Owner}},
+			Begin: []Step{{Do: PowerOff, On: Spare}, {Do: Wait, For: 15 * time.Second}, {Do: PowerOn, On: Spare}, {Do: PowerOff, On: Owner}, {Do: Wait, For: 15 * time.Second}},
+			End:   []Step{{Do: PowerOn, On: Owner}}},
+		{ID: "F21", Name: "second-dies-during-heal", Breaks: "a head loses power and comes back; while its database or its copy of the volume is brought up to date, the head with the virtual address loses power",
+			Expect: "serves on with what quorum is left, or stops safely", Lab: true, Heads: 3, Lost: 1, Total: true, Hold: 15 * time.Second,
+			Begin: []Step{{Do: PowerOff, On: Spare}, {Do: Wait, For: 30 * time.Second}, {Do: PowerOn, On: Spare}, {Do: Heals, On: Spare, For: time.Minute}, {Do: PowerOff, On: Owner}, {Do: Wait, For: 15 * time.Second}},
 			End:   []Step{{Do: PowerOn, On: Owner}}},
 	}
 }

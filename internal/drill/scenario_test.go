@@ -35,7 +35,7 @@ func TestScenariosAreWhole(t *testing.T) {
 		}
 		seen[s.Name] = true
 		for _, st := range slices.Concat(s.Begin, s.End) {
-			if outside := st.Do != Signal && st.Do != Stall && st.Do != Wait; outside && !s.Lab {
+			if outside := st.Do != Signal && st.Do != Stall && st.Do != Wait && st.Do != Heals; outside && !s.Lab {
 				t.Errorf("%s: %s needs somebody outside, and it is offered on real hosts", s.Name, st.Do)
 			}
 		}
@@ -44,6 +44,32 @@ func TestScenariosAreWhole(t *testing.T) {
 			if needed && !slices.ContainsFunc(slices.Concat(s.Begin, s.End), func(e Step) bool { return e.Do == undo }) {
 				t.Errorf("%s: nothing undoes %s", s.Name, st.Do)
 			}
+		}
+	}
+}
+
+func TestADrillSeesAHeal(t *testing.T) {
+	cell := func(w service.Word, role string) cluster.CellStatus { return cluster.CellStatus{State: w, Role: role} }
+	st := func(db, brick cluster.CellStatus, volume service.Word) cluster.Status {
+		return cluster.Status{Heads: []cluster.HeadStatus{
+			{Hostname: "server1", Services: map[string]cluster.CellStatus{"mariadb": cell(service.Degraded, "Donor/Desynced"), "glusterfs": cell(service.Up, "brick")}},
+			{Hostname: "server2", Services: map[string]cluster.CellStatus{"mariadb": db, "glusterfs": brick}}},
+			Services: []cluster.ServiceStatus{{Service: "glusterfs", State: volume, Reason: "healing, 3 entries to go"}}}
+	}
+	up, down := cell(service.Up, ""), cell(service.Down, "")
+	for _, c := range []struct {
+		name string
+		st   cluster.Status
+		want string
+	}{
+		{"nothing known", cluster.Status{}, ""},
+		{"all well", st(up, up, service.Up), ""},
+		{"it boots", st(down, down, service.Degraded), ""},
+		{"its database is sent what it lacks", st(cell(service.Degraded, "Joiner"), down, service.Degraded), "mariadb Joiner"},
+		{"its brick is healed", st(down, up, service.Degraded), "glusterfs healing, 3 entries to go"},
+	} {
+		if got := healing(c.st, []string{"server2"}); got != c.want {
+			t.Errorf("%s: %q, not %q", c.name, got, c.want)
 		}
 	}
 }
@@ -142,7 +168,7 @@ func TestStallSetsTheTimerFirst(t *testing.T) {
 	var order []string
 	record := func(c host.Cmd) (string, error) { order = append(order, strings.Join(c.Argv, " ")); return "", nil }
 	m.OnRun("systemd-run", record).OnRun("systemctl", record)
-	s := &stage{cast: CastOf(status("server1", 3)), host: func(string) (host.Host, bool) { return m, true }, say: func(string) {}}
+	s := &stage{cast: CastOf(status("server1", 3)), host: func(string) (host.Host, bool) { return m, true }, say: func(string) {}, note: func(string) {}}
 	if err := s.play(t.Context(), []Step{{Do: Stall, On: Owner, Arg: "mariadb.service", For: 5 * time.Second}}); err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +178,7 @@ func TestStallSetsTheTimerFirst(t *testing.T) {
 }
 
 func TestWithoutALabNothingOutsideIsDone(t *testing.T) {
-	s := &stage{cast: CastOf(status("server1", 3)), host: func(string) (host.Host, bool) { return nil, false }, say: func(string) {}}
+	s := &stage{cast: CastOf(status("server1", 3)), host: func(string) (host.Host, bool) { return nil, false }, say: func(string) {}, note: func(string) {}}
 	for _, v := range []Verb{PowerOff, PowerOn, Freeze, Partition, Fill, ReadOnly} {
 		if err := s.play(context.Background(), []Step{{Do: v, On: Owner, Arg: "data"}}); !errors.Is(err, errNeedsLab) {
 			t.Errorf("%s: %v", v, err)
@@ -171,9 +197,23 @@ func (c *cuts) Partition(_ context.Context, hosts, others []string, oneWay bool,
 	return nil
 }
 
+// What a drill waits for breaks nothing, so it allows no acknowledged key to be lost:
+// every wait had counted as a fault.
+func TestWaitingIsNoFault(t *testing.T) {
+	var faults, notes []string
+	s := &stage{cast: CastOf(status("server1", 3)), say: func(text string) { faults = append(faults, text) }, note: func(text string) { notes = append(notes, text) },
+		look: func(context.Context) (cluster.Status, error) { return status("server1", 3), nil }}
+	if err := s.play(t.Context(), []Step{{Do: Wait, For: time.Millisecond}, {Do: Heals, On: Spare, For: time.Minute}}); err != nil {
+		t.Fatal(err)
+	}
+	if len(faults) > 0 || !slices.Equal(notes, []string{"wait 1ms", "server3 had healed before it was seen to"}) {
+		t.Errorf("faults %q, notes %q", faults, notes)
+	}
+}
+
 func TestACutOfTheStorageCutsNothingElse(t *testing.T) {
 	out := &cuts{}
-	s := &stage{cast: CastOf(status("server2", 3)), outside: out, clients: []string{"node001"}, say: func(string) {}}
+	s := &stage{cast: CastOf(status("server2", 3)), outside: out, clients: []string{"node001"}, say: func(string) {}, note: func(string) {}}
 	list, err := Find([]string{"F8", "partition-vip-owner"})
 	if err != nil {
 		t.Fatal(err)
