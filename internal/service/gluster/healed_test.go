@@ -1,0 +1,54 @@
+package gluster
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"multihead/internal/plan"
+)
+
+// Heal info locks every entry that waits: it is asked about the last few, and where
+// nothing becomes fewer.
+func TestHealInfoIsAskedAboutTheLastFewAndWhereNothingBecomesFewer(t *testing.T) {
+	var q queue
+	begin := time.Now()
+	for i, look := range []struct {
+		after time.Duration
+		n     int
+		waits bool
+	}{
+		{0, 400, true},
+		{9 * time.Second, 400, true},
+		{11 * time.Second, 400, false}, // nothing becomes fewer: ask why
+		{12 * time.Second, 399, true},
+		{13 * time.Second, 450, true}, // writes come
+		{21 * time.Second, 420, true},
+		{23 * time.Second, 420, false},
+		{24 * time.Second, askBelow + 1, true},
+		{25 * time.Second, askBelow, false},
+		{26 * time.Second, 0, false},
+	} {
+		if got := q.shrinks(look.n, begin.Add(look.after)); got != look.waits {
+			t.Errorf("look %d, %d entries: waits %v", i, look.n, got)
+		}
+	}
+}
+
+func TestALongHealQueueIsCountedAndNotAskedAbout(t *testing.T) {
+	s := live(cluster(2), 2)
+	m := healInfo(0, 0)
+	for i := range 3 * askBelow {
+		m.File(fmt.Sprintf("%s/%s/00000000-0000-0000-0000-%012d", s.conf.BrickPath, indexPath, i), "")
+	}
+	m.File(fmt.Sprintf("%s/%s/xattrop-1", s.conf.BrickPath, indexPath), "")
+	wait := s.healed("server1", "server2").Action.(plan.Await)
+	if ok, state, err := wait.Until(t.Context(), m); ok || err != nil || state != fmt.Sprintf("%d entries to heal", 3*askBelow) {
+		t.Errorf("%v, %q, %v", ok, state, err)
+	}
+	if slices.ContainsFunc(m.Asked(), func(cmd string) bool { return strings.HasPrefix(cmd, "gluster ") }) {
+		t.Errorf("asked: %v", m.Asked())
+	}
+}
