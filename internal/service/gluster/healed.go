@@ -2,10 +2,8 @@ package gluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -84,13 +82,24 @@ func toHeal(ctx context.Context, n int) string {
 	return state
 }
 
-// indexed counts what the brick on a host has written down that another one may lack.
+// indexed counts what the bricks have written down that another one may lack.
 func (s *State) indexed(ctx context.Context, r host.Reader) (int, error) {
-	index, err := r.ReadDir(ctx, path.Join(s.conf.BrickPath, indexPath))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+	ctx, cancel := context.WithTimeout(ctx, infoLimit)
+	defer cancel()
+	out, err := r.Query(ctx, query("volume", "heal", s.conf.VolumeName, "statistics", "heal-count")...)
+	return entriesIn(out), err
+}
+
+// entriesIn adds up a heal count, which is no XML where XML is asked for. Of a brick that
+// does not answer it has a minus.
+func entriesIn(out string) (sum int) {
+	for line := range strings.Lines(out) {
+		if count, ok := strings.CutPrefix(strings.TrimSpace(line), "Number of entries: "); ok {
+			n, _ := strconv.Atoi(count)
+			sum += n
+		}
 	}
-	return pendingIn(index), err
+	return sum
 }
 
 // queue is a heal queue as it was seen last.
