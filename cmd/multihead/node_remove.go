@@ -128,7 +128,30 @@ func (a *app) nodeRemove(ctx context.Context, f removeFlags, names []string, rep
 	if err != nil {
 		return err
 	}
+	if e.same() {
+		return a.hasLeft(ctx, f, e, names, report)
+	}
 	return a.leave(ctx, f, e, names, report)
+}
+
+// hasLeft is the way of services that the file has switched off already, by an earlier
+// run: what that one was cut off from is what up does.
+func (a *app) hasLeft(ctx context.Context, f removeFlags, e *edited, names []string, report *upReport) error {
+	run := &upRun{flags: f.upFlags, report: report, intent: service.Intent{Mode: service.Auto}}
+	run.flags.lookOnly = f.dryRun
+	run.question = func(ctx context.Context) error { return a.agreeToLeave(ctx, f, e, names) }
+	var err error
+	if run.sess, err = a.open(ctx, e.after, e.after.AllHosts(), run.flags.reach); err != nil {
+		return err
+	}
+	defer run.sess.close()
+	if err := a.idle(ctx, run); err != nil {
+		return err
+	}
+	if err := a.propose(ctx, run); err != nil {
+		return err
+	}
+	return a.carryOut(ctx, run)
 }
 
 // check refuses flags that do not go together.

@@ -36,6 +36,11 @@ func (s *State) keepAccounts(n node, back retraction) plan.Action {
 	return s.onAccounts(n, w, what, w.changes, back)
 }
 
+// accountsLimit bounds the look at accounts, which is some ten questions. A plan is not
+// made without the answer, so a busy database has more time for it than where it is
+// asked every second.
+const accountsLimit = 20 * time.Second
+
 // onAccounts is the step that makes what differs from what is wanted, on one node.
 func (s *State) onAccounts(n node, w wants, what string, differ func(has) []change, back retraction) plan.Action {
 	session := func(ctx context.Context, r host.Reader, do func(*sql.DB) error) error {
@@ -50,7 +55,7 @@ func (s *State) onAccounts(n node, w wants, what string, differ func(has) []chan
 		What: what,
 		Kind: plan.Change,
 		Satisfied: func(ctx context.Context, r host.Reader) (done bool, err error) {
-			ctx, cancel := context.WithTimeout(ctx, lookLimit)
+			ctx, cancel := context.WithTimeout(ctx, accountsLimit)
 			defer cancel()
 			err = session(ctx, r, func(db *sql.DB) error {
 				h, err := readAccounts(ctx, db, w)
