@@ -24,9 +24,11 @@ type Found struct {
 	Held    []string          // what is offered newer and stays, as a person wants
 	Units   []Unit            // the daemons of the services' packages that run
 	// Begun is set where an upgrade of this head was cut off: what it wrote down.
-	Begun *agentd.Maintenance
-	Tool  bool // its multihead is another one than the one that runs this
-	Agent bool // its agent runs another multihead than the one that lies there
+	Begun   *agentd.Maintenance
+	Arbiter bool // a witness whose glusterd runs: it has a brick of the volume
+	Bricks  bool // its brick runs from a program that was replaced
+	Tool    bool // its multihead is another one than the one that runs this
+	Agent   bool // its agent runs another multihead than the one that lies there
 }
 
 // Unit is a daemon that runs, and the package it came with.

@@ -56,7 +56,7 @@ func (r *Run) plan(ctx context.Context) (plan.Plan, error) {
 	}
 	for _, n := range r.View.Input.Witnesses {
 		if f := r.found[n.Name()]; n.Reached() && f.needs() {
-			steps := slices.Concat(r.tool(n.Name()), r.packages(n.Name(), nil), []plan.Step{r.well(n.Name(), "green")})
+			steps := slices.Concat(r.tool(n.Name()), r.witness(n.Name()), []plan.Step{r.well(n.Name(), "green")})
 			add(plan.Phase{Name: n.Name(), Stages: []plan.Stage{{Name: "upgrade", Steps: steps}}})
 		}
 	}
@@ -205,6 +205,16 @@ func (r *Run) packages(name string, stopped []string) []plan.Step {
 		out = append(out, plan.Step{ID: "upgrade.packages", Host: name, Action: u})
 	}
 	return append(out, r.restarts(name, stopped)...)
+}
+
+// witness is packages for a witness, whose brick is restarted with glusterd.
+func (r *Run) witness(name string) []plan.Step {
+	f := r.found[name]
+	if !f.Arbiter {
+		return r.packages(name, nil)
+	}
+	changed := slices.Contains(f.stopped(), config.GlusterFS) || slices.ContainsFunc(f.Units, func(u Unit) bool { return u.Name == glusterdUnit && u.Stale })
+	return append(r.packages(name, []string{glusterdUnit}), plan.Step{ID: "bricks.anew", Host: name, Action: bricksAnew(changed)})
 }
 
 func (r *Run) restarts(name string, stopped []string) []plan.Step {

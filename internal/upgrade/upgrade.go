@@ -152,6 +152,14 @@ func (r *Run) lookAt(ctx context.Context, reader host.Reader, wanted map[string]
 	case err != nil:
 		return f, fmt.Errorf("%s: %w", reader.Name(), err)
 	}
+	if slices.ContainsFunc(r.View.Input.Witnesses, func(n service.Node) bool { return n.Name() == reader.Name() }) {
+		f.Arbiter = slices.ContainsFunc(f.Units, func(u Unit) bool { return u.Name == glusterdUnit })
+	}
+	if f.Arbiter {
+		if f.Bricks, err = oldBricks(ctx, reader); err != nil {
+			return f, err
+		}
+	}
 	if s, ok := r.steps[reader.Name()][toolStep]; ok {
 		done, err := s.Action.Done(ctx, reader)
 		if err != nil {
@@ -173,7 +181,7 @@ func refuse(remedy, format string, args ...any) error {
 
 // needs says whether anything is to be done on a host.
 func (f Found) needs() bool {
-	return f.rests() || f.Tool || f.Agent || slices.ContainsFunc(f.Units, func(u Unit) bool { return u.Stale })
+	return f.rests() || f.Tool || f.Agent || f.Bricks || slices.ContainsFunc(f.Units, func(u Unit) bool { return u.Stale })
 }
 
 // rests says whether a head has to be in maintenance for it.
@@ -214,13 +222,19 @@ func otherSeries(name string, f Found) error {
 	for _, c := range f.Changes {
 		was, is := series(f.Source[c.Name], c.From), series(f.Source[c.Name], c.To)
 		if was != is {
-			errs = append(errs, refuse(fmt.Sprintf("Make a snapshot with multihead backup create, read the release notes of %s, and do this step by hand; or leave it out with --phase.", f.Phase[c.Name]),
-				"%s: %s is a new series (%s → %s), whose data cannot go back", name, c, was, is))
+			remedy := fmt.Sprintf("Make a snapshot with multihead backup create, read the release notes of %s, and do this step by hand; or leave it out with --phase.", f.Phase[c.Name])
+			if f.Phase[c.Name] == config.Slurm {
+				remedy += slurmSeries
+			}
+			errs = append(errs, refuse(remedy, "%s: %s is a new series (%s → %s), whose data cannot go back", name, c, was, is))
 			break
 		}
 	}
 	return errors.Join(errs...)
 }
+
+// slurmSeries is what a person has to know who takes Slurm to a new series.
+const slurmSeries = " By hand the order is slurmdbd, then slurmctld on all heads, then slurmd: each may be newer than the next, by a few series, and never older. The first newer slurmctld in charge saves its state as no older one can read it."
 
 // others refuses where anything is not as it should be already.
 func (r *Run) others() error {
