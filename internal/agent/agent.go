@@ -51,6 +51,7 @@ type Agent struct {
 
 	fencing fencing
 	told    told
+	mutes   mutes
 
 	removed agentd.Removed // who has left the cluster; only read
 	id      *identity
@@ -69,7 +70,7 @@ type Agent struct {
 // is an error.
 func New(opt Options) (*Agent, error) {
 	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true, alarms: map[string]string{},
-		fencing: newFencing(time.Now()), started: time.Now()}
+		fencing: newFencing(time.Now()), mutes: newMutes(), started: time.Now()}
 	a.electorate.Self = opt.Name
 	found := false
 	for i, spec := range opt.Cluster.HeadsAndWitnesses() {
@@ -151,6 +152,7 @@ func (a *Agent) judge(ctx context.Context) {
 		own := Verdict{Bad: copyOf(a.bad), Maintained: a.maint != nil}
 		e := a.living(now)
 		a.side.settle(e, own, a.holds, a.peers, now)
+		fell := a.fellSilent(e, now)
 		j := decide(e, own, a.peers, now)
 		if a.told.out(now) {
 			j = Judgement{Why: "this head has left the cluster"}
@@ -158,6 +160,9 @@ func (a *Agent) judge(ctx context.Context) {
 		a.mu.Unlock()
 		if now.Before(grace) {
 			j = Judgement{Fit: s.fit, Why: "just started"}
+		}
+		for _, dead := range fell {
+			a.outlive(ctx, dead)
 		}
 		fit := s.settle(j.Fit, now)
 		a.mu.Lock()
@@ -182,6 +187,7 @@ func (a *Agent) judge(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-pulse(judgeEvery):
+		case <-a.mutes.heard: // another finds somebody silent
 		}
 	}
 }

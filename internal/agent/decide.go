@@ -43,6 +43,7 @@ type Beat struct {
 	With   []string          `json:"with,omitempty"`   // itself and, of these, whom it stands with; nil where it does not say
 	Proven map[string]string `json:"proven,omitempty"` // heads that it proved off, and how
 	Back   []string          `json:"back,omitempty"`   // of those, the ones that have power again
+	Mute   []string          `json:"mute,omitempty"`   // peers whose kernels acknowledge nothing
 }
 
 // heard is a peer's last beat and when it came, by this host's own clock.
