@@ -24,7 +24,7 @@ const (
 	// waitsEvery is the pause between two looks for connections that wait.
 	waitsEvery = 200 * time.Millisecond
 	// readLimit is how long reading the controllers' state may take.
-	readLimit = 1500 * time.Millisecond
+	readLimit = 3 * time.Second
 )
 
 // Outlive implements service.Survivor. Slurm's commands and daemons on this head
@@ -129,7 +129,7 @@ func takeable(ctx context.Context, h host.Host, c *config.Cluster, conf []byte, 
 		return fmt.Sprintf("controller number %d is in charge", x.state.beat.index)
 	}
 	// The one in charge replaces its heartbeat every other second.
-	_, err := h.Run(ctx, host.Command("find", x.state.path, "-maxdepth", "1", "-type", "f", "!", "-name", "heartbeat*", "-exec", "cp", "--", "{}", "/dev/null", ";"))
+	_, err := h.Run(ctx, host.Command("find", x.state.path, "-maxdepth", "1", "-type", "f", "!", "-name", "heartbeat*", "-exec", "cksum", "--", "{}", "+"))
 	if err != nil {
 		return "not all of its state can be read: " + err.Error()
 	}
