@@ -27,3 +27,12 @@ type Survivor interface {
 	// what was done, for people.
 	Outlive(ctx context.Context, h host.Host, c *config.Cluster, s Silence, tell func(what string)) error
 }
+
+// Recluse is a Service of which one host serves at a time, and which goes on serving
+// there when that host is cut off, until it notices.
+type Recluse interface {
+	// StepDown ends on this host what another may begin to serve: a majority of all
+	// agents is silent to this one, and may take over (Survivor) a second later. It is
+	// called once; what is ended starts anew by the rules that it starts by anyway.
+	StepDown(ctx context.Context, h host.Host, c *config.Cluster, tell func(what string)) error
+}

@@ -13,7 +13,10 @@ import (
 	"multihead/internal/service"
 )
 
-var _ service.Survivor = (*Service)(nil)
+var (
+	_ service.Survivor = (*Service)(nil)
+	_ service.Recluse  = (*Service)(nil)
+)
 
 const (
 	// takeoverAfter is how long the controller in charge has to have been silent to
@@ -23,6 +26,9 @@ const (
 	takeoverAfter = 2500 * time.Millisecond
 	// waitsEvery is the pause between two looks for connections that wait.
 	waitsEvery = 200 * time.Millisecond
+	// heartbeatLimit is how long the heartbeat may take to be read on a head that is
+	// cut off: the volume hangs there, as a rule.
+	heartbeatLimit = 200 * time.Millisecond
 	// readLimit is how long reading the controllers' state may take.
 	readLimit = 3 * time.Second
 )
@@ -59,6 +65,33 @@ func (*Service) Outlive(ctx context.Context, h host.Host, c *config.Cluster, s s
 		case <-tick.C:
 		}
 	}
+}
+
+// StepDown implements service.Recluse: it kills slurmctld, unless another is known to
+// be in charge. One that was superseded while it was cut off knows nothing of it, and
+// would write its state over the other's when it is back. systemd starts it again once
+// the volume serves; the first controller then waits for its turn.
+func (*Service) StepDown(ctx context.Context, h host.Host, c *config.Cluster, tell func(string)) error {
+	if len(c.SlurmControllers()) < 2 {
+		return nil
+	}
+	looked, cancel := context.WithTimeout(ctx, heartbeatLimit)
+	defer cancel()
+	conf, err := h.ReadFile(looked, path.Join(c.Slurm.ConfigPath, "slurm.conf"))
+	if err == nil {
+		own := head{common: common{name: h.Name()}, conf: conf}.place()
+		if b, err := readHeartbeat(looked, h, c.Slurm.StateSaveLocation); err == nil && b.index != own {
+			return nil
+		}
+	}
+	if states, err := host.UnitStates(ctx, h, ctldUnit); err == nil && !running(states[ctldUnit]) {
+		return nil
+	}
+	if _, err := h.Run(ctx, host.Command("systemctl", "kill", "--signal=SIGKILL", "--kill-whom=all", ctldUnit)); err != nil {
+		return err
+	}
+	tell("killed " + ctldUnit)
+	return nil
 }
 
 // succeed has this head's controller take over where that is its turn.
