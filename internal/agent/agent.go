@@ -51,6 +51,7 @@ type Agent struct {
 
 	fencing fencing
 	told    told
+	mutes   mutes
 
 	removed agentd.Removed // who has left the cluster; only read
 	id      *identity
@@ -70,7 +71,7 @@ type Agent struct {
 // is an error.
 func New(opt Options) (*Agent, error) {
 	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true, alarms: map[string]string{},
-		fencing: newFencing(time.Now()), started: time.Now(), clocks: newClocks()}
+		fencing: newFencing(time.Now()), mutes: newMutes(), started: time.Now(), clocks: newClocks()}
 	a.electorate.Self = opt.Name
 	found := false
 	for i, spec := range opt.Cluster.HeadsAndWitnesses() {
@@ -153,6 +154,7 @@ func (a *Agent) judge(ctx context.Context) {
 		own := Verdict{Bad: copyOf(a.bad), Maintained: a.maint != nil}
 		e := a.living(now)
 		a.side.settle(e, own, a.holds, a.peers, now)
+		fell, down := a.fellSilent(e, now), a.nowCutOff(e, now)
 		j := decide(e, own, a.peers, now)
 		if a.told.out(now) {
 			j = Judgement{Why: "this head has left the cluster"}
@@ -160,6 +162,12 @@ func (a *Agent) judge(ctx context.Context) {
 		a.mu.Unlock()
 		if now.Before(grace) {
 			j = Judgement{Fit: s.fit, Why: "just started"}
+		}
+		if down {
+			a.stepDown(ctx)
+		}
+		for _, dead := range fell {
+			a.outlive(ctx, dead)
 		}
 		fit := s.settle(j.Fit, now)
 		a.mu.Lock()
@@ -184,6 +192,7 @@ func (a *Agent) judge(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-pulse(judgeEvery):
+		case <-a.mutes.heard: // another finds somebody silent
 		}
 	}
 }

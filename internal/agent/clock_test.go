@@ -73,7 +73,8 @@ func TestAgentsFindTheClockThatIsOff(t *testing.T) {
 			}
 			for range 3 {
 				for from, a := range agents {
-					data, err := json.Marshal(a.now())
+					beat, _ := a.now()
+					data, err := json.Marshal(beat)
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -43,6 +43,7 @@ type Beat struct {
 	With   []string          `json:"with,omitempty"`   // itself and, of these, whom it stands with; nil where it does not say
 	Proven map[string]string `json:"proven,omitempty"` // heads that it proved off, and how
 	Back   []string          `json:"back,omitempty"`   // of those, the ones that have power again
+	Mute   []string          `json:"mute,omitempty"`   // peers whose kernels acknowledge nothing
 
 	Sent int64                    `json:"sent,omitempty"` // when it was sent, by the sender's clock, in ns since 1970
 	Late map[string]time.Duration `json:"late,omitempty"` // how late, by the clocks of both, the newest beat of each peer came to it

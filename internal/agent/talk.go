@@ -133,6 +133,7 @@ func (a *Agent) hear(ctx context.Context, c *tls.Conn) {
 		a.peers[from] = heard{b, time.Now()}
 		a.clocks.take(a.Name, b)
 		a.mu.Unlock()
+		a.mutes.said(b.Mute)
 		if !known || time.Since(old.at) > freshFor {
 			a.Log.Info("hears", "agent", from)
 		}
@@ -178,21 +179,26 @@ func (a *Agent) beat(ctx context.Context, t *identity, peer config.HostSpec) err
 	d := tls.Dialer{NetDialer: &net.Dialer{Control: giveUp}, Config: conf}
 	c, err := d.DialContext(limited, "tcp", net.JoinHostPort(peer.Address.String(), strconv.Itoa(agentd.Port)))
 	if err != nil {
-		return err
+		return a.ended(peer.Hostname, err)
 	}
 	defer c.Close()
+	a.acknowledges(peer.Hostname)
 	go a.listenFor(c, peer.Hostname) // ends with the connection
 	enc := json.NewEncoder(c)
 	for {
+		now, urgent := a.now()
+		sent := time.Now()
 		// A peer that is off takes no more; the kernel's buffer would for long.
-		_ = c.SetWriteDeadline(time.Now().Add(dialLimit))
-		if err := enc.Encode(a.now()); err != nil {
-			return err
+		_ = c.SetWriteDeadline(sent.Add(dialLimit))
+		if err := enc.Encode(now); err != nil {
+			return a.ended(peer.Hostname, err)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-pulse(beatEvery):
+			a.see(peer.Hostname, c.(*tls.Conn).NetConn(), sent)
+		case <-urgent:
 		}
 	}
 }
@@ -212,8 +218,8 @@ func giveUp(_, _ string, raw syscall.RawConn) error {
 // with: the others have to hear it first, and it them.
 const saysNothingFor = 2 * freshFor
 
-// now is this agent's beat.
-func (a *Agent) now() Beat {
+// now is this agent's beat, and what is closed when the next is not to wait.
+func (a *Agent) now() (Beat, <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.seq++
@@ -222,6 +228,6 @@ func (a *Agent) now() Beat {
 		with = append([]string{a.Name}, a.side.with...)
 	}
 	return Beat{Name: a.Name, Seq: a.seq, Verdict: Verdict{Bad: copyOf(a.bad), Maintained: a.maint != nil}, Maintenance: a.maint, Holds: a.holds, Fit: a.fit,
-		Hears: a.hears(time.Now()), With: with, Proven: a.ownProofs(), Back: slices.Sorted(maps.Keys(a.fencing.on)),
-		Sent: a.clocks.wall().UnixNano(), Late: a.clocks.lates(time.Now())}
+		Hears: a.hears(time.Now()), With: with, Proven: a.ownProofs(), Back: slices.Sorted(maps.Keys(a.fencing.on)), Mute: a.mutes.names,
+		Sent: a.clocks.wall().UnixNano(), Late: a.clocks.lates(time.Now())}, a.mutes.urgent
 }

@@ -1,0 +1,241 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"multihead/internal/config"
+	"multihead/internal/service"
+)
+
+// muteFor is how long the kernel of a peer may leave a beat unacknowledged, and the
+// peer say nothing, before it counts as mute. A kernel acknowledges also while the
+// agent hangs, or the whole host has no time: what is mute has no power or no
+// network. In that time a beat is sent four times (after 0, 10, 200 and 600 ms), so
+// that one packet in ten may be lost, each way, and one beat in a thousand is; and
+// all agents have to find it at once.
+const muteFor = 750 * time.Millisecond
+
+// alone is for how long most others have to be mute before this host takes itself for
+// the one that is cut off, and what may be taken over ends here. Both sides of a cut
+// count from the same beats, for what goes unacknowledged does so both ways, so it has
+// to be less than the shortest time after which something is taken over (slurmctld,
+// 2.5 s), by what ending it takes.
+const alone = 1500 * time.Millisecond
+
+// outliveFor is how long what waits for a head that fell silent is ended again and
+// again: until then the services have found out by themselves.
+const outliveFor = 15 * time.Second
+
+// mutes follows which peers' kernels acknowledge nothing. The agent's mutex guards it.
+type mutes struct {
+	since    map[string]time.Time          // peer → when what is not acknowledged was sent
+	names    []string                      // those that are mute; the beats say it
+	urgent   chan struct{}                 // closed when the beats have something new of that to say
+	heard    chan struct{}                 // another says that it finds somebody mute
+	outlived map[string]context.CancelFunc // heads that are silent to all, once that was seen
+	cutOff   bool                          // this host was told to step down, and is cut off still
+}
+
+func newMutes() mutes {
+	return mutes{since: map[string]time.Time{}, urgent: make(chan struct{}), heard: make(chan struct{}, 1), outlived: map[string]context.CancelFunc{}}
+}
+
+// said has a beat judged at once that says whom its sender finds mute.
+func (m *mutes) said(names []string) {
+	if len(names) == 0 {
+		return
+	}
+	select {
+	case m.heard <- struct{}{}:
+	default: // it is about to be judged
+	}
+}
+
+// acknowledges records that a peer's kernel answers.
+func (a *Agent) acknowledges(peer string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.mutes.since, peer)
+}
+
+// see records whether a peer's kernel has acknowledged the beat that was sent.
+func (a *Agent) see(peer string, c net.Conn, sent time.Time) {
+	waits, err := unacknowledges(c)
+	if err != nil {
+		return // the connection has ended; what comes next will tell
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case !waits:
+		delete(a.mutes.since, peer)
+	case a.mutes.since[peer].IsZero():
+		a.mutes.since[peer] = sent
+	}
+}
+
+// unacknowledges says whether something was sent that the other end's kernel has not
+// acknowledged (tcp(7), TCP_INFO). What waits for room at the other end was not sent.
+func unacknowledges(c net.Conn) (bool, error) {
+	tcp, ok := c.(syscall.Conn)
+	if !ok {
+		return false, errors.ErrUnsupported
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	var info *unix.TCPInfo
+	cerr := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+	if err = errors.Join(cerr, err); err != nil {
+		return false, err
+	}
+	return info.Unacked > 0, nil
+}
+
+// ended takes how a connection with a peer ended, or was not made. That it timed out,
+// or that nobody knows the way, is no answer; all else was one of its kernel's.
+func (a *Agent) ended(peer string, err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, context.DeadlineExceeded) &&
+		!errors.Is(err, syscall.ETIMEDOUT) && !errors.Is(err, syscall.EHOSTUNREACH) && !errors.Is(err, syscall.ENETUNREACH) && !errors.Is(err, syscall.ECONNABORTED) {
+		a.acknowledges(peer)
+	}
+	return err
+}
+
+// fellSilent sees who is mute, and returns the heads that are so to all since the last
+// time. The caller holds the mutex.
+func (a *Agent) fellSilent(e Electorate, now time.Time) []service.Silence {
+	var names []string
+	for _, name := range a.electorate.Peers {
+		since, waits := a.mutes.since[name]
+		if waits && now.Sub(since) >= muteFor && now.Sub(a.peers[name].at) >= muteFor {
+			names = append(names, name)
+		}
+	}
+	if !slices.Equal(names, a.mutes.names) {
+		a.mutes.names = names
+		close(a.mutes.urgent)
+		a.mutes.urgent = make(chan struct{})
+	}
+	for name, cancel := range a.mutes.outlived {
+		if !slices.Contains(names, name) {
+			cancel()
+			delete(a.mutes.outlived, name)
+		}
+	}
+	var out []service.Silence
+	for _, name := range names {
+		if _, known := a.mutes.outlived[name]; known || !slices.Contains(e.Heads, name) || !silentToAll(e, name, names, a.peers, now) {
+			continue
+		}
+		a.mutes.outlived[name] = func() {}
+		out = append(out, service.Silence{Head: a.spec(name), Since: a.mutes.since[name], Living: livingHeads(e, names, a.peers, now)})
+	}
+	return out
+}
+
+// nowCutOff says whether this host has just come to be cut off from a majority of all.
+// The caller holds the mutex.
+func (a *Agent) nowCutOff(e Electorate, now time.Time) bool {
+	was := a.mutes.cutOff
+	a.mutes.cutOff = cutOff(e, a.mutes.since, a.peers, now)
+	return a.isHead && a.mutes.cutOff && !was
+}
+
+// cutOff says whether more than half of all agents have been mute for long enough. Of
+// two heads without a witness it is never so: neither takes anything over.
+func cutOff(e Electorate, since map[string]time.Time, peers map[string]heard, now time.Time) bool {
+	mute := 0
+	for _, p := range e.Peers {
+		if from, waits := since[p]; waits && now.Sub(from) >= alone && now.Sub(peers[p].at) >= alone {
+			mute++
+		}
+	}
+	return 2*mute > len(e.Peers)+1
+}
+
+// stepDown ends on this host what others may be about to take over.
+func (a *Agent) stepDown(ctx context.Context) {
+	for _, svc := range a.Services {
+		recluse, ok := svc.(service.Recluse)
+		if !ok || !a.Cluster.Runs(a.Name, svc.Name()) {
+			continue
+		}
+		go func() {
+			if err := recluse.StepDown(ctx, a.Local, a.Cluster, func(what string) {
+				a.event("kill", a.Name, svc.Name(), what, "most agents' kernels acknowledge nothing to this host: it may be cut off, and another may take over")
+			}); err != nil {
+				a.Log.Error("stepping down", "service", svc.Name(), "error", err)
+			}
+		}()
+	}
+}
+
+// silentToAll says whether a peer that is mute to this agent is so to all that count
+// with it, and those are more than half. Who is mute as well is not asked.
+func silentToAll(e Electorate, name string, mute []string, peers map[string]heard, now time.Time) bool {
+	agree := 1
+	for _, p := range e.Peers {
+		h, ok := peers[p]
+		if !ok || now.Sub(h.at) > freshFor || !h.standsWith(e.Self) || slices.Contains(mute, p) {
+			continue
+		}
+		if !slices.Contains(h.Mute, name) {
+			return false
+		}
+		agree++
+	}
+	return 2*agree > len(e.Peers)+1
+}
+
+// livingHeads are the heads that are heard and not mute, and this one, in the file's
+// order.
+func livingHeads(e Electorate, mute []string, peers map[string]heard, now time.Time) []string {
+	return slices.DeleteFunc(slices.Clone(e.Heads), func(name string) bool {
+		h, ok := peers[name]
+		return name != e.Self && (!ok || now.Sub(h.at) > freshFor || slices.Contains(mute, name))
+	})
+}
+
+// outlive has every service here end what waits for a head that fell silent.
+func (a *Agent) outlive(ctx context.Context, s service.Silence) {
+	ctx, cancel := context.WithTimeout(ctx, outliveFor)
+	context.AfterFunc(ctx, cancel) // also where its time is over
+	a.mu.Lock()
+	a.mutes.outlived[s.Head.Hostname] = cancel
+	a.mu.Unlock()
+	a.Log.Warn("silent to all", "head", s.Head.Hostname, "for", time.Since(s.Since).Round(time.Millisecond), "living", s.Living)
+	for _, svc := range a.Services {
+		survivor, ok := svc.(service.Survivor)
+		if !ok {
+			continue
+		}
+		go func() {
+			err := survivor.Outlive(ctx, a.Local, a.Cluster, s, func(what string) {
+				a.event("takeover", a.Name, svc.Name(), what, s.Head.Hostname+"'s kernel acknowledges nothing to any agent that is heard")
+			})
+			if err != nil && ctx.Err() == nil {
+				a.Log.Error("outliving a silent head", "service", svc.Name(), "head", s.Head.Hostname, "error", err)
+			}
+		}()
+	}
+}
+
+// spec is a host's entry in the cluster file.
+func (a *Agent) spec(name string) config.HostSpec {
+	for _, s := range a.Cluster.HeadsAndWitnesses() {
+		if s.Hostname == name {
+			return s
+		}
+	}
+	return config.HostSpec{Hostname: name}
+}
