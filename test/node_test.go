@@ -37,7 +37,6 @@ func TestHeadsJoinLeaveAndAreReplacedWithClientsWriting(t *testing.T) {
 		t.Errorf("added twice: %s", r)
 	}
 
-	h.leavesOneService("spare1", "redis")
 	h.leaves("spare1", keys)
 	keys.strict(t)
 
@@ -52,43 +51,6 @@ func TestHeadsJoinLeaveAndAreReplacedWithClientsWriting(t *testing.T) {
 	}
 	if r := h.must("up", "--yes"); !strings.Contains(r.stdout, "No changes") {
 		t.Errorf("up after all that: %s", r)
-	}
-}
-
-// leavesOneService takes one service of a head away and gives it back: no daemon of
-// another service starts anew anywhere, and the file has its comments.
-func (h *hosts) leavesOneService(name, service string) {
-	h.t.Helper()
-	heads := []string{"server1", "server2", "server3", name}
-	daemons := func() string {
-		var out []string
-		for _, head := range heads {
-			out = append(out, head+":", h.sh(head, `for u in mariadb glusterd slurmctld slurmdbd mnt-gluster.mount; do systemctl show -P ExecMainStartTimestampMonotonic -P ActiveEnterTimestampMonotonic $u | tr '\n' ' '; done`))
-		}
-		return strings.Join(out, " ")
-	}
-	before, text := daemons(), h.text()
-	remove := []string{"node", "remove", name, "--service", service, "--confirm", h.Spec.Name}
-	add := []string{"node", "add", "--name", name, "--service", service, "--yes"}
-	for _, c := range []struct {
-		args  []string
-		count string // of its servers that run
-	}{{remove, "0"}, {add, "2"}} {
-		r := h.must(c.args...)
-		h.t.Logf("%s took %.1f s", strings.Join(c.args[:5], " "), r.took.Seconds())
-		h.green()
-		if got := h.sh(name, "systemctl list-units --state=active --no-legend 'redis-server@*' | wc -l"); got != c.count {
-			h.t.Errorf("%s: %s servers of %s run", c.args, got, service)
-		}
-		if r := h.must(c.args...); !strings.Contains(r.stdout, "No changes") {
-			h.t.Errorf("%s again: %s", c.args, r)
-		}
-	}
-	if after := daemons(); after != before {
-		h.t.Errorf("daemons of other services started anew:\n%s\n%s", before, after)
-	}
-	if h.text() != text {
-		h.t.Errorf("the file is another one:\n%s\n%s", text, h.text())
 	}
 }
 

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,12 +102,6 @@ type Await struct {
 	Until   func(ctx context.Context, h host.Reader) (ok bool, state string, err error)
 	Timeout time.Duration // zero is one minute
 	Every   time.Duration // between two looks; zero is 200 ms
-
-	// Hasten has a daemon do now what it does by itself later. It is called where
-	// what is seen has stayed the same for Patience, and then after twice that time,
-	// and so on: a daemon that is at it already needs no more of it.
-	Hasten   func(ctx context.Context, h host.Host)
-	Patience time.Duration // zero is 5 s
 }
 
 func (a Await) String() string { return "wait until " + a.What }
@@ -136,7 +129,6 @@ func (a Await) Do(ctx context.Context, h host.Host) (Action, error) {
 	defer tick.Stop()
 	var state string
 	var last error
-	urge := haste{first: a.Patience}
 	for {
 		ok, s, err := a.Until(ctx, h)
 		if ok && err == nil {
@@ -155,9 +147,6 @@ func (a Await) Do(ctx context.Context, h host.Host) (Action, error) {
 		if (s != "" || err != nil) && (ctx.Err() == nil || state == "") {
 			state, last = s, err
 		}
-		if a.Hasten != nil && urge.due(state, time.Now()) {
-			a.Hasten(ctx, h)
-		}
 		select {
 		case <-ctx.Done():
 			if last != nil {
@@ -167,29 +156,6 @@ func (a Await) Do(ctx context.Context, h host.Host) (Action, error) {
 		case <-tick.C:
 		}
 	}
-}
-
-// haste says when what is awaited is to be hastened.
-type haste struct {
-	first, patience time.Duration
-	seen            string
-	since           time.Time
-}
-
-// patienceMost is the longest time between two attempts to hasten what is awaited.
-const patienceMost = time.Minute
-
-// due says whether the same was seen for long enough. What has changed comes by itself.
-func (u *haste) due(seen string, now time.Time) bool {
-	if u.since.IsZero() || seen != u.seen {
-		u.seen, u.since, u.patience = seen, now, cmp.Or(u.first, 5*time.Second)
-		return false
-	}
-	if now.Sub(u.since) < u.patience {
-		return false
-	}
-	u.since, u.patience = now, min(2*u.patience, patienceMost)
-	return true
 }
 
 // Preview counts it as waiting.

@@ -291,3 +291,30 @@ func (s *State) healOn(cli, name string) plan.Step {
 			return nil, err
 		}}}
 }
+
+// healed waits until no brick has anything that another one lacks. Files in
+// split-brain wait for a person, and nobody else.
+func (s *State) healed(cli, name string) plan.Step {
+	return plan.Step{ID: id("healed", name), Host: cli, Action: plan.Await{
+		What: "the heal queue is empty", Timeout: healLimit, Every: 500 * time.Millisecond,
+		Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
+			one, cancel := context.WithTimeout(ctx, 20*time.Second)
+			defer cancel()
+			rep, err := ask(one, r, "volume", "heal", s.conf.VolumeName, "info", "summary")
+			if err != nil {
+				return false, "", err
+			}
+			pending, splits, silent := healOf(rep)
+			state := fmt.Sprintf("%d entries to heal", pending)
+			plan.Tell(ctx, state)
+			switch {
+			case len(rep.Heal) == 0:
+				return false, "no brick in the answer", nil
+			case splits > 0:
+				return false, "", plan.Never(fmt.Errorf("%d files are in split-brain; see gluster volume heal %s info split-brain", splits, s.conf.VolumeName))
+			case len(silent) > 0:
+				return false, "not connected: " + strings.Join(silent, ", "), nil
+			}
+			return pending == 0, state, nil
+		}}}
+}

@@ -99,10 +99,10 @@ func mountFiles(hostname string, c mountConf) ([]plan.Step, error) {
 // glusterd for the volume's layout first, where it has one, and any other
 // brick's after that; the data itself then comes from all bricks.
 func glusterMount(volume, where string, own string, servers []string) mountConf {
-	first, after, others := "", "", []string{}
+	first, others := "", []string{}
 	for _, s := range servers {
 		if s == own {
-			first, after = s, "glusterd.service" // nobody starts one that left the pool
+			first = s
 		} else {
 			others = append(others, s)
 		}
@@ -115,5 +115,5 @@ func glusterMount(volume, where string, own string, servers []string) mountConf 
 		options = append(options, "backup-volfile-servers="+strings.Join(others, ":"))
 	}
 	return mountConf{What: first + ":/" + volume, Where: where, Type: "glusterfs", Options: strings.Join(options, ","),
-		Description: "Shared volume " + volume, After: after}
+		Description: "Shared volume " + volume, After: "glusterd.service"}
 }
