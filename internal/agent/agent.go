@@ -154,7 +154,7 @@ func (a *Agent) judge(ctx context.Context) {
 		own := Verdict{Bad: copyOf(a.bad), Maintained: a.maint != nil}
 		e := a.living(now)
 		a.side.settle(e, own, a.holds, a.peers, now)
-		fell, down := a.fellSilent(e, now), a.nowCutOff(e, now)
+		fell := a.fellSilent(e, now)
 		j := decide(e, own, a.peers, now)
 		if a.told.out(now) {
 			j = Judgement{Why: "this head has left the cluster"}
@@ -162,9 +162,6 @@ func (a *Agent) judge(ctx context.Context) {
 		a.mu.Unlock()
 		if now.Before(grace) {
 			j = Judgement{Fit: s.fit, Why: "just started"}
-		}
-		if down {
-			a.stepDown(ctx)
 		}
 		for _, dead := range fell {
 			a.outlive(ctx, dead)

@@ -23,13 +23,6 @@ import (
 // all agents have to find it at once.
 const muteFor = 750 * time.Millisecond
 
-// alone is for how long most others have to be mute before this host takes itself for
-// the one that is cut off, and what may be taken over ends here. Both sides of a cut
-// count from the same beats, for what goes unacknowledged does so both ways, so it has
-// to be less than the shortest time after which something is taken over (slurmctld,
-// 2.5 s), by what ending it takes.
-const alone = 1500 * time.Millisecond
-
 // outliveFor is how long what waits for a head that fell silent is ended again and
 // again: until then the services have found out by themselves.
 const outliveFor = 15 * time.Second
@@ -41,7 +34,6 @@ type mutes struct {
 	urgent   chan struct{}                 // closed when the beats have something new of that to say
 	heard    chan struct{}                 // another says that it finds somebody mute
 	outlived map[string]context.CancelFunc // heads that are silent to all, once that was seen
-	cutOff   bool                          // this host was told to step down, and is cut off still
 }
 
 func newMutes() mutes {
@@ -138,46 +130,9 @@ func (a *Agent) fellSilent(e Electorate, now time.Time) []service.Silence {
 			continue
 		}
 		a.mutes.outlived[name] = func() {}
-		out = append(out, service.Silence{Head: a.spec(name), Since: a.mutes.since[name], Living: livingHeads(e, names, a.peers, now)})
+		out = append(out, service.Silence{Head: a.spec(name), Since: a.mutes.since[name]})
 	}
 	return out
-}
-
-// nowCutOff says whether this host has just come to be cut off from a majority of all.
-// The caller holds the mutex.
-func (a *Agent) nowCutOff(e Electorate, now time.Time) bool {
-	was := a.mutes.cutOff
-	a.mutes.cutOff = cutOff(e, a.mutes.since, a.peers, now)
-	return a.isHead && a.mutes.cutOff && !was
-}
-
-// cutOff says whether more than half of all agents have been mute for long enough. Of
-// two heads without a witness it is never so: neither takes anything over.
-func cutOff(e Electorate, since map[string]time.Time, peers map[string]heard, now time.Time) bool {
-	mute := 0
-	for _, p := range e.Peers {
-		if from, waits := since[p]; waits && now.Sub(from) >= alone && now.Sub(peers[p].at) >= alone {
-			mute++
-		}
-	}
-	return 2*mute > len(e.Peers)+1
-}
-
-// stepDown ends on this host what others may be about to take over.
-func (a *Agent) stepDown(ctx context.Context) {
-	for _, svc := range a.Services {
-		recluse, ok := svc.(service.Recluse)
-		if !ok || !a.Cluster.Runs(a.Name, svc.Name()) {
-			continue
-		}
-		go func() {
-			if err := recluse.StepDown(ctx, a.Local, a.Cluster, func(what string) {
-				a.event("kill", a.Name, svc.Name(), what, "most agents' kernels acknowledge nothing to this host: it may be cut off, and another may take over")
-			}); err != nil {
-				a.Log.Error("stepping down", "service", svc.Name(), "error", err)
-			}
-		}()
-	}
 }
 
 // silentToAll says whether a peer that is mute to this agent is so to all that count
@@ -197,15 +152,6 @@ func silentToAll(e Electorate, name string, mute []string, peers map[string]hear
 	return 2*agree > len(e.Peers)+1
 }
 
-// livingHeads are the heads that are heard and not mute, and this one, in the file's
-// order.
-func livingHeads(e Electorate, mute []string, peers map[string]heard, now time.Time) []string {
-	return slices.DeleteFunc(slices.Clone(e.Heads), func(name string) bool {
-		h, ok := peers[name]
-		return name != e.Self && (!ok || now.Sub(h.at) > freshFor || slices.Contains(mute, name))
-	})
-}
-
 // outlive has every service here end what waits for a head that fell silent.
 func (a *Agent) outlive(ctx context.Context, s service.Silence) {
 	ctx, cancel := context.WithTimeout(ctx, outliveFor)
@@ -213,7 +159,7 @@ func (a *Agent) outlive(ctx context.Context, s service.Silence) {
 	a.mu.Lock()
 	a.mutes.outlived[s.Head.Hostname] = cancel
 	a.mu.Unlock()
-	a.Log.Warn("silent to all", "head", s.Head.Hostname, "for", time.Since(s.Since).Round(time.Millisecond), "living", s.Living)
+	a.Log.Warn("silent to all", "head", s.Head.Hostname, "for", time.Since(s.Since).Round(time.Millisecond))
 	for _, svc := range a.Services {
 		survivor, ok := svc.(service.Survivor)
 		if !ok {

@@ -13,8 +13,6 @@ import (
 type Silence struct {
 	Head  config.HostSpec
 	Since time.Time // of the first word that was not acknowledged
-	// Living are the heads that are heard, this one among them, in the file's order.
-	Living []string
 }
 
 // Survivor is a Service whose daemons and clients on a host wait for a head that
@@ -26,13 +24,4 @@ type Survivor interface {
 	// later. ctx ends when the head is heard again, or after a while. tell takes
 	// what was done, for people.
 	Outlive(ctx context.Context, h host.Host, c *config.Cluster, s Silence, tell func(what string)) error
-}
-
-// Recluse is a Service of which one host serves at a time, and which goes on serving
-// there when that host is cut off, until it notices.
-type Recluse interface {
-	// StepDown ends on this host what another may begin to serve: a majority of all
-	// agents is silent to this one, and may take over (Survivor) a second later. It is
-	// called once; what is ended starts anew by the rules that it starts by anyway.
-	StepDown(ctx context.Context, h host.Host, c *config.Cluster, tell func(what string)) error
 }
