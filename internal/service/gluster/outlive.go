@@ -12,14 +12,15 @@ import (
 
 var _ service.Survivor = (*Service)(nil)
 
-// programs are GlusterFS' processes: mounts and healers, bricks, glusterd.
-var programs = []string{"glusterfs", "glusterfsd", "glusterd"}
+// client is the program of mounts and of the self-heal daemon, as the kernel names it.
+const client = "glusterfs"
 
 // Outlive implements service.Survivor. A mount waits network.ping-timeout for the
-// brick of a head that died, and a brick keeps for longer what that head's mount
-// had locked. With the connection gone both go on at once, and tell it as the
-// timeout would: what is written is marked for the brick that missed it. A head
-// that lives connects anew within three seconds, and is healed.
+// brick of a head that died. With its connection gone it goes on at once, and notes as
+// after the timeout what that brick misses; where the head lives it connects anew
+// within three seconds, and the brick is healed. What bricks have of the silent head's
+// own mount stays: one that only stood still for a moment would lose all bricks but its
+// own, and its programs would get errors.
 func (*Service) Outlive(ctx context.Context, h host.Host, _ *config.Cluster, s service.Silence, tell func(string)) error {
 	all, err := host.Sockets(ctx, h, s.Head.Address)
 	if err != nil {
@@ -27,7 +28,7 @@ func (*Service) Outlive(ctx context.Context, h host.Host, _ *config.Cluster, s s
 	}
 	var ports []int
 	for _, c := range all {
-		if slices.ContainsFunc(c.Programs, func(p string) bool { return slices.Contains(programs, p) }) && !slices.Contains(ports, c.LocalPort) {
+		if slices.Contains(c.Programs, client) && !slices.Contains(ports, c.LocalPort) {
 			ports = append(ports, c.LocalPort)
 		}
 	}
