@@ -162,7 +162,7 @@ func (a *Agent) outlive(ctx context.Context, s service.Silence) {
 	a.Log.Warn("silent to all", "head", s.Head.Hostname, "for", time.Since(s.Since).Round(time.Millisecond))
 	for _, svc := range a.Services {
 		survivor, ok := svc.(service.Survivor)
-		if !ok {
+		if !ok || !a.Cluster.Runs(a.Name, svc.Name()) {
 			continue
 		}
 		go func() {

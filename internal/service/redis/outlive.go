@@ -14,15 +14,30 @@ import (
 
 var _ service.Survivor = (*Service)(nil)
 
-// Outlive implements service.Survivor: replicas here whose master was on the silent
-// head stand for election at once, instead of after the cluster-node-timeout. Which
-// of them leads is the vote of the masters as ever (CLUSTER FAILOVER FORCE differs
-// from the servers' own failover in nothing but that the master need not have been
-// found to be failing), so without a majority nothing happens.
+// standAfter is how long a master has to have been silent before its replica stands. A
+// master that lives and is cut off goes on acknowledging for the cluster-node-timeout
+// (2 s), and loses what it did: it is not to lose more by this.
+const standAfter = 1500 * time.Millisecond
+
+// electionTime is how long an election is waited for, to tell how it ended.
+const electionTime = 2 * time.Second
+
+// Outlive implements service.Survivor: a replica here whose master was on the silent
+// head stands for election, instead of after the cluster-node-timeout and the servers'
+// own finding that the master fails. Whether it leads is the vote of the masters as
+// ever (CLUSTER FAILOVER FORCE), so without a majority nothing happens. It stands once:
+// a second time would begin nothing before the servers' own election does. Of several
+// replicas the one that has most is to lead, and this way none would wait for it: there
+// it is left to the servers.
 func (*Service) Outlive(ctx context.Context, h host.Host, c *config.Cluster, s service.Silence, tell func(string)) error {
 	w := wantedOf(c)
-	if w.mode != modeCluster {
+	if w.mode != modeCluster || w.replicas != 1 {
 		return nil // sentinels decide by themselves
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(time.Until(s.Since.Add(standAfter))):
 	}
 	var errs []error
 	for _, head := range c.HeadsWith(config.Redis) {
@@ -39,13 +54,6 @@ func (*Service) Outlive(ctx context.Context, h host.Host, c *config.Cluster, s s
 	}
 	return errors.Join(errs...)
 }
-
-// elections is how often a replica stands, and electionTime how long one election
-// may take before the next: it waits up to a second before it asks for votes.
-const (
-	elections    = 3
-	electionTime = 1500 * time.Millisecond
-)
 
 // standsFor says whether a server is a replica of that address with all that its
 // master has sent. The election that is asked for does not look whether the copy is
@@ -73,16 +81,14 @@ func stand(ctx context.Context, h host.Host, i instance, password config.Secret,
 	if err != nil || !yes {
 		return false, err
 	}
-	for range elections {
-		if _, err = c.do("CLUSTER", "FAILOVER", "FORCE"); err != nil {
-			return true, err
-		}
-		if err = until(ctx, electionTime, i.String()+" leads", func() (bool, string, error) {
-			yes, err := follows(c)
-			return !yes, "it is a replica still", err
-		}); err == nil || ctx.Err() != nil {
-			break
-		}
+	if ctx.Err() != nil {
+		return false, nil // it is heard again
 	}
-	return true, err
+	if _, err = c.do("CLUSTER", "FAILOVER", "FORCE"); err != nil {
+		return false, err
+	}
+	return true, until(ctx, electionTime, i.String()+" leads", func() (bool, string, error) {
+		yes, err := follows(c)
+		return !yes, "it is a replica still", err
+	})
 }
