@@ -62,7 +62,8 @@ type Agent struct {
 	started time.Time
 	again   map[string]chan chan struct{} // service → who wants it looked at now
 	count   counters
-	eyes    *keeping // this machine, as looks see it
+	eyes    *keeping      // this machine, as looks see it
+	sight   service.Input // what looks are given
 }
 
 // New makes an agent. A name that is neither a head nor a witness of the file
@@ -105,7 +106,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	if a.isHead {
-		a.watchServices(ctx, g)
+		if err := a.watchServices(ctx, g); err != nil {
+			return err
+		}
 		g.Go(func() error { a.watchMaintenance(ctx); return nil })
 		g.Go(func() error { a.watchAddress(ctx); return nil })
 		g.Go(func() error { a.watchClaims(ctx); return nil })

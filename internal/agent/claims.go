@@ -79,8 +79,10 @@ func (a *Agent) watchClaims(ctx context.Context) {
 				c = claim{}
 				a.alarm(claimKey, "")
 			}
-			if iface, _, holds := addressHere(vip); holds {
-				_ = say(s, iface, arp.Probe(vip)) // the next one may get through
+			if a.has() {
+				if iface, _, holds := addressHere(vip); holds {
+					_ = say(s, iface, arp.Probe(vip)) // the next one may get through
+				}
 			}
 			probe.Reset(probeEvery)
 		case mac, ok := <-claims:
@@ -88,6 +90,9 @@ func (a *Agent) watchClaims(ctx context.Context) {
 				return
 			}
 			now := time.Now()
+			if !a.has() {
+				continue // the holder says it to everybody again and again
+			}
 			iface, _, holds := addressHere(vip)
 			if !holds || !a.foreign(mac) {
 				continue

@@ -88,6 +88,13 @@ func (a *Agent) holding(holds bool) {
 	a.holds = holds
 }
 
+// has says whether this head has the address, as the kernel last told.
+func (a *Agent) has() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.holds
+}
+
 func (a *Agent) takeOff(ctx context.Context, vip netip.Addr) {
 	iface, prefix, ok := addressHere(vip)
 	if !ok {

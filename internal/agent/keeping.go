@@ -22,23 +22,29 @@ type keeping struct {
 	mu    sync.Mutex
 	kept  map[string]io.Closer
 	files map[string]keptFile
+	dirs  map[string]keptDir
 
+	mounts   mountTable
 	prefixes []string      // whose files are kept: settings, on the system disk
 	settled  time.Duration // how long they have to be unwritten
 }
 
-// keptFile is a file as it was read, with what changes when it is written.
+// keptFile is a file as it was read.
 type keptFile struct {
-	inode         uint64
-	size          int64
-	written, meta int64 // nanoseconds
-	data          []byte
+	stamp
+	data []byte
+}
+
+// keptDir is a directory as it was listed.
+type keptDir struct {
+	stamp
+	list []host.FileInfo
 }
 
 var _ host.Keeper = (*keeping)(nil)
 
 func newKeeping(h host.Host) *keeping {
-	return &keeping{Host: h, kept: map[string]io.Closer{}, files: map[string]keptFile{},
+	return &keeping{Host: h, kept: map[string]io.Closer{}, files: map[string]keptFile{}, dirs: map[string]keptDir{},
 		prefixes: []string{"/etc/", "/var/lib/glusterd/"}, settled: settledFor}
 }
 
@@ -66,30 +72,72 @@ func (k *keeping) Keep(key string, what io.Closer) {
 // within one tick of the kernel's clock leave the same times.
 const settledFor = 2 * time.Second
 
-// ReadFile implements host.Reader. Settings are read again only when they were
-// written; that is asked of the system disk alone, where asking does not block
-// unless everything does.
-func (k *keeping) ReadFile(ctx context.Context, path string) ([]byte, error) {
+// stamp is what changes when a file is written, or something comes into a directory,
+// leaves it or is renamed there.
+type stamp struct {
+	inode         uint64
+	size          int64
+	written, meta int64 // nanoseconds
+}
+
+// stampOf is asked of the system disk alone, where asking does not block unless
+// everything does. ok is false for what is not kept, or is not there.
+func (k *keeping) stampOf(path string) (s stamp, ok bool) {
 	if !slices.ContainsFunc(k.prefixes, func(p string) bool { return strings.HasPrefix(path, p) }) {
-		return k.Host.ReadFile(ctx, path)
+		return stamp{}, false
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
+		return stamp{}, false
+	}
+	return stamp{inode: st.Ino, size: st.Size, written: st.Mtim.Nano(), meta: st.Ctim.Nano()}, true
+}
+
+func (k *keeping) settledAt(s stamp) bool { return time.Since(time.Unix(0, s.meta)) > k.settled }
+
+// ReadFile implements host.Reader. Settings are read again only when they were
+// written, and the table of mounts when the kernel says that it is another.
+func (k *keeping) ReadFile(ctx context.Context, path string) ([]byte, error) {
+	if path == mountsFile {
+		return k.mounts.read(func() ([]byte, error) { return k.Host.ReadFile(ctx, path) })
+	}
+	now, ok := k.stampOf(path)
+	if !ok {
 		return k.Host.ReadFile(ctx, path)
 	}
-	now := keptFile{inode: st.Ino, size: st.Size, written: st.Mtim.Nano(), meta: st.Ctim.Nano()}
 	k.mu.Lock()
-	have, ok := k.files[path]
+	have, known := k.files[path]
 	k.mu.Unlock()
-	if ok && have.inode == now.inode && have.size == now.size && have.written == now.written && have.meta == now.meta {
+	if known && have.stamp == now {
 		return bytes.Clone(have.data), nil
 	}
 	data, err := k.Host.ReadFile(ctx, path)
-	if err == nil && time.Since(time.Unix(0, now.meta)) > k.settled {
-		now.data = bytes.Clone(data)
+	if err == nil && k.settledAt(now) {
 		k.mu.Lock()
-		k.files[path] = now
+		k.files[path] = keptFile{now, bytes.Clone(data)}
 		k.mu.Unlock()
 	}
 	return data, err
+}
+
+// ReadDir implements host.Reader. Which names a directory of settings has is asked
+// again when one came or went; their sizes and times are those of the first look.
+func (k *keeping) ReadDir(ctx context.Context, path string) ([]host.FileInfo, error) {
+	now, ok := k.stampOf(path)
+	if !ok {
+		return k.Host.ReadDir(ctx, path)
+	}
+	k.mu.Lock()
+	have, known := k.dirs[path]
+	k.mu.Unlock()
+	if known && have.stamp == now {
+		return slices.Clone(have.list), nil
+	}
+	list, err := k.Host.ReadDir(ctx, path)
+	if err == nil && k.settledAt(now) {
+		k.mu.Lock()
+		k.dirs[path] = keptDir{now, slices.Clone(list)}
+		k.mu.Unlock()
+	}
+	return list, err
 }

@@ -41,8 +41,12 @@ var errOthers = errors.New("its own agent looks at it")
 
 // watchServices starts one loop for each service that runs here, so that one
 // that hangs holds up no other.
-func (a *Agent) watchServices(ctx context.Context, g *errgroup.Group) {
+func (a *Agent) watchServices(ctx context.Context, g *errgroup.Group) error {
 	a.eyes = newKeeping(a.Local)
+	var err error
+	if a.sight, err = a.ownSight(ctx); err != nil {
+		return err
+	}
 	a.again = map[string]chan chan struct{}{}
 	for _, s := range a.Services {
 		if s.Name() == config.Keepalived || !a.Cluster.Runs(a.Name, s.Name()) {
@@ -64,6 +68,7 @@ func (a *Agent) watchServices(ctx context.Context, g *errgroup.Group) {
 		a.watchDisk(ctx, g, diskOf(s.Name()), dataEvery, func() string { return proveDisk(dir, false) })
 		g.Go(func() error { a.watchBadDisk(ctx, s.Name(), on); return nil })
 	}
+	return nil
 }
 
 // watchDisk proves again and again that a disk takes writes.
@@ -158,9 +163,8 @@ func (a *Agent) found(name, why string) {
 	}
 }
 
-// look asks one service about this head, by the same code that everything else
-// here asks it with.
-func (a *Agent) look(ctx context.Context, s service.Service) string {
+// ownSight is what looks are given: this head, and no other.
+func (a *Agent) ownSight(ctx context.Context) (service.Input, error) {
 	v, err := cluster.Reach(ctx, a.Cluster, nil, func(context.Context, []config.HostSpec) (map[string]host.Host, map[string]error, error) {
 		failed := map[string]error{}
 		for _, h := range a.Cluster.AllHosts() {
@@ -170,10 +174,16 @@ func (a *Agent) look(ctx context.Context, s service.Service) string {
 		return map[string]host.Host{a.Name: a.eyes}, failed, nil
 	})
 	if err != nil {
-		return err.Error()
+		return service.Input{}, err
 	}
 	v.Input.Brief = true
-	st, err := s.Observe(ctx, v.Input)
+	return v.Input, nil
+}
+
+// look asks one service about this head, by the same code that everything else
+// here asks it with.
+func (a *Agent) look(ctx context.Context, s service.Service) string {
+	st, err := s.Observe(ctx, a.sight)
 	if err != nil {
 		return err.Error()
 	}

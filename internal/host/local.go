@@ -81,7 +81,11 @@ func (l *Local) Dial(ctx context.Context, network, address string) (net.Conn, er
 	}
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	c, err := new(net.Dialer).DialContext(ctx, network, address)
+	d := net.Dialer{}
+	if strings.HasPrefix(address, "127.") {
+		d.KeepAlive = -1 // what ends on this machine is seen at once
+	}
+	c, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", l.name, err)
 	}

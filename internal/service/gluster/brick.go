@@ -17,18 +17,17 @@ import (
 )
 
 func (h *head) lookAtBrick(ctx context.Context, r host.Reader, brickPath string) error {
-	list, err := readDir(ctx, r, brickPath)
-	if err != nil {
-		return err
-	}
-	if len(list) == 0 {
-		h.data = service.No
-		return nil
-	}
-	h.data = service.Yes
 	waiting, err := r.ReadDir(ctx, path.Join(brickPath, indexPath))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		list, err := readDir(ctx, r, brickPath)
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			h.data = service.No
+			return nil
+		}
 		h.pending = 0
 	case err != nil:
 		return err
@@ -36,6 +35,7 @@ func (h *head) lookAtBrick(ctx context.Context, r host.Reader, brickPath string)
 		h.pending = pendingIn(waiting)
 		h.waiting = gfidsIn(waiting)
 	}
+	h.data = service.Yes
 	if h.pending > 0 {
 		// What is healed leaves the index, what is written joins it.
 		if index, err := r.Stat(ctx, path.Join(brickPath, indexPath)); err == nil {

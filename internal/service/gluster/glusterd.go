@@ -44,21 +44,11 @@ type friend struct {
 func friends(ctx context.Context, r host.Reader) ([]friend, error) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	conn, err := r.Dial(ctx, "unix", daemonSocket)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
 	args := binary.BigEndian.AppendUint32(nil, peersOnly)
 	args = binary.BigEndian.AppendUint32(args, 0) // an empty dictionary
-	if _, err := conn.Write(callMessage(listFriends, args)); err != nil {
-		return nil, errors.Join(err, context.Cause(ctx))
-	}
-	msg, err := readRecord(conn)
+	msg, err := call(ctx, r, callMessage(listFriends, args))
 	if err != nil {
-		return nil, errors.Join(err, context.Cause(ctx))
+		return nil, err
 	}
 	return parseFriends(msg)
 }

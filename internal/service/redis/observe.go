@@ -109,18 +109,22 @@ func observeHead(ctx context.Context, n service.Node, w wanted, password string,
 			return nil
 		})
 	}
-	g.Go(func() error {
-		h.voter = observeVoter(ctx, n, w.port, password)
-		return nil
-	})
+	if !brief || w.mode != modeCluster { // a cluster votes by itself
+		g.Go(func() error {
+			h.voter = observeVoter(ctx, n, w.port, password)
+			return nil
+		})
+	}
 	var conf []host.FileInfo
-	g.Go(func() (err error) {
-		conf, err = n.Reader.ReadDir(ctx, confRoot)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-		return err
-	})
+	if !brief {
+		g.Go(func() (err error) {
+			conf, err = n.Reader.ReadDir(ctx, confRoot)
+			if errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+			return err
+		})
+	}
 	if err := g.Wait(); err != nil {
 		h.reached, h.err = false, err.Error()
 	}

@@ -164,14 +164,14 @@ func (h *head) observe(ctx context.Context, c *config.Cluster, brief bool) {
 	units := []string{ctldUnit, dbdUnit}
 	idle := !h.stores && h.idle(ctx)
 	if idle {
-		units = units[:1]
+		units = nil // both are known
 	}
 	if err := h.common.observe(ctx, units...); err != nil {
 		h.lost(err)
 		return
 	}
 	if idle {
-		h.units[dbdUnit] = "inactive"
+		h.units[ctldUnit], h.units[dbdUnit] = "active", "inactive"
 	}
 	conf, err := h.reader.ReadFile(ctx, path.Join(c.Slurm.ConfigPath, "slurm.conf"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -184,7 +184,13 @@ func (h *head) observe(ctx context.Context, c *config.Cluster, brief bool) {
 	h.conf = conf
 	h.listens = answers(ctx, h.reader, h.units[ctldUnit], ctldPort)
 	h.dbd = answers(ctx, h.reader, h.units[dbdUnit], c.Slurm.Accounting.StoragePort)
-	h.state = lookState(ctx, h.reader, c.Slurm.StateSaveLocation)
+	if brief && h.listens == service.Yes {
+		// What serves has read its state; a name on the volume costs all bricks.
+		h.state = stateDir{path: c.Slurm.StateSaveLocation}
+		h.state.lookBeat(ctx, h.reader)
+	} else {
+		h.state = lookState(ctx, h.reader, c.Slurm.StateSaveLocation)
+	}
 	if h.controller {
 		h.alive(ctx, brief)
 		if !brief {

@@ -40,10 +40,16 @@ func lookState(ctx context.Context, r host.Reader, dir string) stateDir {
 		return d
 	}
 	d.data = service.Yes
-	if b, err := readHeartbeat(ctx, r, dir); err == nil {
+	d.lookBeat(ctx, r)
+	return d
+}
+
+// lookBeat reads who says that he is in charge; where that cannot be read, nobody
+// is known to.
+func (d *stateDir) lookBeat(ctx context.Context, r host.Reader) {
+	if b, err := readHeartbeat(ctx, r, d.path); err == nil {
 		d.beat = &b
 	}
-	return d
 }
 
 // readHeartbeat reads what the controller in charge writes. It puts a new one in the
