@@ -65,6 +65,51 @@ func TestSettingsAreReadAgainWhenTheyWereWritten(t *testing.T) {
 	}
 }
 
+// ReadDir lists real directories and counts.
+func (d *disk1) ReadDir(_ context.Context, path string) ([]host.FileInfo, error) {
+	d.read++
+	entries, err := os.ReadDir(path)
+	var out []host.FileInfo
+	for _, e := range entries {
+		out = append(out, host.FileInfo{Name: e.Name()})
+	}
+	return out, err
+}
+
+func TestADirectoryOfSettingsIsListedAgainWhenANameCameOrWent(t *testing.T) {
+	d := &disk1{}
+	k := newKeeping(d)
+	dir := t.TempDir()
+	k.prefixes, k.settled = []string{filepath.Dir(dir)}, 0 // as if some seconds had gone by
+	look := func(want, reads int) {
+		t.Helper()
+		got, err := k.ReadDir(t.Context(), dir)
+		if err != nil || len(got) != want || d.read != reads {
+			t.Errorf("%v, %v after %d listings, want %d names after %d", got, err, d.read, want, reads)
+		}
+	}
+	look(0, 1)
+	look(0, 1)
+	if err := os.Mkdir(filepath.Join(dir, "volume"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(dir, time.Time{}, time.Now().Add(-time.Hour)); err != nil { // not within one tick of the clock
+		t.Fatal(err)
+	}
+	look(1, 2)
+	look(1, 2)
+	if err := os.Remove(filepath.Join(dir, "volume")); err != nil {
+		t.Fatal(err)
+	}
+	look(0, 3)
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.ReadDir(t.Context(), dir); err == nil {
+		t.Error("a directory that is gone was listed")
+	}
+}
+
 func TestWhatIsKeptIsGivenToOneAlone(t *testing.T) {
 	k := newKeeping(nil)
 	near, far := io.Pipe()
