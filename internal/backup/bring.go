@@ -67,7 +67,7 @@ func (w Worker) extract(ctx context.Context, j Job) (Result, error) {
 			return Result{}, err
 		}
 	}
-	have, _, err := checksums(l.Restoring())
+	have, _, err := checksums(l.Restoring(), nil)
 	if err != nil {
 		return Result{}, err
 	}

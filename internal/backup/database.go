@@ -216,6 +216,8 @@ var createLine = regexp.MustCompile("^CREATE DATABASE (?:/\\*!32312 IF NOT EXIST
 // it can be loaded under any name. Checksums, and how each is created, go into
 // list, which has to name them in the order of the dump.
 //
+// Rows are written in statements of other lengths (see recut).
+//
 // The lines that are looked for cannot be data: that stands in statements whose
 // line breaks are escaped.
 func split(dump io.Reader, list []Database, open func(Database) (io.WriteCloser, error)) error {
@@ -224,12 +226,12 @@ func split(dump io.Reader, list []Database, open func(Database) (io.WriteCloser,
 	at, ended := -1, false
 	sum := sha256.New()
 	var out io.WriteCloser
-	var buf *bufio.Writer
+	var rows *recut
 	finish := func() error {
 		if out == nil {
 			return nil
 		}
-		err := errors.Join(buf.Flush(), out.Close())
+		err := errors.Join(rows.finish(), rows.out.Flush(), out.Close())
 		list[at].SHA256 = hex.EncodeToString(sum.Sum(nil)) // of what was flushed: all of it, now
 		out = nil
 		return err
@@ -258,11 +260,11 @@ func split(dump io.Reader, list []Database, open func(Database) (io.WriteCloser,
 					return oerr
 				}
 				sum.Reset()
-				buf = bufio.NewWriterSize(io.MultiWriter(out, sum), 1<<20)
-				_, _ = buf.Write(preamble) // an error stays with the writer
+				rows = &recut{out: bufio.NewWriterSize(io.MultiWriter(out, sum), 1<<20)}
+				_, _ = rows.out.Write(preamble) // an error stays with the writer
 				continue
 			}
-			if bytes.HasPrefix(line, []byte("USE `")) && buf != nil {
+			if bytes.HasPrefix(line, []byte("USE `")) && rows != nil {
 				continue
 			}
 			if bytes.HasPrefix(line, []byte("/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE")) {
@@ -274,8 +276,11 @@ func split(dump io.Reader, list []Database, open func(Database) (io.WriteCloser,
 		case at < 0:
 			preamble = append(preamble, line...)
 		default:
-			if _, werr := buf.Write(line); werr != nil {
-				return werr
+			if len(line) == 0 {
+				break
+			}
+			if rerr := rows.write(line, starts); rerr != nil {
+				return rerr
 			}
 		}
 		if err == io.EOF {
