@@ -53,7 +53,7 @@ func statements(dump string) []string {
 
 func TestRowsAreTheSameInOtherStatements(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	tables := [][]string{randomRows(rnd, 4000, 1000), nil, {"(1,NULL)"}, randomRows(rnd, 60, 200_000), randomRows(rnd, 3, 3 << 20), randomRows(rnd, 5, 20)}
+	tables := [][]string{randomRows(rnd, 4000, 1000), nil, {"(1,NULL)"}, randomRows(rnd, 60, 200_000), randomRows(rnd, 3, 3<<20), randomRows(rnd, 5, 20)}
 	for k := range 8 { // rows that end just where the reader's buffer does
 		tables = append(tables, []string{"(0,'" + strings.Repeat("x", 1<<20-4-k) + "')", "(1,'y')"})
 	}
@@ -62,7 +62,7 @@ func TestRowsAreTheSameInOtherStatements(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	was, err := readTables(strings.NewReader(want[strings.Index(want, "CREATE TABLE"):]))
+	was, err := readTables(strings.NewReader(tablesPart(want)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestRowsAreTheSameInOtherStatements(t *testing.T) {
 	if err != nil || !was.equal(is, true) || was.data != is.data {
 		t.Errorf("%v: %v, want %v", err, is, was)
 	}
-	if flat(got["d"]) != flat(want[strings.Index(want, "CREATE TABLE"):]) {
+	if flat(got["d"]) != flat(want) {
 		t.Error("the rows are others")
 	}
 	for _, s := range statements(got["d"]) {
@@ -85,11 +85,16 @@ func TestRowsAreTheSameInOtherStatements(t *testing.T) {
 	}
 }
 
+// tablesPart is a dump from its first table on.
+func tablesPart(dump string) string {
+	_, rest, _ := strings.Cut(dump, "CREATE TABLE")
+	return "CREATE TABLE" + rest
+}
+
 // flat is the rows and definitions of a dump, without how many stand in a statement.
 func flat(dump string) string {
-	dump = dump[strings.Index(dump, "CREATE TABLE"):]
 	var out bytes.Buffer
-	for line := range strings.Lines(dump) {
+	for line := range strings.Lines(tablesPart(dump)) {
 		switch {
 		case strings.HasPrefix(line, "INSERT"), strings.HasPrefix(line, "/*!40103"):
 		case strings.HasPrefix(line, "("):
@@ -148,8 +153,8 @@ func TestTheSnapshotsIDIsReadFromWhatResticSays(t *testing.T) {
 	id := strings.Repeat("ab", 32)
 	for said, want := range map[string]string{
 		"{\"message_type\":\"status\"}\n{\"message_type\":\"summary\",\"snapshot_id\":\"" + id + "\"}\n": id,
-		"{\"message_type\":\"summary\",\"snapshot_id\":\"0c263ae4\"}\n":                                 "",
-		"{\"message_type\":\"status\",\"snapshot_id\":\"" + id + "\"}\n":                                "",
+		"{\"message_type\":\"summary\",\"snapshot_id\":\"0c263ae4\"}\n":                                  "",
+		"{\"message_type\":\"status\",\"snapshot_id\":\"" + id + "\"}\n":                                 "",
 		"": "", "saved\n": "",
 	} {
 		if got := savedAs([]byte(said)); got != want {
