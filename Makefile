@@ -55,8 +55,8 @@ test-lab: build lab-setup ## end-to-end tests on the lab only (needs root)
 		{ printf '\n%s\n' "What failed (all of it: $(LABLOG)):"; awk -f test/failed.awk $(LABLOG)/log; exit 1; }
 
 .PHONY: soak
-soak: build lab-setup ## kill the tool at every single step of a bootstrap (needs root, takes hours: one cluster through all of them, and one for each)
-	MULTIHEAD_BIN=$(CURDIR)/$(BIN) MULTIHEAD_KILL_AT=all go test -tags lab -count=1 -timeout 12h -v -run 'TestKilled' ./test/...
+soak: build lab-setup ## kill the tool at every single step of a bootstrap, and the agent at every one of a recovery (needs root, takes hours: one cluster through all of them, and one for each)
+	MULTIHEAD_BIN=$(CURDIR)/$(BIN) MULTIHEAD_KILL_AT=all go test -tags lab -count=1 -timeout 12h -v -run 'TestKilled|TestAllHeadsLosePower' ./test/...
 
 .PHONY: bench
 bench: build lab-setup ## compare with what a person would do by hand, in the same run (needs root)

@@ -41,7 +41,7 @@ func TestDrills(t *testing.T) {
 	h := newLab(t, lab.Spec{Name: "drill", Heads: 3, Compute: 1})
 	h.must("up", "--yes")
 	h.green()
-	for _, name := range []string{"power-off-vip-owner", "kill-mariadbd", "stall-slurmctld-5", "partition-vip-owner", "cut-storage-vip-owner", "disk-hangs-vip-owner"} {
+	for _, name := range []string{"power-off-vip-owner", "kill-mariadbd", "stall-slurmctld-5", "partition-vip-owner", "cut-storage-vip-owner", "disk-hangs-vip-owner", "second-dies-during-heal"} {
 		t.Run(name, func(t *testing.T) { h.in(t).drill(name) })
 	}
 	t.Run("a lost row is found", func(t *testing.T) { h.in(t).lostRow() })

@@ -30,6 +30,13 @@ func TestHeadsJoinLeaveAndAreReplacedWithClientsWriting(t *testing.T) {
 	h.sh("server1", `cd /mnt/gluster/config && for i in $(seq 200); do echo "$i $(head -c 100 /dev/urandom | base64 -w0)" > f$i; done; sync`)
 	writers, keys := h.startWriters(true), h.startKeys()
 
+	// F18: another step in every run, and the next one takes up where it was cut off.
+	n := 1 + int(time.Now().UnixNano()%40)
+	begun, code, out := h.killedIn(nth(n), "node", "add", "--name", "spare1", "--ip", h.address("spare1"))
+	if begun == "" && code != 0 {
+		t.Fatalf("not killed, and exit %d\n%s", code, out)
+	}
+	t.Logf("killed at step %d: %s", n, begun)
 	h.must("node", "add", "--name", "spare1", "--ip", h.address("spare1"), "--yes")
 	h.green()
 	h.sameBricks("server1", "spare1")
