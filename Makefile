@@ -7,6 +7,7 @@ LINT     := bin/tools/golangci-lint-$(LINT_VER)
 GOFILES  := $(shell find cmd internal -name '*.go' -o -name '*.tmpl' -o -name '*.conf' -o -name '*.sh' -o -name '*.tsv' 2>/dev/null)
 LAB      := demo
 LABLOG   := /var/tmp/multihead-test
+LABS     := 3
 
 export CGO_ENABLED = 0
 
@@ -48,10 +49,11 @@ test-race: ## unit tests under the race detector (needs a C compiler)
 
 .PHONY: test-lab
 test-lab: build lab-setup ## end-to-end tests on the lab only (needs root)
+	@# LABS tests at a time: they wait more than they work, and take about 2 GB each.
 	@# Shown are the tests and what failed; all that they said is in $(LABLOG), and the
 	@# last words of the labs they failed in beside it.
 	@rm -rf $(LABLOG) && mkdir -p $(LABLOG)
-	@bash -o pipefail -c 'MULTIHEAD_BIN=$(CURDIR)/$(BIN) MULTIHEAD_LABLOG=$(LABLOG) go test -tags lab -count=1 -p 1 -timeout 80m -v ./test/... ./internal/lab/... ./internal/host/remote/... 2>&1 | tee $(LABLOG)/log | grep --line-buffered -E "^(=== RUN|ok|FAIL|PASS|panic:)|^ *--- |^\?"' || \
+	@bash -o pipefail -c 'MULTIHEAD_BIN=$(CURDIR)/$(BIN) MULTIHEAD_LABLOG=$(LABLOG) go test -tags lab -count=1 -p 1 -parallel $(LABS) -timeout 80m -v ./test/... ./internal/lab/... ./internal/host/remote/... 2>&1 | tee $(LABLOG)/log | grep --line-buffered -E "^(=== RUN|ok|FAIL|PASS|panic:)|^ *--- |^\?"' || \
 		{ printf '\n%s\n' "What failed (all of it: $(LABLOG)):"; awk -f test/failed.awk $(LABLOG)/log; exit 1; }
 
 .PHONY: soak

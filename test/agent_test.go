@@ -17,6 +17,7 @@ import (
 // The virtual address follows what a head can serve, and nothing else does:
 // not a daemon that is down everywhere, and not the agents themselves.
 func TestTheAddressFollowsHealth(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, lab.Spec{Name: "agent", Heads: 3, Compute: 1})
 	h.must("up", "--yes")
 	h.green()

@@ -26,6 +26,7 @@ import (
 // is missing on the newest head. Every other growth is run on the new head
 // itself.
 func TestGrowthFromOneHeadToFourWithClientsWriting(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, lab.Spec{Name: "grow", Heads: 4, Compute: 1})
 	h.clusterFile("server1", "node001")
 	h.must("up", "--yes")
