@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"multihead/internal/lab"
 )
@@ -22,23 +23,29 @@ func TestDownAfterKill(t *testing.T) {
 	if _, err := lab.BuildImage(t.Context(), lab.DefaultImage, nil); err != nil {
 		t.Fatal(err)
 	}
-	name := labName("k")
-	dir := filepath.Join(lab.Dir(), "labs", name)
-	points := map[string]string{ // what is waited for before the kill
-		"described":      dir + "/lab.json",
-		"network":        dir + "/netns",
-		"secrets":        dir + "/secrets.env",
-		"disks made":     dir + "/hosts/server1/data.img",
-		"installed":      dir + "/hosts/server2/installed",
-		"console":        dir + "/hosts/server1/console.log",
-		"host's process": "/sys/fs/cgroup/unified/multihead-lab/" + name + "/server1/payload",
+	points := map[string]string{ // what is waited for before the kill, in the lab's directory
+		"described":      "lab.json",
+		"network":        "netns",
+		"secrets":        "secrets.env",
+		"disks made":     "hosts/server1/data.img",
+		"installed":      "hosts/server2/installed",
+		"console":        "hosts/server1/console.log",
+		"host's process": "/sys/fs/cgroup/unified/multihead-lab/NAME/server1/payload",
 	}
+	if !exists("/sys/fs/cgroup/unified") {
+		points["host's process"] = strings.Replace(points["host's process"], "/unified", "", 1)
+	}
+	n := 0
 	for point, path := range points {
-		if strings.HasPrefix(path, "/sys/fs/cgroup/unified") && !exists("/sys/fs/cgroup/unified") {
-			path = strings.Replace(path, "/unified", "", 1)
-		}
 		for _, again := range []bool{false, true} {
+			n++
+			name := labName(fmt.Sprintf("k%02d", n))
+			path := strings.Replace(path, "NAME", name, 1)
+			if !filepath.IsAbs(path) {
+				path = filepath.Join(lab.Dir(), "labs", name, path)
+			}
 			t.Run(fmt.Sprintf("%s, up again %v", point, again), func(t *testing.T) {
+				t.Parallel()
 				t.Cleanup(func() { downLab(t, name) })
 				killUp(t, name, path)
 				if again {
@@ -77,7 +84,7 @@ func killUp(t *testing.T, name, path string) {
 		select {
 		case err := <-done:
 			t.Fatalf("up ended before %s was there: %v\n%s", path, err, out.String())
-		default:
+		case <-time.After(time.Millisecond): // looking all the time would take a core from it
 		}
 	}
 	must(t, cmd.Process.Kill())
