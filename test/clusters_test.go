@@ -20,3 +20,26 @@ func TestServicesComeBackByThemselves(t *testing.T) {
 	t.Run("daemons, and a head that loses its power", func(t *testing.T) { daemonsComeBack(h.in(t)) })
 	t.Run("all heads lose their power, and nobody touches a key", func(t *testing.T) { allLosePower(h.in(t)) })
 }
+
+// No second cluster is ever formed; the one that is gets new secrets.
+func TestNeverASecondClusterAndNewSecretsForTheOne(t *testing.T) {
+	t.Parallel()
+	h := newLab(t, lab.Spec{Name: "second", Heads: 3, Compute: 1})
+	if !t.Run("never a second cluster", func(t *testing.T) { neverASecond(h.in(t)) }) {
+		t.Fatal("what follows needs the cluster that was formed")
+	}
+	t.Run("secrets are rotated without downtime", func(t *testing.T) { secretsRotate(h.in(t)) })
+}
+
+// On two heads every phase is made to fail before the cluster is formed; what formed in
+// the end takes compute nodes and a witness in, and lets them go. They share a lab,
+// for both are about two heads.
+func TestTwoHeadsFormInSpiteOfFailuresAndOthersJoinAndLeave(t *testing.T) {
+	t.Parallel()
+	h := newLab(t, lab.Spec{Name: "farm", Heads: 2, Compute: 2, Witness: 1, Data: 1 << 30})
+	h.clusterFile("server1", "server2", "node001")
+	if !t.Run("a failed phase is rolled back", func(t *testing.T) { failedPhases(h.in(t)) }) {
+		t.Fatal("what follows needs the cluster that was formed")
+	}
+	t.Run("compute nodes and witnesses join and leave", func(t *testing.T) { joinAndLeave(h.in(t)) })
+}

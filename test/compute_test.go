@@ -6,21 +6,15 @@ import (
 	"bufio"
 	"context"
 	"strings"
-	"testing"
 	"time"
-
-	"multihead/internal/lab"
 )
 
-// A compute node joins while a job runs, and leaves once its jobs have ended; one
-// that died is taken out; a witness votes and leaves again. The job of another node
-// notices nothing of all that.
-func TestComputeNodesAndWitnessesJoinAndLeave(t *testing.T) {
-	t.Parallel()
-	h := newLab(t, lab.Spec{Name: "farm", Heads: 2, Compute: 2, Witness: 1})
-	h.clusterFile("server1", "server2", "node001")
+// joinAndLeave has a compute node join while a job runs, and leave once its jobs have
+// ended; one that died is taken out; a witness votes and leaves again. The job of
+// another node notices nothing of all that. It begins with two heads and node001.
+func joinAndLeave(h *hosts) {
+	t := h.t
 	h.note("# rack 7, left door")
-	h.must("up", "--yes")
 	h.eventually("node001 takes jobs", 2*time.Minute, func() (bool, string) { s := h.nodeState("node001"); return s == "idle", s })
 
 	long := h.runJob("node001", "sleep 3600")

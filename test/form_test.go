@@ -17,9 +17,10 @@ import (
 
 // The main job, on four heads and two compute nodes: from nothing to a healthy
 // cluster, and every promise about what comes after. The subtests share one
-// lab and build on each other.
+// lab and build on each other. The cluster has fencing, for the last of them.
 func TestFourHeadsFormOneCluster(t *testing.T) {
-	h := newLab(t, lab.Spec{Name: "form", Heads: 4, Compute: 2})
+	t.Parallel()
+	h := newLab(t, lab.Spec{Name: "form", Heads: 4, Compute: 2, FenceTool: binary})
 	steps := []struct {
 		name string
 		f    func(*hosts)
@@ -37,6 +38,7 @@ func TestFourHeadsFormOneCluster(t *testing.T) {
 		{"a service switched off on one head leaves that head out", nil},
 		{"one head off: discover says so and up forms nothing", oneHeadOff},
 		{"down, all power off and on, and up lose nothing", downAndUp},
+		{"F15: three of four lose their power at once, and the last one serves", lastOfFourServes},
 	}
 	for _, s := range steps {
 		if s.f == nil {

@@ -19,7 +19,7 @@ import (
 // and comes back with as much as the others, or with more. What was acknowledged
 // is never lost, and what only one head had is never overwritten.
 func TestTheDatabaseComesBackAndNothingIsOverwritten(t *testing.T) {
-	t.Parallel() // it waits more than it works; beside one other
+	t.Parallel()
 	h := newLab(t, lab.Spec{Name: "galrec", Heads: 3})
 	h.must("up", "--yes", "--phase", "prepare,mariadb")
 	heads := h.names(lab.Head)

@@ -10,13 +10,12 @@ import (
 	"multihead/internal/lab"
 )
 
-// What might exist is never formed a second time: not while a head is off, not
-// while a daemon hangs, not while a probe gets no answer, not while the head
+// neverASecond: what might exist is never formed a second time: not while a head is off,
+// not while a daemon hangs, not while a probe gets no answer, not while the head
 // that holds the data is away. Each time up says why, says what to do, and
 // leaves every host as it is.
-func TestNeverASecondCluster(t *testing.T) {
-	t.Parallel()
-	h := newLab(t, lab.Spec{Name: "second", Heads: 3, Compute: 1})
+func neverASecond(h *hosts) {
+	t := h.t
 
 	refused := func(t *testing.T, because ...string) {
 		t.Helper()

@@ -11,10 +11,10 @@ import (
 	"multihead/internal/lab"
 )
 
-// A phase that is made to fail is rolled back to the exact earlier state, or
+// failedPhases makes phases fail: each is rolled back to the exact earlier state, or
 // says what of it cannot be; once the cause is gone, up carries on.
-func TestAFailedPhaseIsRolledBack(t *testing.T) {
-	t.Parallel()
+func failedPhases(h *hosts) {
+	t := h.t
 	tests := []struct {
 		name  string
 		phase string // what the message has to name
@@ -56,7 +56,6 @@ func TestAFailedPhaseIsRolledBack(t *testing.T) {
 			mend: func(h *hosts) { h.sh("server2", "mv /usr/sbin/keepalived.away /usr/sbin/keepalived") },
 		},
 	}
-	h := newLab(t, lab.Spec{Name: "fails", Heads: 2, Compute: 1, Data: 1 << 30})
 	h.must("up", "--yes", "--phase", "prepare")
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -23,15 +23,12 @@ import (
 	"multihead/internal/lab"
 )
 
-// Passwords, the munge key and the agents' certificates are replaced while clients
-// log in and write all the time, and while the tool is killed in between: no client is
-// refused that has a password which is meant to be good, jobs go on, and what is
-// retired is refused afterwards.
-func TestSecretsAreRotatedWithoutDowntime(t *testing.T) {
-	t.Parallel()
-	h := newLab(t, lab.Spec{Name: "rotate", Heads: 3, Compute: 1})
-	h.must("up", "--yes")
-	h.green()
+// secretsRotate replaces passwords, the munge key and the agents' certificates while
+// clients log in and write all the time, and while the tool is killed in between: no
+// client is refused that has a password which is meant to be good, jobs go on, and what
+// is retired is refused afterwards. It begins with a healthy cluster.
+func secretsRotate(h *hosts) {
+	t := h.t
 	for _, s := range []struct {
 		name string
 		f    func(*hosts)
