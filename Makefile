@@ -7,7 +7,7 @@ LINT     := bin/tools/golangci-lint-$(LINT_VER)
 GOFILES  := $(shell find cmd internal -name '*.go' -o -name '*.tmpl' -o -name '*.conf' -o -name '*.sh' -o -name '*.tsv' 2>/dev/null)
 LAB      := demo
 LABLOG   := /var/tmp/multihead-test
-LABS     := 3
+LABS     := 2
 
 export CGO_ENABLED = 0
 
