@@ -49,7 +49,7 @@ test-race: ## unit tests under the race detector (needs a C compiler)
 
 .PHONY: test-lab
 test-lab: build lab-setup ## end-to-end tests on the lab only (needs root)
-	@# LABS tests at a time: they wait more than they work, and take about 2 GB each.
+	@# LABS tests at a time, of about 2 GB of memory each.
 	@# Shown are the tests and what failed; all that they said is in $(LABLOG), and the
 	@# last words of the labs they failed in beside it.
 	@rm -rf $(LABLOG) && mkdir -p $(LABLOG)

@@ -67,13 +67,7 @@ func (t *identity) client(peer string) *tls.Config {
 
 // listen takes the other agents' beats.
 func (a *Agent) listen(ctx context.Context, t *identity) error {
-	var self config.HostSpec
-	for _, s := range a.Cluster.HeadsAndWitnesses() {
-		if s.Hostname == a.Name {
-			self = s
-		}
-	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(self.Address.String(), strconv.Itoa(agentd.Port)))
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(a.spec(a.Name).Address.String(), strconv.Itoa(agentd.Port)))
 	if err != nil {
 		return err
 	}

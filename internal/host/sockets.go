@@ -57,8 +57,7 @@ func portOf(address string) (int, bool) {
 // EndSockets ends connections with an address, those of the given ports of this
 // host or of the peer: whoever waits on one gets an error at once (ECONNABORTED).
 // The peer is told by a reset, if it lives. A kernel that cannot do it
-// (CONFIG_INET_DIAG_DESTROY) leaves all as it is, which is no error: the kernels of
-// Debian and of Red Hat can.
+// (CONFIG_INET_DIAG_DESTROY) leaves all as it is, which is no error.
 func EndSockets(ctx context.Context, h Host, peer netip.Addr, localPorts, peerPorts []int) error {
 	var terms []string
 	for _, p := range localPorts {

@@ -234,7 +234,7 @@ func otherSeries(name string, f Found) error {
 }
 
 // slurmSeries is what a person has to know who takes Slurm to a new series.
-const slurmSeries = " By hand the order is slurmdbd, then slurmctld on all heads, then slurmd: each may be newer than the next, by a few series, and never older. The first newer slurmctld in charge saves its state as no older one can read it."
+const slurmSeries = " By hand the order is slurmdbd, then slurmctld on all heads, then slurmd: each may be newer than the next, by as many series as Slurm's own guide to upgrades says, and never older. The first newer slurmctld in charge saves its state as no older one can read it."
 
 // others refuses where anything is not as it should be already.
 func (r *Run) others() error {

@@ -69,8 +69,7 @@ func stand(ctx context.Context, h host.Host, i instance, password config.Secret,
 		if err != nil {
 			return false, err
 		}
-		in := parseInfo(fmt.Sprint(text))
-		return standsFor(in, s.Head.Address), nil
+		return standsFor(parseInfo(fmt.Sprint(text)), s.Head.Address), nil
 	}
 	c, err := reach(ctx, h, i, password.Reveal())
 	if err != nil {
