@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh [options] BIN [up|discover|verdict|heads|all]: measure multihead against what
+# run.sh [options] BIN [up|discover|verdict|heads|all|backup]: measure multihead against what
 # a person would do by hand, both in the same run on the same machine.
 #
 #   up        `multihead up` and serial-up.sh, each on a lab made for it:
@@ -11,6 +11,8 @@
 #   verdict   what one verdict on a head's health costs in CPU time: the agent's,
 #             and that of check_all_services.sh, five client calls.
 #   heads     `multihead discover` of 200 simulated heads.
+#   backup    a snapshot, and mariadb-dump, gzip and tar; not part of all, for at
+#             full size it takes long and 40 GB of disk (backup.sh has the sizes).
 #
 # Options: --runs N (up, 3), --pairs N (discover, 10), --seconds N
 #          (verdict, each of its three windows, 60), --json FILE,
@@ -45,7 +47,7 @@ done
 case $# in 1 | 2) ;; *) usage ;; esac
 bin=$(realpath "$1")
 what=${2:-all}
-case $what in up | discover | verdict | heads | all) ;; *) usage ;; esac
+case $what in up | discover | verdict | heads | all | backup) ;; *) usage ;; esac
 case $form in serial | multihead) ;; *) usage ;; esac
 for tool in jq ssh nsenter; do
     command -v "$tool" >/dev/null || {
@@ -57,6 +59,8 @@ done
 work=$(mktemp -d)
 lab=bench$$
 bad=0
+[ "$what" != backup ] || exec bash "$here/backup.sh" "$bin"
+
 cleanup() {
     trap - EXIT INT TERM
     if [ -n "$running" ]; then

@@ -57,6 +57,9 @@ func eitherHeadMayGo(h *hosts) {
 		h.green()
 		h.arbiterIs("witness1")
 	})
+	h.t.Run("a client dies in the middle of a change, and a brick comes back", func(t *testing.T) {
+		h.in(t).replacedMeanwhile("server2", "server1", "witness1")
+	})
 	h.t.Run("a third head comes, and goes again: the arbiter makes way for it, and comes back", func(t *testing.T) {
 		h := h.in(t)
 		r := h.must("node", "add", "--name", "spare1", "--ip", h.address("spare1"), "--yes")

@@ -61,6 +61,32 @@ CREATE VIEW readers AS SELECT u.name, g.what FROM users u JOIN rights g ON g.use
 DELIMITER //
 CREATE PROCEDURE how_many() BEGIN SELECT COUNT(*) FROM users; END//
 CREATE FUNCTION twice(x INT) RETURNS INT DETERMINISTIC RETURN 2*x//
+E
+# Two whose views read each other's: neither can be made whole without the other.
+mariadb -e "CREATE DATABASE cad; CREATE DATABASE sim; CREATE TABLE cad.parts (id INT PRIMARY KEY, run INT); CREATE TABLE sim.runs (id INT PRIMARY KEY, state INT);
+INSERT INTO cad.parts VALUES (1, 7); INSERT INTO sim.runs VALUES (7, 3);
+CREATE VIEW cad.open AS SELECT p.id, r.state FROM cad.parts p JOIN sim.runs r ON r.id=p.run;
+CREATE VIEW sim.used AS SELECT r.id, o.state FROM sim.runs r JOIN cad.open o;
+CREATE VIEW cad.all_used AS SELECT id, state FROM sim.used;
+GRANT SELECT ON cad.open TO client@'%';
+CREATE DEFINER=client@'%' VIEW site.own AS SELECT id FROM site.log; CREATE DEFINER=client@'%' VIEW site.by AS SELECT id FROM site.own"
+# What databases have after some years: rows that do not fit a statement as they are dumped,
+# a view and a right about what is gone, a role.
+mariadb -e "CREATE DATABASE odd COMMENT 'it''s; odd'"
+mariadb odd <<"E"
+CREATE TABLE big (id INT PRIMARY KEY, b LONGBLOB);
+INSERT INTO big VALUES (1, REPEAT(x'00ff', 5*1024*1024));
+CREATE TABLE gone (id INT);
+CREATE VIEW stale AS SELECT id FROM gone;
+CREATE VIEW fine AS SELECT id FROM big;
+CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY DO DELETE FROM big WHERE id < 0;
+CREATE EVENT off ON SCHEDULE EVERY 1 DAY DISABLE DO DELETE FROM big WHERE id < 0;
+CREATE ROLE staff;
+GRANT SELECT ON odd.* TO staff;
+GRANT staff TO client@'%';
+SET DEFAULT ROLE staff FOR client@'%';
+GRANT SELECT ON odd.gone TO client@'%';
+DROP TABLE gone;
 E`
 
 // backups adds the section to the lab's cluster file.
@@ -72,12 +98,14 @@ func (h *hosts) backups() {
 		h.t.Fatal(err)
 	}
 	const after = "    directories: [frontend_builds, slurm/state, slurm/logs, uploads, config]\n"
-	text := strings.Replace(string(data), after, after+`  backup:
+	// Half a day from now: a timer that runs out in the middle makes one snapshot more.
+	hour := time.Now().UTC().Add(12*time.Hour + 9*time.Hour).Hour() // of the lab's time zone, Asia/Seoul
+	text := strings.Replace(string(data), after, after+fmt.Sprintf(`  backup:
     enabled: true
-    schedule: {full_backup: "0 2 * * 0", incremental: "0 2 * * 1-6"}
+    schedule: {full_backup: "0 %[1]d * * 0", incremental: "0 %[1]d * * 1-6"}
     retention: {daily: 7, weekly: 4, monthly: 12}
     items: [configs, databases, slurm_state, glusterfs_meta, volume]
-`, 1)
+`, hour), 1)
 	if text == string(data) {
 		h.t.Fatal("the lab's cluster file has no place for the section")
 	}
@@ -157,7 +185,7 @@ func dropped(h *hosts) {
 	var made, back result
 	n, bad, gap := h.clientThroughVIP("server2", func() {
 		made = h.must("backup", "create")
-		h.sh("server2", "mariadb -e 'DROP DATABASE auth_portal'")
+		h.sh("server2", "mariadb -e 'DROP DATABASE auth_portal; DROP DATABASE cad; DROP DATABASE sim'")
 		dry := h.must("restore", "--latest", "--dry-run")
 		if !strings.Contains(dry.stdout, "auth_portal") || strings.Contains(dry.stdout, "load site") {
 			h.t.Errorf("the dry run: %s", dry)
@@ -171,10 +199,18 @@ func dropped(h *hosts) {
 		if after := h.content(head, "auth_portal"); after != before {
 			h.t.Errorf("%s: auth_portal is %s, and was %s", head, after, before)
 		}
+		if got := h.sh(head, "mariadb -N -e 'SELECT id, state FROM cad.all_used'"); got != "7\t3" {
+			h.t.Errorf("%s: the views that need each other's databases say %q", head, got)
+		}
 	}
 	h.t.Logf("made in %.1f s, brought back in %.1f s; %d writes acknowledged, %d refused, longest gap %d ms", made.took.Seconds(), back.took.Seconds(), n, bad, gap)
 	if rows, err := strconv.Atoi(h.sh("server3", "mariadb -N -e 'SELECT COUNT(*) FROM site.log'")); err != nil || rows < n || bad > 0 {
 		h.t.Errorf("%d rows of %d acknowledged writes, %d refused: %v", rows, n, bad, err)
+	}
+	for _, said := range []string{"odd.stale cannot be dumped", "odd.nightly, odd.off"} {
+		if !strings.Contains(made.stderr, said) {
+			h.t.Errorf("nobody was warned of %q: %s", said, made)
+		}
 	}
 	l := h.snapshots()
 	if len(l.Snapshots) != 1 || len(l.Snapshots[0].Heads) != 3 || l.Snapshots[0].Verified == nil || len(l.Problems) > 0 {
@@ -198,13 +234,22 @@ func replaced(h *hosts) {
 	before := h.content("server1", "auth_portal")
 	h.sh("server1", "mariadb auth_portal -e 'DELETE FROM rights; DROP VIEW readers; DROP PROCEDURE how_many; CREATE TABLE later (id INT PRIMARY KEY); INSERT INTO later VALUES (7)'")
 	args := []string{"restore", "--latest", "--only", "database", "--database", "auth_portal", "--yes"}
-	if r := h.run(args...); r.code != 64 || !strings.Contains(r.stderr, "--confirm bak") {
+	if r := h.run(args...); r.code != 64 || !strings.Contains(r.stderr, "--confirm "+h.Spec.Name) {
 		h.t.Errorf("nobody typed the name: %s", r)
 	}
 	if got := h.sh("server1", "mariadb -N -e 'SELECT COUNT(*) FROM auth_portal.rights'"); got != "0" {
 		h.t.Errorf("a refused restore changed something: %s", got)
 	}
-	h.must(append(args, "--confirm", "bak")...)
+	// A restore that fails before anything was moved leaves what is there where it is.
+	h.each(h.names(lab.Head), "cd /data/system_backup && ! test -e kept && touch kept")
+	if r := h.run(append(args, "--confirm", h.Spec.Name)...); r.code == 0 || !strings.Contains(r.stdout+r.stderr, "kept") {
+		h.t.Errorf("nothing could be kept, and it goes on: %s", r)
+	}
+	if got := h.sh("server1", "mariadb -N -e 'SELECT id FROM auth_portal.later'"); got != "7" {
+		h.t.Fatalf("a restore that failed took what was there away: %s", got)
+	}
+	h.each(h.names(lab.Head), "rm /data/system_backup/kept")
+	h.must(append(args, "--confirm", h.Spec.Name)...)
 	if after := h.content("server3", "auth_portal"); after != before {
 		h.t.Errorf("auth_portal is %s, and was %s", after, before)
 	}
@@ -252,7 +297,7 @@ func foreign(h *hosts) {
 		}
 	}
 	h.each(had, "cp -a "+file+" /root/metadata; sed -i 's/\"mariadb\": \"[^\"]*\"/\"mariadb\": \"99.1.0\"/' "+file)
-	if r := h.run("restore", "--latest", "--only", "database", "--confirm", "bak", "--yes"); r.code != 1 || !strings.Contains(r.stderr, "99.1.0") {
+	if r := h.run("restore", "--latest", "--only", "database", "--confirm", h.Spec.Name, "--yes"); r.code != 1 || !strings.Contains(r.stderr, "99.1.0") {
 		h.t.Errorf("a newer server's snapshot: %s", r)
 	}
 	h.each(had, "sed -i 's/\"version\": 1,/\"version\": 2,/' "+file)

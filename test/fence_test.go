@@ -132,7 +132,7 @@ func TestTheLastOfFourServes(t *testing.T) {
 		alarms := fmt.Sprint(h.report("server4").Alarms)
 		return strings.Contains(alarms, "glusterfs") && strings.Contains(alarms, "--accept-data-loss"), alarms
 	})
-	if r := h.run("recover", "--yes", "--service", "glusterfs", "--accept-data-loss", "fencefull"); !strings.Contains(r.String(), "server1") {
+	if r := h.run("recover", "--yes", "--service", "glusterfs", "--accept-data-loss", h.Spec.Name); !strings.Contains(r.String(), "server1") {
 		t.Errorf("recover does not say who was left out: %s", r)
 	}
 	serves("the volume", "grep -qx before /mnt/gluster/fence && echo after >/mnt/gluster/fence2")

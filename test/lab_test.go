@@ -13,7 +13,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,7 +30,30 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "the lab's tests cannot run:", err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	alone, err := onlyRun()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the lab's tests cannot run:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = alone.Close()
+	os.Exit(code)
+}
+
+// onlyRun holds what a second run of these tests on this machine needs too, until it is
+// closed: each begins with removing the labs that it finds of the other.
+func onlyRun() (*os.File, error) {
+	if err := os.MkdirAll(lab.Dir(), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(lab.Dir(), "test.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("another run of them has %s (%w): wait for its end, or set %s to another directory", f.Name(), err, lab.DirVariable)
+	}
+	return f, nil
 }
 
 func ready() error {
@@ -48,10 +73,16 @@ type hosts struct {
 	file string // the cluster file; the lab's own unless a test writes another
 }
 
-// newLab makes a lab that goes with the test.
+// newLab makes a lab that goes with the test. Its name says that it is a test's: what a
+// run left that was ended on its way is removed, for a test begins with hosts that nothing
+// was done to, and a lab of a person's own is never touched.
 func newLab(t *testing.T, spec lab.Spec) *hosts {
 	t.Helper()
 	begin := time.Now()
+	spec.Name = "test-" + spec.Name
+	if err := lab.Down(t.Context(), spec.Name, nil); err != nil {
+		t.Fatal(err)
+	}
 	l, err := lab.Up(t.Context(), spec, nil)
 	if err != nil {
 		t.Fatal(err)

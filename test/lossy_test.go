@@ -51,6 +51,10 @@ func TestLossAndLoadAreNoReasonForAFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows.stopAndCheck("server1")
+	h.underLoad() // F24
+	if now := h.holders(); !slices.Equal(now, []string{was}) {
+		t.Errorf("the address was at %s and is at %v", was, now)
+	}
 	for _, head := range heads {
 		out := h.sh(head, "journalctl --no-pager --since=@"+since+" -u keepalived -u slurmctld -u mariadb -u multihead-agent | grep -E '"+
 			"Entering (MASTER|FAULT) STATE|taking over|non-Primary|event=(fence|proof|recovery)|fit=false' || true")

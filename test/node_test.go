@@ -17,22 +17,25 @@ import (
 	"multihead/internal/lab"
 )
 
-// A head joins and leaves while clients write to the database through the virtual
+// A fifth head joins and leaves while clients write to the database through the virtual
 // address, to Redis and to the volume: no write fails, and everything is on the
 // head that joined, and on those that stay once it has left. With another head off
-// it is refused as a whole. A dead head is replaced by a fresh host.
+// both are refused as a whole. A dead head is replaced by a fresh host.
 func TestHeadsJoinLeaveAndAreReplacedWithClientsWriting(t *testing.T) {
 	t.Parallel()
-	h := newLab(t, lab.Spec{Name: "nod", Heads: 3, Spare: 1, Data: 1 << 30})
-	h.clusterFile("server1", "server2", "server3")
+	h := newLab(t, lab.Spec{Name: "nod", Heads: 4, Spare: 1, Data: 1 << 30})
+	h.clusterFile("server1", "server2", "server3", "server4")
 	h.note("# rack 7, left door")
 	h.must("up", "--yes")
 	h.sh("server1", `cd /mnt/gluster/config && for i in $(seq 200); do echo "$i $(head -c 100 /dev/urandom | base64 -w0)" > f$i; done; sync`)
+	h.sh("server1", `mariadb auth_portal -e "CREATE TABLE auth_portal.kept (n INT PRIMARY KEY, t TEXT); INSERT INTO auth_portal.kept SELECT seq, SHA2(RAND(), 512) FROM seq_1_to_20000"`)
 	writers, keys := h.startWriters(true), h.startKeys()
 
-	h.must("node", "add", "--name", "spare1", "--ip", h.address("spare1"), "--yes")
+	r := h.must("node", "add", "--name", "spare1", "--ip", h.address("spare1"), "--yes")
+	t.Logf("add took %.1f s", r.took.Seconds())
 	h.green()
 	h.sameBricks("server1", "spare1")
+	h.sameTables("kept", "server1", "spare1")
 	if r := h.must("node", "add", "--name", "spare1", "--ip", h.address("spare1"), "--yes"); !strings.Contains(r.stdout, "No changes") {
 		t.Errorf("added twice: %s", r)
 	}
@@ -44,6 +47,7 @@ func TestHeadsJoinLeaveAndAreReplacedWithClientsWriting(t *testing.T) {
 	h.replaced("server3", "spare1")
 	keys.stopAndCheck(t)
 	writers.stopAndCheck("spare1")
+	h.sameTables("kept, writes", "server1", "server2", "server4", "spare1")
 	h.sameBricks("server1", "spare1")
 	h.comesBackInVain("server3")
 	if text := h.text(); !strings.Contains(text, "# rack 7, left door") {
@@ -75,8 +79,8 @@ func (h *hosts) leaves(name string, keys *keyWriter) {
 	if out := h.sh(name, "ls /etc/multihead/pki/ca.pem /etc/multihead/pki/agent.pem 2>&1; true"); strings.Count(out, "No such file") != 2 {
 		h.t.Errorf("secrets of agents stay: %s", out)
 	}
-	for _, head := range []string{"server1", "server2", "server3"} {
-		if out := h.sh(head, "gluster volume info shared_data | grep -c ^Brick[0-9]; gluster pool list | grep -c Connected; mariadb -N -e \"SHOW STATUS LIKE 'wsrep_cluster_size'\" | cut -f2; grep -rl "+h.address(name)+" /etc/hosts /etc/slurm /etc/mysql /etc/keepalived /etc/multihead || true"); strings.Join(strings.Fields(out), " ") != "3 3 3" {
+	for _, head := range []string{"server1", "server2", "server3", "server4"} {
+		if out := h.sh(head, "gluster volume info shared_data | grep -c ^Brick[0-9]; gluster pool list | grep -c Connected; mariadb -N -e \"SHOW STATUS LIKE 'wsrep_cluster_size'\" | cut -f2; grep -rl "+h.address(name)+" /etc/hosts /etc/slurm /etc/mysql /etc/keepalived /etc/multihead || true"); strings.Join(strings.Fields(out), " ") != "4 4 4" {
 			h.t.Errorf("%s still knows %s: %s", head, name, out)
 		}
 	}
@@ -87,7 +91,7 @@ func (h *hosts) leaves(name string, keys *keyWriter) {
 }
 
 // refusedWithAnotherOff cuts the power of server3: nobody may leave then, neither a
-// head that serves nor the silent one without a word.
+// head that serves nor the silent one without a word, and nobody joins.
 func (h *hosts) refusedWithAnotherOff(keys *keyWriter) {
 	h.t.Helper()
 	keys.lenient()
@@ -101,8 +105,27 @@ func (h *hosts) refusedWithAnotherOff(keys *keyWriter) {
 			h.t.Errorf("remove %s with server3 off: %s", name, r)
 		}
 	}
+	if r := h.run("node", "add", "--name", "spare1", "--ip", h.address("spare1"), "--yes"); r.code == 0 || !strings.Contains(r.stderr, "server3") {
+		h.t.Errorf("add spare1 with server3 off: %s", r)
+	}
+	if out := h.sh("spare1", running); out != "" {
+		h.t.Errorf("spare1 has half joined: %s", out)
+	}
 	if h.text() != before {
 		h.t.Errorf("the file changed though it was refused:\n%s", h.text())
+	}
+}
+
+// sameTables compares what heads have in tables of the site's database that nobody
+// writes to meanwhile, by what each of them reads.
+func (h *hosts) sameTables(tables string, heads ...string) {
+	h.t.Helper()
+	of := map[string]string{}
+	for _, head := range heads {
+		of[head] = h.sh(head, `mariadb -N auth_portal -e "SET SESSION wsrep_sync_wait=1; CHECKSUM TABLE `+tables+` EXTENDED"`)
+		if of[head] != of[heads[0]] || strings.Contains(of[head], "NULL") {
+			h.t.Errorf("%s has other rows than %s: %q, %q", head, heads[0], of[head], of[heads[0]])
+		}
 	}
 }
 
@@ -134,9 +157,9 @@ func (h *hosts) comesBackInVain(dead string) {
 	if out := h.sh(dead, "journalctl -b -u multihead-agent --no-pager | grep -c 'event=alarm.*service=removed' || true"); out != "1" {
 		h.t.Errorf("%s says %s times why", dead, out)
 	}
-	h.eventually("the database has its three members", time.Minute, func() (bool, string) {
+	h.eventually("the database has its four members", time.Minute, func() (bool, string) {
 		out, err := h.trySh("server1", `mariadb -N -e "SHOW STATUS LIKE 'wsrep_cluster_size'" | cut -f2`)
-		return err == nil && out == "3", fmt.Sprint(out, err)
+		return err == nil && out == "4", fmt.Sprint(out, err)
 	})
 	h.green()
 }
@@ -204,14 +227,20 @@ type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
 
-func (h *hosts) startKeys() *keyWriter {
+// redis is a client of the cluster's Redis: it asks some heads for the others.
+func (h *hosts) redis() *redis.ClusterClient {
 	h.t.Helper()
 	redis.SetLogger(quiet{})
 	spec := clients.RedisSpec{Password: h.secrets()["REDIS_PASSWORD"]}
 	for _, name := range []string{"server1", "server2", "server3"} {
 		spec.Addresses = append(spec.Addresses, h.address(name)+":6379")
 	}
-	w := &keyWriter{client: clients.RedisClient(spec, h.Dial), stop: make(chan struct{})}
+	return clients.RedisClient(spec, h.Dial)
+}
+
+func (h *hosts) startKeys() *keyWriter {
+	h.t.Helper()
+	w := &keyWriter{client: h.redis(), stop: make(chan struct{})}
 	w.done.Go(func() {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()

@@ -96,7 +96,7 @@ func TestNeverASecondCluster(t *testing.T) {
 	t.Run("--bootstrap over a living cluster", func(t *testing.T) {
 		h := h.in(t)
 		was := h.fingerprints()
-		r := h.run("up", "--yes", "--bootstrap", "--confirm", "second")
+		r := h.run("up", "--yes", "--bootstrap", "--confirm", h.Spec.Name)
 		if r.code == 0 || !strings.Contains(r.stderr, "second cluster") {
 			t.Errorf("not refused: %s", r)
 		}

@@ -19,10 +19,11 @@ import (
 	"multihead/internal/lab"
 )
 
-// Redis and keepalived become newer on three heads, one after the other, the one with
-// the address last, while clients write through the virtual address and to Redis. A
-// package whose daemon does not start, and one whose script fails, stop it at the first
-// head, which gets back what it had. A run that was killed in between is gone on with.
+// MariaDB, Galera, GlusterFS, Slurm, munge, Redis and keepalived become newer on three
+// heads, one after the other, the one with the address last, while clients write through
+// the virtual address and to Redis. A package whose daemon does not start, and one whose
+// script fails, stop it at the first head, which gets back what it had. A run that was
+// killed in between is gone on with.
 func TestPackagesAreUpgradedOneHeadAtATime(t *testing.T) {
 	t.Parallel()
 	h := newLab(t, lab.Spec{Name: "upg", Heads: 3})
@@ -38,9 +39,9 @@ func TestPackagesAreUpgradedOneHeadAtATime(t *testing.T) {
 	h.stopsAtTheFirstHead(was, "2", "[ $p != redis-server ] || { printf '#!/bin/sh\\n[ \"$1\" != configure ] || exit 1\\n' > $d/DEBIAN/postinst; chmod 755 $d/DEBIAN/postinst; }", "FAILED server2: upgrade keepalived")
 	keys.strict(t)
 
-	h.offer("3", "")
+	h.offer("3", "", "redis", "keepalived", "mariadb", "galera-4", "glusterfs", "slurm-wlm", "munge")
 	r := h.must("upgrade", "--dry-run")
-	for _, word := range []string{"redis-server", "keepalived", "Nothing was changed"} {
+	for _, word := range []string{"redis-server", "keepalived", "mariadb-server", "galera-4", "glusterfs-server", "slurmctld", "munge", "Nothing was changed"} {
 		if !strings.Contains(r.stdout, word) {
 			t.Errorf("the plan does not say %q: %s", word, r)
 		}
@@ -78,39 +79,39 @@ func TestPackagesAreUpgradedOneHeadAtATime(t *testing.T) {
 	}
 }
 
-// upgradedPackages are those that the test makes newer.
-const upgradedPackages = "redis-server redis-tools redis-sentinel keepalived"
+// madeNewer lists, on a head, the packages that are made of sources, as a pattern.
+func madeNewer(sources ...string) string {
+	return fmt.Sprintf(`dpkg-query -W -f '${source:Package} ${db:Status-Abbrev} ${Package} ${Version}\n' | awk '$1 ~ /^(%s)$/ && $2 == "ii" { print $3, $4 }'`, strings.Join(sources, "|"))
+}
 
-// versions are the versions of those on every head.
+// versions are the versions of what an upgrade is about, on every head.
 func (h *hosts) versions() map[string]map[string]string {
 	h.t.Helper()
 	out := map[string]map[string]string{}
 	for _, head := range h.names(lab.Head) {
 		out[head] = map[string]string{}
-		for line := range strings.Lines(h.sh(head, "dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\\n' "+upgradedPackages)) {
-			f := strings.Fields(line)
-			if len(f) != 3 || f[0] != "ii" {
-				h.t.Errorf("%s: %s", head, line)
-				continue
-			}
-			out[head][f[1]] = f[2]
+		for line := range strings.Lines(h.sh(head, madeNewer("redis", "keepalived", "mariadb", "galera-4", "glusterfs", "slurm-wlm", "munge"))) {
+			name, version, _ := strings.Cut(strings.TrimSpace(line), " ")
+			out[head][name] = version
+		}
+		if len(out[head]) < 20 {
+			h.t.Errorf("%s has of what is to be upgraded only %v", head, out[head])
 		}
 	}
 	return out
 }
 
-// offer gives every head a source with newer packages, made of those that it has. spoil
-// is a script that sees each package's directory as $d.
-func (h *hosts) offer(revision, spoil string) {
+// offer gives every head a source with newer packages, made of those that it has of some
+// sources. spoil is a script that sees each package's directory as $d.
+func (h *hosts) offer(revision, spoil string, sources ...string) {
 	h.t.Helper()
 	script := fmt.Sprintf(`set -e
 repo=/srv/newer; work=$(mktemp -d); rm -rf $repo; mkdir $repo
-for p in %s; do
+%s | while read p old; do
 	d=$work/$p; mkdir -p $d/DEBIAN; chmod 755 $d
-	old=$(dpkg-query -W -f '${Version}' $p)
 	dpkg -L $p | sed -n 's|^/\(..*\)|\1|p' | grep -vx '\.' | tar -C / --no-recursion --ignore-failed-read -cf - -T - 2>/dev/null | tar -C $d -xpf -
 	dpkg-query -s $p | awk '/^[^ ]/ { skip = /^(Status|Conffiles):/ } !skip' | sed "s|$old|$old+mh%s|g" > $d/DEBIAN/control
-	for s in preinst postinst prerm postrm conffiles; do [ ! -e /var/lib/dpkg/info/$p.$s ] || cp -p /var/lib/dpkg/info/$p.$s $d/DEBIAN/$s; done
+	for s in preinst postinst prerm postrm conffiles config templates triggers shlibs; do [ ! -e /var/lib/dpkg/info/$p.$s ] || cp -p /var/lib/dpkg/info/$p.$s $d/DEBIAN/$s; done
 	%s
 	dpkg-deb -Zgzip -z1 -b $d $repo/$p.deb >/dev/null
 done
@@ -118,7 +119,7 @@ rm -rf $work; cd $repo
 for f in *.deb; do dpkg-deb -f $f; echo "Filename: ./$f"; echo "Size: $(stat -c %%s $f)"; echo "SHA256: $(sha256sum $f | cut -d' ' -f1)"; echo; done > Packages
 printf 'Origin: site\nLabel: site\nDate: %%s\nSHA256:\n %%s %%s Packages\n' "$(date -uR)" "$(sha256sum Packages | cut -d' ' -f1)" "$(stat -c %%s Packages)" > Release
 echo 'deb [trusted=yes] file:/srv/newer ./' > /etc/apt/sources.list.d/newer.list
-apt-get -qq update`, upgradedPackages, revision, spoil)
+apt-get -qq update`, madeNewer(sources...), revision, spoil)
 	var wg sync.WaitGroup
 	for _, head := range h.names(lab.Head) {
 		wg.Go(func() {
@@ -137,7 +138,7 @@ apt-get -qq update`, upgradedPackages, revision, spoil)
 // what they had, and on two of them nothing was touched.
 func (h *hosts) stopsAtTheFirstHead(was map[string]map[string]string, revision, spoil, at string) {
 	h.t.Helper()
-	h.offer(revision, spoil)
+	h.offer(revision, spoil, "redis", "keepalived")
 	pids := func(head string) string { return h.sh(head, "pidof redis-server keepalived mariadbd slurmctld") }
 	before := map[string]string{"server1": pids("server1"), "server3": pids("server3")}
 	r := h.run("upgrade", "--yes")

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"multihead/internal/backup"
@@ -46,10 +48,14 @@ func (a *app) backupCreate(ctx context.Context, f backupFlags) error {
 		return err
 	}
 	cr := backup.Create{Cluster: run.sess.file, Tool: version, Begin: time.Now(), Full: f.full, Reached: heads, Missing: run.sess.view.Unreached()}
-	cr.Warn = func(list []string) {
-		for _, line := range list {
-			fmt.Fprintln(a.stderr, a.tr("Warning: ")+line)
-		}
+	cr.Warn = a.warnings
+	var mu sync.Mutex
+	var lacking []string
+	cr.Lacks = func(head string, why error) {
+		mu.Lock()
+		defer mu.Unlock()
+		lacking = append(lacking, head)
+		cr.Warn([]string{fmt.Sprintf(a.tr("%s has no copy of it: %v"), head, why)})
 	}
 	for _, h := range heads {
 		if h.Name == maker {
@@ -61,7 +67,8 @@ func (a *app) backupCreate(ctx context.Context, f backupFlags) error {
 	if err := a.carryBackup(ctx, run, cr.Plan(), true); err != nil || f.dryRun {
 		return err
 	}
-	fmt.Fprintf(a.stdout, a.tr("Snapshot %s is on %s, read back and whole.\n"), cr.ID(), strings.Join(names(heads), ", "))
+	on := slices.DeleteFunc(names(heads), func(n string) bool { return slices.Contains(lacking, n) })
+	fmt.Fprintf(a.stdout, a.tr("Snapshot %s is on %s, read back and whole.\n"), cr.ID(), strings.Join(on, ", "))
 	if !f.scheduled && !a.quiet {
 		fmt.Fprintf(a.stdout, a.tr("Keep %s and the cluster file away from the cluster too: without that key nobody reads a snapshot, and it is in none.\n"), backup.KeyFile)
 	}
@@ -69,6 +76,9 @@ func (a *app) backupCreate(ctx context.Context, f backupFlags) error {
 		if err := a.pruneWhat(ctx, run, true); err != nil {
 			return err
 		}
+	}
+	if len(lacking) > 0 && !f.scheduled { // of the timers' status tells, and a snapshot more would be no remedy
+		return &exitError{exitFailed, fmt.Errorf(a.tr("%s could not take its copy"), strings.Join(lacking, ", "))}
 	}
 	if left := run.sess.view.Unreached(); len(left) > 0 && f.scheduled {
 		// Status says that the head is off; made again, the snapshot would lack
@@ -100,4 +110,11 @@ func (a *app) carryBackup(ctx context.Context, run *upRun, p plan.Plan, sure boo
 		}
 	}
 	return a.apply(ctx, run)
+}
+
+// warnings tells what is no failure.
+func (a *app) warnings(list []string) {
+	for _, line := range list {
+		fmt.Fprintln(a.stderr, a.tr("Warning: ")+line)
+	}
 }

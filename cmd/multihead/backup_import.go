@@ -105,9 +105,7 @@ func (a *app) backupImport(ctx context.Context, f importFlags) error {
 	if err := a.carryBackup(ctx, run, backup.Import(root, heads[0], from, func(r backup.Result) { came = r }), true); err != nil || f.dryRun {
 		return err
 	}
-	for _, line := range came.Warnings {
-		fmt.Fprintln(a.stderr, a.tr("Warning: ")+line)
-	}
+	a.warnings(came.Warnings)
 	if len(came.Names) == 0 {
 		fmt.Fprintln(a.stdout, a.tr("Nothing came that was not there already."))
 		return nil

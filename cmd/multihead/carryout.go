@@ -118,10 +118,13 @@ const maxRounds = 6
 // lock takes the cluster's lock and makes sure that what was shown is still
 // what is needed.
 func (a *app) lock(ctx context.Context, run *upRun) error {
-	if run.aim == aimRecover {
+	if run.aim == aimRecover || len(run.intent.Lost) > 0 {
 		// A head that was switched on while the question stood is not taken for dead.
 		if err := run.sess.reachAgain(ctx); err != nil {
 			return err
+		}
+		if run.aim == aimLeave {
+			run.aboutLeaving() // what was said of them, to the new view
 		}
 	}
 	ctxLock, cancel := context.WithTimeout(ctx, lockWait)

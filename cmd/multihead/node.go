@@ -114,6 +114,20 @@ func (e *edited) write(a *app) error {
 	return err
 }
 
+// writable refuses where the new text could not be put in the place of the old one.
+func (e *edited) writable(a *app) error {
+	if e.same() {
+		return nil
+	}
+	if err := e.stands(a); err != nil {
+		return err
+	}
+	if err := config.Rewritable(e.path, e.new); err != nil {
+		return &exitError{exitConfig, fmt.Errorf(a.tr("%s could not be changed (%w), so that nothing was done; it is to be changed once the hosts have left"), e.path, err)}
+	}
+	return nil
+}
+
 // stands refuses where somebody else has changed the file since it was read.
 func (e *edited) stands(a *app) error {
 	now, err := os.ReadFile(e.path)

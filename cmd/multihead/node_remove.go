@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"multihead/internal/config"
+	"multihead/internal/host"
 	"multihead/internal/service"
 )
 
@@ -91,7 +93,8 @@ func newNodeReplaceCmd(a *app) *cobra.Command {
 		Short: "Put a fresh host in a head's place: the head leaves, the host joins with its part of the file",
 		Long: `Does what node remove does for the head, gives its place in the cluster file, with
 its priority and services, to the other host, and then does what up does. Without
---name the host has the same name as the head.
+--name the host has the same name as the head. What switches the old machine off
+(fencing.devices) is taken out of the file: the new one's own is to be written there.
 
 Exit code: 0 done, 1 failed, 64 usage, 75 another run is at work, 78 the cluster
 file, 130 interrupted.`,
@@ -134,13 +137,24 @@ func (a *app) nodeRemove(ctx context.Context, f removeFlags, names []string, rep
 	return a.leave(ctx, f, e, names, report)
 }
 
-// hasLeft is the way of services that the file has switched off already, by an earlier
-// run: what that one was cut off from is what up does.
+// hasLeft is the way of services that the file has switched off already. They leave in
+// order where they have not: a person wrote it there. What an earlier run was cut off
+// from after that is what up does.
 func (a *app) hasLeft(ctx context.Context, f removeFlags, e *edited, names []string, report *upReport) error {
+	before, err := e.withServices(names, f.services)
+	if err != nil {
+		return err
+	}
+	still, err := a.stillServes(ctx, f, before, names, report)
+	if err != nil {
+		return err
+	}
+	if still {
+		return a.leave(ctx, f, before, names, report)
+	}
 	run := &upRun{flags: f.upFlags, report: report, intent: service.Intent{Mode: service.Auto}}
 	run.flags.lookOnly = f.dryRun
 	run.question = func(ctx context.Context) error { return a.agreeToLeave(ctx, f, e, names) }
-	var err error
 	if run.sess, err = a.open(ctx, e.after, e.after.AllHosts(), run.flags.reach); err != nil {
 		return err
 	}
@@ -152,6 +166,47 @@ func (a *app) hasLeft(ctx context.Context, f removeFlags, e *edited, names []str
 		return err
 	}
 	return a.carryOut(ctx, run)
+}
+
+// stillServes says whether anything of the services is left to leave. It only looks.
+func (a *app) stillServes(ctx context.Context, f removeFlags, e *edited, names []string, report *upReport) (bool, error) {
+	f.lookOnly = true
+	run := f.run(e, names, report)
+	var err error
+	if run.sess, err = a.open(ctx, e.before, e.before.AllHosts(), f.reach); err != nil {
+		return false, err
+	}
+	defer func() { run.sess.close() }()
+	run.aboutLeaving()
+	if err := a.idle(ctx, run); err != nil {
+		return false, err
+	}
+	err = a.propose(ctx, run)
+	return !run.prop.Empty(), err
+}
+
+// withServices is an edit to the same file from one in which heads have these services.
+func (e *edited) withServices(heads, services []string) (*edited, error) {
+	d, err := config.ParseDocument(e.path, e.old)
+	if err != nil {
+		return nil, configError(e.path, err)
+	}
+	for _, name := range heads {
+		for _, s := range services {
+			c, err := d.Cluster()
+			if err == nil {
+				err = d.SetService(c, name, s, true)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	out := *e
+	if out.before, _, err = config.Parse(e.path, d.Bytes()); err != nil {
+		return nil, err
+	}
+	return &out, nil
 }
 
 // check refuses flags that do not go together.
@@ -226,6 +281,9 @@ func (a *app) nodeReplace(ctx context.Context, f removeFlags, old string, report
 	}
 	if h, _ := e.before.Head(old); h.Hostname == spec.Hostname && h.Address == spec.Address {
 		return usageError(fmt.Errorf("%s has that address already: if the same machine was installed anew, take it out with node remove %s --gone and bring it in with node add", old, old))
+	}
+	if slices.ContainsFunc(e.before.Fencing.Devices, func(d config.FenceDevice) bool { return d.Node == old }) {
+		fmt.Fprintf(a.stderr, a.tr("Warning: ")+a.tr("what switches the old %s off is taken out of the file: write the new machine's own device below fencing.devices, and run up\n"), old)
 	}
 	fresh, _ := e.after.Head(f.name)
 	r := f.reach
@@ -318,7 +376,7 @@ func (a *app) carryOutLeave(ctx context.Context, run *upRun, e *edited) error {
 		return err
 	}
 	// Before anything is done: a file that is not written leaves them half out.
-	if err := e.stands(a); err != nil {
+	if err := e.writable(a); err != nil {
 		return err
 	}
 	run.agreedAll()
@@ -354,7 +412,7 @@ func (a *app) carryOutLeave(ctx context.Context, run *upRun, e *edited) error {
 }
 
 // become turns the run into an up with another file, over the connections that
-// stand: the lock is held by them.
+// stand: the lock is held by them. Over those that were lost it is taken again.
 func (run *upRun) become(ctx context.Context, c *config.Cluster) error {
 	before := maps.Clone(run.sess.view.Hosts)
 	run.sess.file, run.sess.specs = c, c.AllHosts()
@@ -368,6 +426,15 @@ func (run *upRun) become(ctx context.Context, c *config.Cluster) error {
 		if conn, ok := h.(connection); ok && run.sess.view.Hosts[name] != h {
 			_ = conn.Close()
 		}
+	}
+	if err != nil || !run.held {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	err = run.sess.view.LockAgain(ctx, owner(), before)
+	if errors.As(err, new(*host.LockedError)) {
+		err = &exitError{exitLocked, fmt.Errorf("a connection was lost, and the lock with it: %w", err)}
 	}
 	return err
 }

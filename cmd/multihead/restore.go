@@ -11,9 +11,9 @@ import (
 
 	"multihead/internal/backup"
 	"multihead/internal/config"
-	"multihead/internal/host"
 	"multihead/internal/plan"
 	"multihead/internal/service"
+	"multihead/internal/service/slurm"
 )
 
 // restoreFlags is what restore is told.
@@ -95,6 +95,7 @@ func (a *app) restore(ctx context.Context, f restoreFlags) error {
 		if want, err = run.wanted(ctx, f, stamp); err != nil {
 			return plan.Plan{}, err
 		}
+		want.Warn = a.warnings
 		return want.Plan()
 	}
 	if err := a.propose(ctx, run); err != nil {
@@ -136,7 +137,8 @@ func (run *upRun) wanted(ctx context.Context, f restoreFlags, stamp string) (bac
 		if health[config.MariaDB].Nodes[h.Name].State == service.Up {
 			r.Heads = append(r.Heads, h.Name)
 		}
-		if host.RunningUnits(ctx, h.Reader, "slurmdbd.service")["slurmdbd.service"] {
+		// Where it is off, a restore that was cut off may have left it so.
+		if slices.ContainsFunc(slurm.DBDHosts(c), func(d config.Controller) bool { return d.Hostname == h.Name }) {
 			r.Slurmdbd = append(r.Slurmdbd, h.Name)
 		}
 		if health[config.Slurm].Nodes[h.Name].Role == "primary" {

@@ -108,14 +108,34 @@ func (a *app) movePasswords(ctx context.Context, run *upRun, c *config.Cluster) 
 	return nil
 }
 
-// noneChanged says that the cluster uses the passwords of the file, and whether
-// others are still good.
+// noneChanged ends a run that finds the passwords of the file in use. One that was cut
+// off may have given the agents their file and not started them anew: that is done first.
 func (a *app) noneChanged(ctx context.Context, run *upRun) error {
+	if err := a.healthy(ctx, run); err != nil {
+		return a.refusals(err)
+	}
+	if err := a.propose(ctx, run); err != nil {
+		return err
+	}
+	if run.prop.Empty() {
+		a.say(a.tr("No changes: the cluster uses the passwords of the file."))
+		return a.sayOlder(ctx, run)
+	}
+	return a.onceAgreed(ctx, run, nil, func() error {
+		if err := a.rounds(ctx, run); err != nil {
+			return err
+		}
+		a.say(a.tr("The cluster uses the passwords of the file."))
+		return a.sayOlder(ctx, run)
+	})
+}
+
+// sayOlder says whether other passwords than those of the file are still good.
+func (a *app) sayOlder(ctx context.Context, run *upRun) error {
 	run.planner = run.retirePlan(a)
 	if err := a.propose(ctx, run); err != nil {
 		return err
 	}
-	a.say(a.tr("No changes: the cluster uses the passwords of the file."))
 	if !run.prop.Empty() {
 		a.say(a.tr("Older ones are good as well, until: multihead rotate passwords --finish"))
 	}

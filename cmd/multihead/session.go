@@ -95,14 +95,22 @@ type connection interface {
 }
 
 // keeping reaches hosts by the connections that still stand, and the others
-// anew.
+// anew. A host that is reached elsewhere than before is another machine, though it may
+// have the name of the one whose place it takes.
 func (s *session) keeping(connect cluster.Connector) cluster.Connector {
 	return func(ctx context.Context, specs []config.HostSpec) (map[string]host.Host, map[string]error, error) {
+		was := map[string]remote.Target{}
+		if s.view.Cluster != nil {
+			for _, spec := range s.view.Cluster.AllHosts() {
+				was[spec.Hostname] = target(spec)
+			}
+		}
 		kept := map[string]host.Host{}
 		var missing []config.HostSpec
 		for _, spec := range specs {
 			c, had := s.view.Hosts[spec.Hostname].(connection)
-			if had && c.Alive() {
+			before, known := was[spec.Hostname]
+			if had && c.Alive() && (!known || before == target(spec)) {
 				kept[spec.Hostname] = c
 				continue
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 
 	"multihead/internal/cluster"
@@ -44,5 +45,19 @@ func TestOnlyWhatIsNotConnectedIsReachedAgain(t *testing.T) {
 	}
 	if stands.closed || !cut.closed {
 		t.Errorf("closed: what stands %v, what was cut %v", stands.closed, cut.closed)
+	}
+}
+
+func TestAnotherMachineOfTheSameNameIsReachedAnew(t *testing.T) {
+	old := &line{Machine: hosttest.New("server2"), alive: true}
+	before := &config.Cluster{}
+	before.Nodes.Controllers = []config.Controller{{HostSpec: config.HostSpec{Hostname: "server2", Address: netip.MustParseAddr("10.0.0.2")}}}
+	s := &session{view: &cluster.View{Cluster: before, Hosts: map[string]host.Host{"server2": old}}}
+	fresh := &line{Machine: hosttest.New("server2"), alive: true}
+	reached, _, err := s.keeping(func(context.Context, []config.HostSpec) (map[string]host.Host, map[string]error, error) {
+		return map[string]host.Host{"server2": fresh}, nil, nil
+	})(t.Context(), []config.HostSpec{{Hostname: "server2", Address: netip.MustParseAddr("10.0.0.9")}})
+	if err != nil || reached["server2"] != host.Host(fresh) || !old.closed {
+		t.Errorf("%v: the machine that was replaced is taken for the new one (closed: %v)", err, old.closed)
 	}
 }

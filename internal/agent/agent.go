@@ -58,10 +58,12 @@ type Agent struct {
 	hangs   hangs
 	clocks  clocks
 	leading bool // it acts for the cluster
+	waiting bool // it found nothing to do yet (watchCluster's own)
 	events  []agentd.Event
 	alarms  map[string]string // what needs a person, by what it is about
 
 	started time.Time
+	stopped func() bool                   // somebody ended it in order: a person, or systemd at a shutdown
 	again   map[string]chan chan struct{} // service → who wants it looked at now
 	count   counters
 	eyes    *keeping // this machine, as looks see it
@@ -71,13 +73,16 @@ type Agent struct {
 // is an error.
 func New(opt Options) (*Agent, error) {
 	a := &Agent{Options: opt, bad: map[string]string{}, peers: map[string]heard{}, fit: true, alarms: map[string]string{},
-		fencing: newFencing(time.Now()), mutes: newMutes(), started: time.Now(), clocks: newClocks()}
+		fencing: newFencing(time.Now()), mutes: newMutes(), started: time.Now(), stopped: func() bool { return false }, clocks: newClocks()}
 	a.electorate.Self = opt.Name
 	found := false
 	for i, spec := range opt.Cluster.HeadsAndWitnesses() {
 		isHead := i < len(opt.Cluster.Nodes.Controllers)
 		if isHead {
 			a.electorate.Heads = append(a.electorate.Heads, spec.Hostname)
+			if opt.Cluster.Network.VIP.Address.IsValid() && !opt.Cluster.Runs(spec.Hostname, config.Keepalived) {
+				a.electorate.Bare = append(a.electorate.Bare, spec.Hostname)
+			}
 		}
 		if spec.Hostname == opt.Name {
 			found, a.isHead = true, isHead
@@ -105,6 +110,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	whole := ctx
+	a.stopped = func() bool { return whole.Err() != nil } // and not because a part of it failed
 	g, ctx := errgroup.WithContext(ctx)
 	if a.isHead {
 		a.watchServices(ctx, g)

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"log/slog"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"multihead/internal/config"
@@ -59,5 +61,25 @@ func TestTheVerdictOutlivesTheAgent(t *testing.T) {
 	}
 	if err := m.WriteFile(t.Context(), agentd.TrackFile, []byte("garbage"), host.Attr{Mode: 0o644}); err != nil || !a.lastVerdict(t.Context()) {
 		t.Error("a file that says nothing keeps nobody from the address")
+	}
+}
+
+// Who may take the address is what the file says, where there is an address at all.
+func TestHeadsWithoutKeepalivedAreKnown(t *testing.T) {
+	c := clusterOf(3, 1)
+	for i := range c.Nodes.Controllers {
+		c.Nodes.Controllers[i].Services.Keepalived = i != 1
+	}
+	for _, vip := range []netip.Addr{{}, netip.MustParseAddr("192.0.2.1")} {
+		c.Network.VIP.Address = vip
+		for _, name := range []string{"a", "w"} {
+			a, err := New(Options{Name: name, Cluster: c, Log: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(a.electorate.Bare, " "); got != map[bool]string{true: "b", false: ""}[vip.IsValid()] {
+				t.Errorf("%s, address %s: %q", name, vip, got)
+			}
+		}
 	}
 }

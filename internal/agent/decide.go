@@ -37,6 +37,8 @@ type Beat struct {
 	Holds   bool    `json:"holds"` // it has the virtual address
 	Fit     bool    `json:"fit"`   // it may have it
 
+	Unable bool `json:"unable,omitempty"` // it is to run keepalived, which does not live there
+
 	Maintenance *agentd.Maintenance `json:"maintenance,omitempty"` // a person works on it
 
 	Hears  []string          `json:"hears,omitempty"`  // whom it hears
@@ -44,6 +46,8 @@ type Beat struct {
 	Proven map[string]string `json:"proven,omitempty"` // heads that it proved off, and how
 	Back   []string          `json:"back,omitempty"`   // of those, the ones that have power again
 	Mute   []string          `json:"mute,omitempty"`   // peers whose kernels acknowledge nothing
+
+	Leaving bool `json:"leaving,omitempty"` // the last one: its agent was stopped in order
 
 	Sent int64                    `json:"sent,omitempty"` // when it was sent, by the sender's clock, in ns since 1970
 	Late map[string]time.Duration `json:"late,omitempty"` // how late, by the clocks of both, the newest beat of each peer came to it
@@ -59,9 +63,18 @@ type heard struct {
 type Electorate struct {
 	Self  string
 	Peers []string // the other heads and the witnesses
-	Heads []string // of all these, those that may hold the address
+	Heads []string // of all these, and this one, the heads
+	Bare  []string // of the heads, those without a keepalived: they cannot hold the address
 	Dead  int      // how many more the file has, which are proven off
 }
+
+// mayHold says whether a peer could have the address if the others gave it up.
+func (e Electorate) mayHold(name string, b Beat) bool {
+	return slices.Contains(e.Heads, name) && !slices.Contains(e.Bare, name) && !b.Unable
+}
+
+// majority is more than half of all agents.
+func (e Electorate) majority() int { return (len(e.Peers)+1)/2 + 1 }
 
 // quorum is how many agents, this one with them, must be in touch. Of two
 // there is no majority that one could be part of: they are left to VRRP alone.
@@ -86,7 +99,8 @@ const freshFor = 2500 * time.Millisecond
 // A head that is out of touch with a majority gives the address up: the other
 // side may serve. An agent that stands with others counts for those alone. Else the
 // address belongs to a head where the fewest services are bad, so what is down
-// everywhere moves it nowhere, and of all heads at least one is always fit.
+// everywhere moves it nowhere, and of all heads at least one is always fit. A head
+// where no keepalived could take it is no better place for it.
 func decide(e Electorate, own Verdict, peers map[string]heard, now time.Time) Judgement {
 	touch := 1
 	best, where := own.weight(), ""
@@ -96,7 +110,7 @@ func decide(e Electorate, own Verdict, peers map[string]heard, now time.Time) Ju
 			continue
 		}
 		touch++
-		if slices.Contains(e.Heads, name) && p.Verdict.weight() < best {
+		if e.mayHold(name, p.Beat) && p.Verdict.weight() < best {
 			best, where = p.Verdict.weight(), name
 		}
 	}

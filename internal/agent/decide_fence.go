@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,10 @@ const (
 	// noServiceFor is how long a service is broken on all heads of a majority
 	// before that is taken for more than a failover.
 	noServiceFor = 12 * time.Second
+	// restartFor is how long a head that was shut down in order may take to be back.
+	restartFor = 10 * time.Minute
+	// bootFor is how long a head that was switched on again takes to be heard.
+	bootFor = 5 * time.Minute
 )
 
 // silentPeer is a head or witness that is not heard, and not proven off.
@@ -37,6 +42,11 @@ type silentPeer struct {
 	Says    string        // what its device said, for a person
 	NoAgent bool          // the file has no device for it
 	Never   bool          // not heard since this agent began: it may be booting
+	Back    bool          // it was proven off, and has power again: it may be booting
+
+	Maintained bool   // a person works on it, as it said last
+	Left       bool   // its agent was stopped in order: the last thing it said
+	Lives      string // how it shows that it is not it that is dead, but its agent; empty where it does not
 }
 
 // fenceScene is all that the decision is made of.
@@ -47,6 +57,9 @@ type fenceScene struct {
 	Silent    map[string]silentPeer
 	Hears     map[string][]string // whom each peer that is heard hears
 	Lapsed    []string            // heard again, and silent for a time since the majority was lost
+	// Returning are heads that were proven off, and for how long they have had power
+	// again without being heard.
+	Returning map[string]time.Duration
 	// LostFor is the time since a majority was last heard; negative where there
 	// never was one since this agent began.
 	LostFor time.Duration
@@ -92,12 +105,15 @@ func decideFence(s fenceScene) fenceOrder {
 		}
 	}
 	quorum := (len(s.Heads)+len(s.Witnesses))/2 + 1
-	if len(suspects) == 0 || !slices.Contains(s.Heads, s.Self) {
+	if !slices.Contains(s.Heads, s.Self) {
 		return fenceOrder{}
+	}
+	if len(suspects) == 0 {
+		return fenceOrder{Alarm: s.overdue()}
 	}
 	if side >= quorum {
 		if s.NoService == "" {
-			return fenceOrder{}
+			return fenceOrder{Alarm: s.overdue()}
 		}
 		for _, n := range suspects {
 			if s.Silent[n].Never {
@@ -121,7 +137,71 @@ func decideFence(s fenceScene) fenceOrder {
 	if len(maybe) >= quorum {
 		return fenceOrder{Alarm: s.others(maybe)}
 	}
+	if o, lives := s.alive(suspects); lives {
+		return o
+	}
 	return s.kill(suspects, s.place())
+}
+
+// overdue says which heads should have been heard by now: they were switched off, and
+// on again by somebody. Only a person can say whether they boot, or hang.
+func (s fenceScene) overdue() string {
+	var late []string
+	for _, n := range slices.Sorted(maps.Keys(s.Returning)) {
+		if s.Returning[n] >= bootFor {
+			late = append(late, n)
+		}
+	}
+	if len(late) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s: proven off, on again for %s, and not heard since; nobody switches off what may be booting", strings.Join(late, ", "), bootFor)
+}
+
+// spared says why a suspect is left alone, whatever depends on it. A device says off for
+// moments also while a head that a person works on, or that was shut down in order, is
+// switched off and on: where it is the only one that fell silent that proves nothing, and
+// the last of several goes on by it as ever.
+func (s fenceScene) spared(name string, several bool) string {
+	p := s.Silent[name]
+	switch {
+	case p.Back:
+		return "it was proven off, has power again, and may be booting"
+	case several && p.Off:
+		return ""
+	case p.Maintained:
+		return "it is in maintenance, and a person works on it"
+	case p.Left && (p.For < restartFor || s.NoServiceFor < noServiceFor):
+		return "its agent was stopped in order, as by a restart of the head"
+	}
+	return ""
+}
+
+// alive is the order where a suspect shows that it lives, and only its agent does not.
+// Without a majority nobody can know whether such a head serves: it may be the one that
+// does. One that is frozen has a kernel that answers, and nothing else, and is no such.
+func (s fenceScene) alive(suspects []string) (fenceOrder, bool) {
+	for _, n := range suspects {
+		if why := s.Silent[n].Lives; why != "" {
+			return s.leave(n, why), true
+		}
+	}
+	return fenceOrder{}, false
+}
+
+// leave is the order for a suspect that is left alone. What is over before anybody
+// would have been switched off needs no person.
+func (s fenceScene) leave(name, why string) fenceOrder {
+	if s.Silent[name].For < silentFor {
+		return fenceOrder{Wait: name + " is silent: " + why}
+	}
+	return fenceOrder{Alarm: name + " is silent, and nobody is fenced: " + why}
+}
+
+// majority says whether more than half of all are heard, this head with them.
+func (s fenceScene) majority() bool {
+	voters := len(s.Heads) + len(s.Witnesses)
+	return 2*(voters-len(s.Silent)) > voters
 }
 
 // unlooked are the suspects whose devices have not said anything yet.
@@ -181,6 +261,9 @@ func (s fenceScene) kill(suspects []string, place int) fenceOrder {
 	wait, shortest, violent := silentFor, s.Silent[suspects[0]].For, false
 	for _, n := range suspects {
 		p := s.Silent[n]
+		if why := s.spared(n, len(suspects) > 1); why != "" {
+			return s.leave(n, why)
+		}
 		if p.NoAgent {
 			return fenceOrder{Alarm: n + " has no fence device: it cannot be proven off, and nobody takes over"}
 		}

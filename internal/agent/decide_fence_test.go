@@ -1,10 +1,14 @@
 package agent
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"multihead/internal/config"
+	"multihead/internal/fence"
 )
 
 // quiet is a peer that has been silent for some seconds and whose device said
@@ -19,6 +23,15 @@ func quiet(seconds int, says string) silentPeer {
 	case "none":
 		p = silentPeer{For: p.For, NoAgent: true}
 	}
+	return p
+}
+
+func maintainedAndSilent(p silentPeer) silentPeer { p.Maintained = true; return p }
+
+func left(p silentPeer) silentPeer { p.Left = true; return p }
+
+func lives(p silentPeer) silentPeer {
+	p.Lives = "its kernel answers, and no agent runs there"
 	return p
 }
 
@@ -103,6 +116,33 @@ func TestWhoIsFencedByWhom(t *testing.T) {
 			change: func(s *fenceScene) { s.Outside = false }, alarm: "cut off"},
 		{name: "one of two, nothing answers but the device, which says off", self: "s1", heads: four[:2], silent: silent{"s2": quiet(99, "off")},
 			change: func(s *fenceScene) { s.Outside = false }, kill: "s2"},
+		{name: "one of two is in maintenance and restarts", self: "s1", heads: four[:2], silent: silent{"s2": maintainedAndSilent(quiet(99, "on"))}, alarm: "in maintenance"},
+		{name: "one of two is in maintenance, and its power goes off and on", self: "s1", heads: four[:2], silent: silent{"s2": maintainedAndSilent(quiet(99, "off"))}, alarm: "in maintenance"},
+		{name: "one of two is in maintenance, and silent for a moment", self: "s1", heads: four[:2], silent: silent{"s2": maintainedAndSilent(quiet(5, "on"))}, wait: "in maintenance"},
+		{name: "one of two is in maintenance, and a service is lost", self: "s1", heads: four[:2], silent: silent{"s2": maintainedAndSilent(quiet(9999, "on"))},
+			change: func(s *fenceScene) { s.NoService, s.NoServiceFor = "mariadb", time.Hour }, alarm: "in maintenance"},
+		{name: "a service is lost, and the one that is silent is in maintenance", self: "s1", heads: four, silent: silent{"s4": maintainedAndSilent(quiet(60, "on"))},
+			change: func(s *fenceScene) { s.NoService, s.NoServiceFor = "glusterfs", time.Minute }, alarm: "in maintenance"},
+		{name: "three of four lost power, one of them in maintenance: the last one goes on", self: "s4", heads: four,
+			silent: silent{"s1": maintainedAndSilent(quiet(6, "off")), "s2": quiet(6, "off"), "s3": quiet(6, "off")}, kill: "s1 s2 s3"},
+		{name: "two of three are silent, and one that is in maintenance has power", self: "s3", heads: four[:3],
+			silent: silent{"s1": maintainedAndSilent(quiet(99, "on")), "s2": quiet(99, "off")}, alarm: "s1 is silent, and nobody is fenced: it is in maintenance"},
+		{name: "one of two restarts in order", self: "s1", heads: four[:2], silent: silent{"s2": left(quiet(90, "on"))}, alarm: "stopped in order"},
+		{name: "one of two restarts in order, and its device says off meanwhile", self: "s1", heads: four[:2], silent: silent{"s2": left(quiet(90, "off"))}, alarm: "stopped in order"},
+		{name: "one of two restarts in order, and a service waits for it", self: "s1", heads: four[:2], silent: silent{"s2": left(quiet(90, "on"))},
+			change: func(s *fenceScene) { s.NoService, s.NoServiceFor = "redis", time.Minute }, alarm: "stopped in order"},
+		{name: "one of two was shut down in order, and nothing needs it", self: "s1", heads: four[:2], silent: silent{"s2": left(quiet(9999, "on"))}, alarm: "stopped in order"},
+		{name: "one of two was shut down in order long ago, and a service needs it", self: "s1", heads: four[:2], silent: silent{"s2": left(quiet(600, "on"))},
+			change: func(s *fenceScene) { s.NoService, s.NoServiceFor = "redis", time.Minute }, kill: "s2"},
+		{name: "one of four restarts in order, and a service waits for it", self: "s1", heads: four, silent: silent{"s4": left(quiet(60, "on"))},
+			change: func(s *fenceScene) { s.NoService, s.NoServiceFor = "redis", time.Minute }, alarm: "stopped in order"},
+		{name: "three of four were shut down in order, and are off: the last one goes on", self: "s4", heads: four,
+			silent: silent{"s1": left(quiet(6, "off")), "s2": left(quiet(6, "off")), "s3": left(quiet(6, "off"))}, kill: "s1 s2 s3"},
+		{name: "the agent of one of two has ended", self: "s1", heads: four[:2], silent: silent{"s2": lives(quiet(9999, "on"))}, alarm: "no agent runs there"},
+		{name: "the agent of one of two has ended a moment ago", self: "s1", heads: four[:2], silent: silent{"s2": lives(quiet(9, "on"))}, wait: "no agent runs there"},
+		{name: "the agents of two of four have ended", self: "s1", heads: four, silent: silent{"s3": lives(quiet(99, "on")), "s4": lives(quiet(99, "on"))}, alarm: "no agent runs there"},
+		{name: "a service is lost on a majority, and a head without an agent may be why", self: "s1", heads: four, silent: silent{"s4": lives(quiet(60, "on"))},
+			change: func(s *fenceScene) { s.NoService, s.NoServiceFor = "glusterfs", time.Minute }, kill: "s4"},
 		{name: "one head alone", self: "s1", heads: four[:1]},
 		{name: "a witness fences nobody", self: "w1", heads: four, wit: []string{"w1"},
 			silent: silent{"s1": quiet(99, "off"), "s2": quiet(99, "off"), "s3": quiet(99, "off"), "s4": quiet(99, "off")}},
@@ -205,5 +245,87 @@ func TestWhenTheMajorityWasLost(t *testing.T) {
 	}
 	if a, b := afterFailure(1), afterFailure(50); a != 15*time.Second || b != 5*time.Minute {
 		t.Error(a, b)
+	}
+}
+
+// survivorOf is the first head of a cluster with fence devices, which has proven all
+// other heads off.
+func survivorOf(t *testing.T, heads, witnesses int, now time.Time) *Agent {
+	t.Helper()
+	c := clusterOf(heads, witnesses)
+	c.Fencing.Enabled = true
+	for _, h := range c.Nodes.Controllers {
+		c.Fencing.Devices = append(c.Fencing.Devices, config.FenceDevice{Node: h.Hostname, Agent: "fence_x"})
+	}
+	a, err := New(Options{Name: "a", Cluster: c, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range a.electorate.Peers {
+		a.peers[name] = heard{Beat{Name: name}, now.Add(-time.Minute)}
+		if slices.Contains(a.electorate.Heads, name) {
+			a.fencing.proofs[name] = fence.Proof{Host: name, When: now}
+		}
+	}
+	a.fencing.outside = true
+	return a
+}
+
+// A head that was switched off and is on again boots for minutes, and its proof is no
+// reason to switch it off again.
+func TestAHeadThatWasFencedMayBoot(t *testing.T) {
+	began := time.Now()
+	for _, tt := range []struct {
+		name  string
+		heads int
+		on    []string
+		after time.Duration
+		heard string
+		fit   bool
+		alarm string
+		kill  string
+	}{
+		{name: "one of two, off", heads: 2, fit: true},
+		{name: "one of two boots", heads: 2, on: []string{"b"}, fit: true},
+		{name: "one of two takes minutes", heads: 2, on: []string{"b"}, after: 4 * time.Minute, fit: true},
+		{name: "one of two never comes", heads: 2, on: []string{"b"}, after: bootFor, fit: true, alarm: "b: proven off, on again for 5m"},
+		{name: "one of three boots", heads: 3, on: []string{"b"}, fit: true},
+		{name: "two of three boot: they may be a majority, and are left alone all the same", heads: 3, on: []string{"b", "c"}, alarm: "nobody is fenced"},
+		{name: "and stay silent", heads: 3, on: []string{"b", "c"}, after: time.Hour, alarm: "nobody is fenced"},
+		{name: "one of two was heard since, and fell silent", heads: 2, on: []string{"b"}, heard: "b", fit: true, kill: "b"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			now := began
+			a := survivorOf(t, tt.heads, 0, now)
+			for _, name := range tt.on {
+				a.fencing.on[name] = true
+			}
+			if tt.heard != "" {
+				a.peers[tt.heard] = heard{Beat{Name: tt.heard}, now}
+				a.endProofs(now)
+				now = now.Add(silentFor)
+			}
+			a.scene(now) // in which it is seen for the first time
+			s := a.scene(now.Add(tt.after))
+			for n, p := range s.Silent {
+				p.Looked = true
+				s.Silent[n] = p
+			}
+			o := decideFence(s)
+			if strings.Join(o.Kill, " ") != tt.kill || (o.Alarm == "") != (tt.alarm == "") || !strings.Contains(o.Alarm, tt.alarm) {
+				t.Errorf("%+v", o)
+			}
+			if j := decide(a.living(now), bad(), a.peers, now); j.Fit != tt.fit {
+				t.Errorf("%+v", j)
+			}
+		})
+	}
+}
+
+func TestAServiceThatIsLostDoesNotEndABoot(t *testing.T) {
+	s := fenceScene{Self: "s1", Heads: []string{"s1", "s2", "s3"}, Silent: map[string]silentPeer{"s3": {For: time.Minute, Back: true}},
+		NoService: "mariadb", NoServiceFor: time.Minute}
+	if o := decideFence(s); len(o.Kill) > 0 || !strings.Contains(o.Alarm, "may be booting") {
+		t.Errorf("%+v", o)
 	}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,8 @@ func TestWhoMayHoldTheAddress(t *testing.T) {
 	four := Electorate{Self: "s1", Peers: []string{"s2", "s3", "s4", "w1"}, Heads: []string{"s1", "s2", "s3", "s4"}}
 	two := Electorate{Self: "s1", Peers: []string{"s2"}, Heads: []string{"s1", "s2"}}
 	one := Electorate{Self: "s1", Heads: []string{"s1"}}
+	bare := two
+	bare.Bare = []string{"s2"}
 	type others map[string]Verdict
 	tests := []struct {
 		name  string
@@ -53,6 +56,7 @@ func TestWhoMayHoldTheAddress(t *testing.T) {
 		{"a person works on another head, and something is bad here", four, bad("redis"), others{"s2": maintained(), "s3": maintained()}, nil, true, "redis"},
 		{"people work on all heads", four, maintained(), others{"s2": maintained(), "s3": maintained(), "s4": maintained()}, nil, true, "in maintenance"},
 		{"a person works on the one head", one, maintained(), nil, nil, true, "in maintenance"},
+		{"two heads, the other is better off and runs no keepalived", bare, bad("redis"), others{"s2": bad()}, nil, true, "redis"},
 		{"one head", one, bad("redis"), nil, nil, true, "redis"},
 	}
 	for _, tt := range tests {
@@ -127,6 +131,49 @@ func TestAJudgementHasToLast(t *testing.T) {
 		now = now.Add(st.after)
 		if got := s.settle(st.fit, now); got != st.want {
 			t.Fatalf("step %d: %v", i, got)
+		}
+	}
+}
+
+// Whatever is bad where, and whether or not each head's keepalived runs or lives, some
+// head that can take the address is fit, where there is one.
+func TestTheAddressIsNotLeftToHeadsThatCannotTakeIt(t *testing.T) {
+	names := []string{"s1", "s2", "s3"}
+	now := time.Unix(1000, 0)
+	for code := range 1 << 12 {
+		var bare []string
+		beats := map[string]Beat{}
+		able := 0
+		for i, n := range names {
+			b := Beat{Name: n, Verdict: bad()}
+			if code>>(4*i)&1 == 1 {
+				b.Verdict.Bad["redis"] = "down"
+			}
+			b.Verdict.Maintained = code>>(4*i+1)&1 == 1
+			b.Unable = code>>(4*i+2)&1 == 1
+			if code>>(4*i+3)&1 == 1 {
+				bare = append(bare, n)
+			} else if !b.Unable {
+				able++
+			}
+			beats[n] = b
+		}
+		fit := 0
+		for _, self := range names {
+			e := Electorate{Self: self, Heads: names, Bare: bare}
+			peers := map[string]heard{}
+			for _, n := range names {
+				if n != self {
+					e.Peers = append(e.Peers, n)
+					peers[n] = heard{beats[n], now}
+				}
+			}
+			if able := !slices.Contains(bare, self) && !beats[self].Unable; able && decide(e, beats[self].Verdict, peers, now).Fit {
+				fit++
+			}
+		}
+		if able > 0 && fit == 0 {
+			t.Fatalf("nobody that could have it may: %v, without keepalived %v", beats, bare)
 		}
 	}
 }

@@ -36,8 +36,10 @@ type fencing struct {
 	began  time.Time
 	order  fenceOrder
 	looks  map[string]*look
+	knocks map[string]*knock
 	proofs map[string]fence.Proof // made here; they last until the head is heard again
 	on     map[string]bool        // of those, the ones whose device says on by now
+	back   map[string]time.Time   // heads that are proven off by anybody → since when they have had power again
 	broken map[string]time.Time   // service → since when no head of this side offers it
 	well   map[string]bool        // services that some head offered since this agent began
 	lapsed map[string]bool        // peers that were silent, and not off, while there was no majority
@@ -55,15 +57,29 @@ type fencing struct {
 
 // look is a device that was asked whether its head has power.
 type look struct {
-	power   fence.Power
-	says    string
+	asking
+	power fence.Power
+	says  string
+	lost  time.Duration // since the majority was lost, when it answered
+}
+
+// asking is a question that is put again and again, one at a time.
+type asking struct {
 	asked   time.Time
 	pending bool
-	lost    time.Duration // since the majority was lost, when it answered
+}
+
+// due begins the question where it is time to ask again.
+func (q *asking) due(now time.Time) bool {
+	if q.pending || now.Sub(q.asked) < lookAgain {
+		return false
+	}
+	q.pending, q.asked = true, now
+	return true
 }
 
 func newFencing(now time.Time) fencing {
-	return fencing{began: now, looks: map[string]*look{}, proofs: map[string]fence.Proof{}, on: map[string]bool{}, broken: map[string]time.Time{}, well: map[string]bool{}, lapsed: map[string]bool{}}
+	return fencing{began: now, looks: map[string]*look{}, knocks: map[string]*knock{}, proofs: map[string]fence.Proof{}, on: map[string]bool{}, back: map[string]time.Time{}, broken: map[string]time.Time{}, well: map[string]bool{}, lapsed: map[string]bool{}}
 }
 
 // proofsFile keeps the proofs over a restart of the agent, not of the head: it lies
@@ -93,7 +109,7 @@ func (a *Agent) fenceHeads(ctx context.Context) {
 			order = fenceOrder{} // it has left: the others' power is none of its business
 		}
 		a.fencing.order = order
-		look := a.toLook(order.Look, now)
+		look, knock := a.toLook(order.Look, now), a.toKnock(s, now)
 		begin := a.beginRound(order.Kill, now)
 		probe := len(s.Silent) == len(s.Heads)+len(s.Witnesses)-1 && len(s.Silent) > 0 && now.Sub(a.fencing.outsideAsked) > lookAgain
 		if probe {
@@ -104,6 +120,9 @@ func (a *Agent) fenceHeads(ctx context.Context) {
 		a.say(was, order)
 		for _, name := range look {
 			work.Go(func() { a.lookAt(ctx, name) })
+		}
+		for _, name := range knock {
+			work.Go(func() { a.knockAt(ctx, name) })
 		}
 		if len(begin) > 0 {
 			limited, cancel := context.WithCancel(ctx)
@@ -167,11 +186,9 @@ func (a *Agent) toLook(names []string, now time.Time) []string {
 			l = &look{}
 			a.fencing.looks[name] = l
 		}
-		if l.pending || now.Sub(l.asked) < lookAgain {
-			continue
+		if l.due(now) {
+			out = append(out, name)
 		}
-		l.pending, l.asked = true, now
-		out = append(out, name)
 	}
 	return out
 }

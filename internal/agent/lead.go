@@ -85,7 +85,11 @@ func (t *throttle) tried(now time.Time, well bool) {
 		t.tries = 0
 	}
 	t.looks = 0
-	t.next = now.Add(min(firstPause<<min(t.tries, 10), longestPause))
+	longest := longestPause
+	if well {
+		longest = longestLook // what it did may not have been all
+	}
+	t.next = now.Add(min(firstPause<<min(t.tries, 10), longest))
 	if !well || t.tries < fewTries {
 		t.tries++
 	}

@@ -53,6 +53,12 @@ func (a *Agent) watchServices(ctx context.Context, g *errgroup.Group) {
 			a.loop(ctx, lookEvery, s.Name(), func(ctx context.Context) string { return a.look(ctx, s) })
 			return nil
 		})
+		if guarded, ok := s.(service.Guarded); ok {
+			g.Go(func() error {
+				guarded.Guard(ctx, a.Local, a.Cluster, func(what, why string) { a.event("kill", a.Name, s.Name(), what, why) })
+				return nil
+			})
+		}
 	}
 	a.watchDisk(ctx, g, disk, diskEvery, func() string { return proveDisk(filepath.Dir(proofFile), true) })
 	for _, s := range a.Services {

@@ -20,6 +20,9 @@ import (
 const (
 	// recoverLimit bounds one look with all that follows from it.
 	recoverLimit = 15 * time.Minute
+	// learnLimit bounds what is asked before it is decided what to do: a host that takes
+	// longer is looked at again.
+	learnLimit = 2 * time.Minute
 	// rounds bounds how often it goes on with what the round before uncovered.
 	rounds = 6
 	// journalDir is where runs are recorded, beside those of the tool on this
@@ -40,16 +43,17 @@ type mending struct {
 	at      map[*plan.Engine]bool // at work
 	gaveWay bool                  // a person has asked for the lock
 	refused map[string]bool       // services that were refused when last looked at
+	again   bool                  // something goes on that is to be looked at again soon
 }
 
 // bringBack looks at all services and does what makes them serve again. It says
-// whether it did anything.
-func (a *Agent) bringBack(ctx context.Context, intent service.Intent, cause string) (did bool, err error) {
+// whether it did anything, and whether to look again soon where it did not.
+func (a *Agent) bringBack(ctx context.Context, intent service.Intent, cause string) (did, again bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, recoverLimit)
 	defer cancel()
 	v, err := cluster.Reach(ctx, a.Cluster, a.Cluster.AllHosts(), a.reach)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	defer v.Close()
 	v.Proven(a.provenDead())
@@ -57,10 +61,11 @@ func (a *Agent) bringBack(ctx context.Context, intent service.Intent, cause stri
 	m := &mending{a: a, view: v, intent: intent, cause: cause, at: map[*plan.Engine]bool{}, refused: map[string]bool{}}
 	needed, err := m.propose(ctx, v, a.Services)
 	if err != nil || needed.Empty() {
-		return false, err
+		// A host that lives and could not be reached is one that little was learned of.
+		return false, m.again || v.Hosts[a.Name] == nil || len(a.unreached(v)) > 0, err
 	}
 	if locked, err := m.lock(ctx); err != nil || !locked {
-		return false, err
+		return false, true, err
 	}
 	ended := make(chan struct{})
 	go m.giveWay(ctx, ended)
@@ -69,7 +74,9 @@ func (a *Agent) bringBack(ctx context.Context, intent service.Intent, cause stri
 	if m.journal != nil {
 		err = errors.Join(err, m.journal.Close(err))
 	}
-	return m.did, err
+	// What the look before the lock found may not have been needed any more, or one at the
+	// next look learned less.
+	return m.did, true, err
 }
 
 // lock takes the cluster's lock. Where a person is at work it does not: what they
@@ -78,7 +85,9 @@ func (m *mending) lock(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	err := m.view.Lock(ctx, host.Owner{User: "agent", From: m.a.Name, PID: os.Getpid(), Tool: m.a.Version, Purpose: "recover", Yields: true})
-	if errors.As(err, new(*host.LockedError)) {
+	var held *host.LockedError
+	if errors.As(err, &held) {
+		m.a.Log.Info("what is needed waits for who is at work", "host", held.Host, "user", held.Owner.User, "purpose", held.Owner.Purpose)
 		return false, nil
 	}
 	return err == nil, err
@@ -178,7 +187,12 @@ func (m *mending) one(ctx context.Context, s service.Service) error {
 // propose looks, and says what is needed. What a service refuses is an alarm, and
 // keeps no other service from coming back.
 func (m *mending) propose(ctx context.Context, v *cluster.View, services []service.Service) (plan.Proposal, error) {
+	ctx, cancel := context.WithTimeout(ctx, learnLimit)
+	defer cancel()
 	if err := m.connected(); err != nil {
+		return plan.Proposal{}, err
+	}
+	if err := m.stillDead(v); err != nil {
 		return plan.Proposal{}, err
 	}
 	if err := v.Observe(ctx, services); err != nil {
@@ -200,6 +214,7 @@ func (m *mending) propose(ctx context.Context, v *cluster.View, services []servi
 		why[r.Service] = r.Reason + " — " + r.Remedy
 	}
 	m.mu.Lock()
+	m.again = slices.ContainsFunc(p.Phases, func(ph plan.Phase) bool { return ph.Again })
 	for _, s := range services {
 		m.refused[s.Name()] = why[s.Name()] != ""
 	}
@@ -222,6 +237,19 @@ func (m *mending) connected() error {
 		case <-c.Done():
 			return fmt.Errorf("the session to %s ended; everything is looked at anew", name)
 		default:
+		}
+	}
+	return nil
+}
+
+// stillDead is an error where a host that was proven to be off is not any more: what was
+// begun without it could go on beside it. A mending takes minutes, and a person may have
+// switched it on meanwhile.
+func (m *mending) stillDead(v *cluster.View) error {
+	now := m.a.provenDead()
+	for name := range v.Dead {
+		if now[name] == "" {
+			return fmt.Errorf("%s is not proven to be off any more; everything is looked at anew", name)
 		}
 	}
 	return nil

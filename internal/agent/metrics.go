@@ -124,7 +124,7 @@ func (a *Agent) peerMetrics(now time.Time) []metric {
 }
 
 func (a *Agent) eventMetrics() []metric {
-	events := metric{"multihead_events_total", "counter", "What the agent did or found, by kind: recovery, recovery-failed, kill (of a daemon that hung), takeover (from a head that fell silent), fence, alarm.", nil}
+	events := metric{"multihead_events_total", "counter", "What the agent did or found, by kind: recovery, recovery-failed, kill (of a daemon that hung, or would do harm), takeover (from a head that fell silent), fence, alarm.", nil}
 	// What has not happened yet is shown as such: the first time would else not
 	// be seen as a rise.
 	count := map[eventKey]uint64{}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -20,8 +19,9 @@ import (
 // agent hangs, or the whole host has no time: what is mute has no power or no
 // network. In that time a beat is sent four times (after 0, 10, 200 and 600 ms), so
 // that one packet in ten may be lost, each way, and one beat in a thousand is; and
-// all agents have to find it at once.
-const muteFor = 750 * time.Millisecond
+// all agents have to find it at once. Beats and judgements are at the same quarters of
+// a second, beats a moment later: it is less than 750 ms, or another quarter would pass.
+const muteFor = 700 * time.Millisecond
 
 // outliveFor is how long what waits for a head that fell silent is ended again and
 // again: until then the services have found out by themselves.
@@ -74,8 +74,12 @@ func (a *Agent) see(peer string, c net.Conn, sent time.Time) {
 	}
 }
 
+// tcpEstablished is the state of a connection that both ends hold (tcp_states.h).
+const tcpEstablished = 1
+
 // unacknowledges says whether something was sent that the other end's kernel has not
 // acknowledged (tcp(7), TCP_INFO). What waits for room at the other end was not sent.
+// A connection that was given up has nothing sent any more, and tells nothing.
 func unacknowledges(c net.Conn) (bool, error) {
 	tcp, ok := c.(syscall.Conn)
 	if !ok {
@@ -90,14 +94,17 @@ func unacknowledges(c net.Conn) (bool, error) {
 	if err = errors.Join(cerr, err); err != nil {
 		return false, err
 	}
+	if info.State != tcpEstablished {
+		return false, errors.New("the connection has ended")
+	}
 	return info.Unacked > 0, nil
 }
 
-// ended takes how a connection with a peer ended, or was not made. That it timed out,
-// or that nobody knows the way, is no answer; all else was one of its kernel's.
+// ended takes how a connection with a peer ended, or was not made. Only a refusal and a
+// reset were sent by its kernel; all else this one may have found by itself: that the
+// time is up, that nobody knows the way, or that it has given the connection up before.
 func (a *Agent) ended(peer string, err error) error {
-	if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, context.DeadlineExceeded) &&
-		!errors.Is(err, syscall.ETIMEDOUT) && !errors.Is(err, syscall.EHOSTUNREACH) && !errors.Is(err, syscall.ENETUNREACH) && !errors.Is(err, syscall.ECONNABORTED) {
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) {
 		a.acknowledges(peer)
 	}
 	return err

@@ -111,8 +111,8 @@ func TestWhatEndsAConnectionSaysWhetherTheKernelLives(t *testing.T) {
 		{&net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.ECONNABORTED)}, true}, // by this host
 		{&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, false},
 		{&net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.ECONNRESET)}, false},
-		{&net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)}, false},
-		{io.EOF, false},
+		{&net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)}, true}, // of what this kernel gave up, or the other one's end: dialling it will tell
+		{&net.OpError{Op: "write", Err: net.ErrClosed}, true},
 	} {
 		a := agentOfFour(t)
 		a.mutes.since["server1"] = time.Now()
@@ -151,5 +151,24 @@ func TestAnAcknowledgedBeatIsSeenThoughNobodyReadsIt(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the kernel of an agent that hangs acknowledges nothing")
 		}
+	}
+}
+
+func TestAConnectionThatHasEndedSaysNothingOfThePeer(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if waits, err := unacknowledges(c); err == nil {
+		t.Errorf("it is taken for an answer: waits %v", waits)
 	}
 }

@@ -65,6 +65,14 @@ func (a *Agent) back(now time.Time) map[string]bool {
 	return out
 }
 
+// returning are the heads that are proven off, have power again, and have not been
+// heard since: they may be booting. The caller holds the mutex.
+func (a *Agent) returning(now time.Time) map[string]bool {
+	dead, out := a.proven(now), a.back(now)
+	maps.DeleteFunc(out, func(name string, _ bool) bool { return dead[name] == "" })
+	return out
+}
+
 // saveProofs writes the proofs down where they have changed.
 func (a *Agent) saveProofs(ctx context.Context) {
 	a.mu.Lock()
@@ -127,9 +135,8 @@ func (a *Agent) living(now time.Time) Electorate {
 	if len(dead) == 0 {
 		return e
 	}
-	returning := a.back(now)
-	maps.DeleteFunc(returning, func(name string, _ bool) bool { return dead[name] == "" })
-	if len(returning) >= e.quorum() {
+	returning := a.returning(now)
+	if len(returning) >= e.majority() {
 		maps.DeleteFunc(dead, func(name, _ string) bool { return returning[name] })
 	}
 	gone := func(name string) bool { return dead[name] != "" }

@@ -61,6 +61,9 @@ func (a *Agent) watchCluster(ctx context.Context) {
 			l = ledger{pace: l.pace}
 			continue
 		}
+		if l.looked.IsZero() {
+			l.soon(now) // who led before may have been about to look
+		}
 		wrong, missing := a.survey(own, peers, dead, now)
 		wrong = withoutMaintained(wrong, resting)
 		if len(resting) != l.resting {
@@ -73,17 +76,22 @@ func (a *Agent) watchCluster(ctx context.Context) {
 		l.looked = now
 		waited := l.waited && !a.mayHaveGoneOn(missing, peers)
 		intent := service.Intent{Mode: service.Auto, Nodes: a.tended(), Without: len(missing) == 0 || waited}
-		did, err := a.bringBack(ctx, intent, strings.Join(wrong, "; "))
-		switch end := time.Now(); {
-		case did:
-			l.pace.tried(end, err == nil)
-			l.soon(end)
-		case err != nil || len(wrong) > 0:
-			l.pace.looked(end)
+		did, again, err := a.bringBack(ctx, intent, strings.Join(wrong, "; "))
+		if !did {
+			a.waits(again)
 		}
+		l.ended(time.Now(), did, again, err == nil, len(wrong) > 0)
 		if err != nil {
 			a.Log.Warn("recovery", "error", err)
 		}
+	}
+}
+
+// waits notes whether something waits that time or another look may help.
+func (a *Agent) waits(yes bool) {
+	if was := a.waiting; was != yes {
+		a.waiting = yes
+		a.Log.Info("something waits for another look", "waits", yes)
 	}
 }
 
@@ -158,14 +166,35 @@ func (l *ledger) due(wrong, missing []string, now time.Time) bool {
 		l.seen, l.since = seen, now
 		l.pace.fresh(now)
 	}
-	switch {
-	case now.Sub(l.since) < settleFor || !l.pace.ready(now):
+	switch age := now.Sub(l.looked); {
+	case !l.pace.ready(now):
 		return false
+	case now.Sub(l.since) < settleFor:
+		return age >= 2*lookAnyway-lookSoon // what comes and goes for minutes does not settle
 	case len(wrong) > 0:
 		return true
+	default:
+		return age >= lookAnyway
 	}
-	return now.Sub(l.looked) >= lookAnyway
 }
 
-// soon has everything looked at before long.
-func (l *ledger) soon(now time.Time) { l.looked = now.Add(lookSoon - lookAnyway) }
+// ended notes how a look ended: whether it did anything, whether something waits for
+// another one, whether it ended well, and whether anything was wrong.
+func (l *ledger) ended(now time.Time, did, again, well, wrong bool) {
+	if did {
+		l.pace.tried(now, well)
+	} else if !well || wrong {
+		l.pace.looked(now)
+	}
+	if did || again || !well {
+		l.soon(now)
+	}
+}
+
+// soon has everything looked at before long, and nothing later than it would be: what
+// comes and goes must not put the next look off for ever.
+func (l *ledger) soon(now time.Time) {
+	if at := now.Add(lookSoon - lookAnyway); l.looked.IsZero() || at.Before(l.looked) {
+		l.looked = at
+	}
+}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -21,8 +22,8 @@ func (a *Agent) hears(now time.Time) []string {
 
 // scene is what the decision sees. The caller holds the mutex.
 func (a *Agent) scene(now time.Time) fenceScene {
-	e := a.living(now)
-	s := fenceScene{Self: a.Name, Heads: e.Heads, Silent: map[string]silentPeer{}, Hears: map[string][]string{}, Outside: a.fencing.outside}
+	e, back := a.living(now), a.returns(now)
+	s := fenceScene{Self: a.Name, Heads: e.Heads, Silent: map[string]silentPeer{}, Hears: map[string][]string{}, Returning: back, Outside: a.fencing.outside}
 	var ages []time.Duration
 	for _, name := range e.Peers {
 		if !slices.Contains(e.Heads, name) {
@@ -38,7 +39,9 @@ func (a *Agent) scene(now time.Time) fenceScene {
 			s.Hears[name] = p.Hears
 			continue
 		}
-		s.Silent[name] = silentPeer{For: age, NoAgent: len(fence.Devices(a.Cluster.Fencing, name)) == 0, Never: !ever}
+		_, returns := back[name]
+		s.Silent[name] = silentPeer{For: age, NoAgent: len(fence.Devices(a.Cluster.Fencing, name)) == 0, Never: !ever, Back: returns,
+			Maintained: p.Verdict.Maintained, Left: p.Leaving, Lives: a.fencing.knocks[name].lives(now)}
 	}
 	voters := len(e.Peers) + 1
 	quorum := voters/2 + 1
@@ -69,6 +72,20 @@ func (a *Agent) scene(now time.Time) fenceScene {
 	slices.Sort(s.Lapsed)
 	s.NoService, s.NoServiceFor = a.noService(s, now)
 	return s
+}
+
+// returns are the heads that are proven off, and for how long they have had power
+// again. The caller holds the mutex.
+func (a *Agent) returns(now time.Time) map[string]time.Duration {
+	returning, out := a.returning(now), map[string]time.Duration{}
+	maps.DeleteFunc(a.fencing.back, func(name string, _ time.Time) bool { return !returning[name] })
+	for name := range returning {
+		if a.fencing.back[name].IsZero() {
+			a.fencing.back[name] = now
+		}
+		out[name] = now.Sub(a.fencing.back[name])
+	}
+	return out
 }
 
 // noService finds the service that all heads of this side have been without for

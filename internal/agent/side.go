@@ -78,15 +78,15 @@ func groupsAround(e Electorate, peers map[string]heard, now time.Time) [][]strin
 	return out
 }
 
-// worst is how much speaks against the best head of a group: the address would be
-// there.
+// worst is how much speaks against the best head of a group that can have the address:
+// it would be there.
 func worst(e Electorate, own Verdict, peers map[string]heard, group []string) int {
 	least := noHead
-	if slices.Contains(e.Heads, e.Self) {
+	if e.mayHold(e.Self, Beat{}) {
 		least = own.weight()
 	}
 	for _, n := range group {
-		if slices.Contains(e.Heads, n) {
+		if e.mayHold(n, peers[n].Beat) {
 			least = min(least, peers[n].Verdict.weight())
 		}
 	}

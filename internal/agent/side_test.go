@@ -176,3 +176,18 @@ func TestNoTwoHeadsThatDoNotHearEachOtherMayHoldIt(t *testing.T) {
 		check(w, code)
 	}
 }
+
+// The half whose better heads cannot have the address is no better half.
+func TestAHalfIsAsGoodAsItsHeadsThatCanHaveTheAddress(t *testing.T) {
+	e := Electorate{Self: "w", Peers: []string{"s1", "s2", "s3"}, Heads: []string{"s1", "s2", "s3"}, Bare: []string{"s2"}}
+	peers := map[string]heard{"s1": {Beat: Beat{Verdict: bad("redis")}}, "s2": {Beat: Beat{Verdict: bad()}}, "s3": {Beat: Beat{Unable: true}}}
+	for group, want := range map[string]int{"s1 s2": 1, "s1 s3": 1, "s2 s3": noHead, "s1": 1} {
+		if got := worst(e, Verdict{}, peers, strings.Fields(group)); got != want {
+			t.Errorf("%s: %d, want %d", group, got, want)
+		}
+	}
+	e.Self, e.Peers = "s2", []string{"s1", "s3"}
+	if got := worst(e, bad(), peers, []string{"s1"}); got != 1 {
+		t.Errorf("this one runs no keepalived: %d", got)
+	}
+}

@@ -31,6 +31,8 @@ const (
 	silentLimit = 10 * time.Second
 	// unacknowledged is how long a peer may leave data unacknowledged.
 	unacknowledged = 3 * time.Second
+	// leaveLimit is how long the end of an agent waits for its last beat to be taken.
+	leaveLimit = 500 * time.Millisecond
 	// maxBeat bounds one beat, in bytes.
 	maxBeat = 64 << 10
 )
@@ -170,13 +172,16 @@ func (a *Agent) beat(ctx context.Context, t *identity, peer config.HostSpec) err
 	defer cancel()
 	conf := t.client(peer.Hostname)
 	conf.NextProtos = []string{beats}
-	d := tls.Dialer{NetDialer: &net.Dialer{Control: giveUp}, Config: conf}
-	c, err := d.DialContext(limited, "tcp", net.JoinHostPort(peer.Address.String(), strconv.Itoa(agentd.Port)))
+	raw, err := (&net.Dialer{Control: giveUp}).DialContext(limited, "tcp", net.JoinHostPort(peer.Address.String(), strconv.Itoa(agentd.Port)))
 	if err != nil {
 		return a.ended(peer.Hostname, err)
 	}
-	defer c.Close()
-	a.acknowledges(peer.Hostname)
+	a.acknowledges(peer.Hostname) // its kernel made the connection, whatever its agent does
+	c := tls.Client(raw, conf)
+	defer func() { _ = c.Close() }()
+	if err := c.HandshakeContext(limited); err != nil {
+		return err
+	}
 	go a.listenFor(c, peer.Hostname) // ends with the connection
 	enc := json.NewEncoder(c)
 	for {
@@ -189,12 +194,24 @@ func (a *Agent) beat(ctx context.Context, t *identity, peer config.HostSpec) err
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return a.takeLeave(c, enc)
 		case <-pulse(beatEvery):
-			a.see(peer.Hostname, c.(*tls.Conn).NetConn(), sent)
+			a.see(peer.Hostname, raw, sent)
 		case <-urgent:
 		}
 	}
+}
+
+// takeLeave tells a peer that this agent ends because it is meant to, so that the
+// silence after it is not taken for a death. An agent that fails says nothing.
+func (a *Agent) takeLeave(c net.Conn, enc *json.Encoder) error {
+	if !a.stopped() {
+		return nil
+	}
+	last, _ := a.now()
+	last.Leaving = true
+	_ = c.SetWriteDeadline(time.Now().Add(leaveLimit))
+	return enc.Encode(last)
 }
 
 // giveUp has the kernel end a connection whose peer acknowledges nothing: one
@@ -222,6 +239,7 @@ func (a *Agent) now() (Beat, <-chan struct{}) {
 		with = append([]string{a.Name}, a.side.with...)
 	}
 	return Beat{Name: a.Name, Seq: a.seq, Verdict: Verdict{Bad: copyOf(a.bad), Maintained: a.maint != nil}, Maintenance: a.maint, Holds: a.holds, Fit: a.fit,
-		Hears: a.hears(time.Now()), With: with, Proven: a.ownProofs(), Back: slices.Sorted(maps.Keys(a.fencing.on)), Mute: a.mutes.names,
+		Unable: a.isHead && a.Cluster.Runs(a.Name, config.Keepalived) && !keepalivedLives(),
+		Hears:  a.hears(time.Now()), With: with, Proven: a.ownProofs(), Back: slices.Sorted(maps.Keys(a.fencing.on)), Mute: a.mutes.names,
 		Sent: a.clocks.wall().UnixNano(), Late: a.clocks.lates(time.Now())}, a.mutes.urgent
 }

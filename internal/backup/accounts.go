@@ -48,9 +48,52 @@ func (w Worker) accounts(ctx context.Context, j Job) (Result, error) {
 	if err := os.WriteFile(j.keptAccounts(), data, 0o600); err != nil {
 		return Result{}, err
 	}
-	_, err = query(ctx, siteAccounts(dump))
-	return Result{}, err
+	made, rights := siteAccounts(dump)
+	if _, err := query(ctx, made); err != nil {
+		return Result{}, err
+	}
+	r, err := give(ctx, rights)
+	if j.Later {
+		r.Warnings = nil // what could not be given is tried again
+	}
+	return r, err
 }
+
+// rights gives the accounts of the snapshot their rights once more: those about views,
+// which were not there before.
+func (w Worker) rights(ctx context.Context, j Job) (Result, error) {
+	dump, err := os.ReadFile(filepath.Join(Layout{j.Root}.Restoring(), filepath.FromSlash(accountsFile)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Result{}, nil
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	_, rights := siteAccounts(dump)
+	return give(ctx, rights)
+}
+
+// give gives rights, all at once or, where that fails, one by one. One about something that is not there any more is no
+// reason to have none.
+func give(ctx context.Context, rights []string) (Result, error) {
+	var r Result
+	if _, err := query(ctx, strings.Join(rights, "")); err == nil || ctx.Err() != nil {
+		return r, err
+	}
+	for _, g := range rights {
+		if _, err := query(ctx, g); err != nil {
+			if !goneRight.MatchString(err.Error()) {
+				return r, err
+			}
+			r.Warnings = append(r.Warnings, fmt.Sprintf("a right was not given: %s (%v)", strings.TrimSuffix(strings.TrimSpace(g), ";"), err))
+		}
+	}
+	return r, nil
+}
+
+// goneRight is what the server says of a right about what is not there: a database, a
+// column, a table, a routine, an account, a role.
+var goneRight = regexp.MustCompile(`ERROR (1049|1054|1133|1146|1305|1959) `)
 
 // identified is how a GRANT of a dump sets a password anew.
 var identified = regexp.MustCompile(` IDENTIFIED (?:BY PASSWORD '[^']*'|VIA \w+(?: USING '[^']*')?(?: OR \w+(?: USING '[^']*')?)*)`)
@@ -60,10 +103,15 @@ var identified = regexp.MustCompile(` IDENTIFIED (?:BY PASSWORD '[^']*'|VIA \w+(
 // carry, so that only a new account gets one; and without the role that the dump
 // takes for the time of its import, for GRANT … TO CURRENT_USER() is carried out
 // by the other members in nobody's name: they get an account without one, and
-// their accounts cannot be dumped any more.
-func siteAccounts(dump []byte) string {
+// their accounts cannot be dumped any more. A role of the site, which the dump gives to
+// that role, is given to root. It returns what makes the accounts, and the rights.
+func siteAccounts(dump []byte) (made string, rights []string) {
 	var b strings.Builder
 	for line := range strings.Lines(string(dump)) {
+		if role := importAdmin.ReplaceAllString(line, " WITH ADMIN 'root'@'localhost'"); role != line {
+			b.WriteString(role)
+			continue
+		}
 		switch {
 		case strings.Contains(line, "mariadb_dump_import_role"), strings.Contains(line, "@current_role"), strings.HasPrefix(line, "SET ROLE "):
 			continue
@@ -71,13 +119,17 @@ func siteAccounts(dump []byte) string {
 			return strings.Contains(line, "`"+n+"`@`localhost`") || strings.Contains(line, "'"+n+"'@'localhost'")
 		}):
 			continue
-		case strings.HasPrefix(line, "GRANT "):
-			line = identified.ReplaceAllString(line, "")
+		case strings.HasPrefix(line, "GRANT "), strings.Contains(line, "SET DEFAULT ROLE "): // which has to be granted first
+			rights = append(rights, identified.ReplaceAllString(line, ""))
+			continue
 		}
 		b.WriteString(line)
 	}
-	return b.String()
+	return b.String(), rights
 }
+
+// importAdmin is how a dump makes a role of the site.
+var importAdmin = regexp.MustCompile(" WITH ADMIN [`'\"]?mariadb_dump_import_role[`'\"]?")
 
 // accountsQuery lists users as they are written in statements; a role has no host.
 const accountsQuery = "SELECT CONCAT(QUOTE(user), IF(host='','',CONCAT('@',QUOTE(host)))) FROM mysql.global_priv ORDER BY 1"

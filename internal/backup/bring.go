@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 var stampPattern = regexp.MustCompile(`^[0-9TZ_]{8,20}$`)
@@ -19,108 +20,6 @@ var stampPattern = regexp.MustCompile(`^[0-9TZ_]{8,20}$`)
 func newSchema(db string) string { return newPrefix + db }
 func oldSchema(stamp, db string) string {
 	return oldPrefix + stamp + "_" + db
-}
-
-// extract takes what a restore needs out of the repository, checked against the
-// checksums of when it was made.
-func (w Worker) extract(ctx context.Context, j Job) (Result, error) {
-	l := Layout{j.Root}
-	s, err := readStored(l, j.ID)
-	if err != nil {
-		return Result{}, err
-	}
-	free, err := freeBytes(l.Root)
-	if err != nil {
-		return Result{}, err
-	}
-	if need := s.bytesOf(j.Parts) + slack; free < need {
-		return Result{}, fmt.Errorf("%s has %s free, and what is brought back takes %s", l.Root, size(free), size(need))
-	}
-	if err := os.RemoveAll(l.Restoring()); err != nil {
-		return Result{}, err
-	}
-	if err := os.Mkdir(l.Restoring(), 0o700); err != nil {
-		return Result{}, err
-	}
-	found, err := w.restic(j).list(ctx)
-	if err != nil {
-		return Result{}, err
-	}
-	if found[j.ID] == "" {
-		return Result{}, errors.New("restic does not have it any more")
-	}
-	dirs := []string{s.Staging}
-	if len(j.Parts) > 0 {
-		dirs = nil
-		for _, p := range j.Parts {
-			if !clean(p) {
-				return Result{}, fmt.Errorf("%q is no part of a snapshot", p)
-			}
-			dirs = append(dirs, filepath.Join(s.Staging, p))
-		}
-	}
-	for _, dir := range dirs {
-		err = w.restic(j).tar(ctx, found[j.ID], dir, func(in io.Reader) error {
-			return eachFile(in, s.Staging, func(rel string, data io.Reader) error { return putBack(filepath.Join(l.Restoring(), rel), data) })
-		})
-		if err != nil {
-			return Result{}, err
-		}
-	}
-	have, _, err := checksums(l.Restoring())
-	if err != nil {
-		return Result{}, err
-	}
-	got := map[string]string{}
-	for _, f := range have {
-		got[f.Path] = f.SHA256
-	}
-	for _, f := range s.Files {
-		if within(f.Path, j.Parts) && got[f.Path] != f.SHA256 {
-			return Result{}, fmt.Errorf("%s is not what was stored", f.Path)
-		}
-	}
-	return Result{}, nil
-}
-
-// putBack writes one file of a snapshot.
-func putBack(to string, data io.Reader) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return err
-	}
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, data)
-	return errors.Join(err, out.Close())
-}
-
-// within says whether a collected file is in one of these folders; all are where
-// none is named.
-func within(p string, parts []string) bool {
-	return len(parts) == 0 || slices.ContainsFunc(parts, func(d string) bool { return strings.HasPrefix(p, d+"/") })
-}
-
-// bytesOf is how much was collected in these folders.
-func (m Metadata) bytesOf(parts []string) int64 {
-	n := int64(0)
-	for _, f := range m.Files {
-		if within(f.Path, parts) {
-			n += f.Size
-		}
-	}
-	return n
-}
-
-// Has says whether something was collected in a folder.
-func (m Metadata) Has(part string) bool {
-	return slices.ContainsFunc(m.Files, func(f File) bool { return within(f.Path, []string{part}) })
-}
-
-// tidy removes what extract made.
-func (w Worker) tidy(_ context.Context, j Job) (Result, error) {
-	return Result{}, os.RemoveAll(Layout{j.Root}.Restoring())
 }
 
 func (j Job) database() (Database, error) {
@@ -149,7 +48,11 @@ func (w Worker) load(ctx context.Context, j Job) (Result, error) {
 	if _, err := query(ctx, "DROP DATABASE IF EXISTS "+name(schema)+"; CREATE DATABASE "+name(schema)+" "+d.Create+";"); err != nil {
 		return Result{}, err
 	}
-	if err := loadFile(ctx, schema, filepath.Join(dir, d.Rows)); err != nil {
+	back, err := roomForRows(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := errors.Join(loadFile(ctx, schema, filepath.Join(dir, d.Rows)), back()); err != nil {
 		return Result{}, err
 	}
 	again := []Database{{Name: schema, Rows: "again.sql"}}
@@ -174,6 +77,33 @@ func (w Worker) load(ctx context.Context, j Job) (Result, error) {
 			filepath.Join(dir, d.Rows), filepath.Join(dir, "again.sql"))
 	}
 	return Result{}, os.Remove(filepath.Join(dir, "again.sql"))
+}
+
+// roomForRows has this server take statements of any row that it can have, until back is
+// called: in a dump a row is up to twice as long as when it was written, for its bytes are
+// hexadecimal digits there.
+func roomForRows(ctx context.Context) (back func() error, err error) {
+	const most = 1 << 30 // what max_allowed_packet can be
+	rows, err := column(ctx, "SELECT @@GLOBAL.max_allowed_packet")
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) != 1 {
+		return nil, fmt.Errorf("the server's max_allowed_packet is %q", rows)
+	}
+	was, err := strconv.ParseInt(rows[0], 10, 64)
+	if err != nil || was >= most {
+		return func() error { return nil }, err
+	}
+	if _, err := query(ctx, fmt.Sprintf("SET GLOBAL max_allowed_packet=%d;", most)); err != nil {
+		return nil, err
+	}
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		_, err := query(ctx, fmt.Sprintf("SET GLOBAL max_allowed_packet=%d;", was))
+		return err
+	}, nil
 }
 
 // unload is the undo of load.
@@ -239,6 +169,12 @@ func (j Job) keptObjects(d Database) string {
 	return filepath.Join(j.Root, "kept", j.Stamp, filepath.Base(d.Objects))
 }
 
+// madeHere is a file that is there once this restore has made a database that did not
+// exist: only such a one is dropped when the restore is taken back.
+func (j Job) madeHere(d Database) string {
+	return filepath.Join(Layout{j.Root}.Restoring(), j.Stamp+"-"+filepath.Base(d.Rows)+".made")
+}
+
 // swap puts what was loaded in the place of what is there, which stays beside it
 // under another name.
 func (w Worker) swap(ctx context.Context, j Job) (Result, error) {
@@ -246,17 +182,24 @@ func (w Worker) swap(ctx context.Context, j Job) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	var r Result
 	fresh, kept := newSchema(d.Name), oldSchema(j.Stamp, d.Name)
 	there, err := schemaExists(ctx, d.Name)
 	if err != nil {
 		return Result{}, err
 	}
 	if there {
-		if err := w.keep(ctx, j, d, kept); err != nil {
+		if r.Warnings, err = w.keep(ctx, j, d, kept); err != nil {
+			return r, err
+		}
+	} else {
+		if _, err := query(ctx, "CREATE DATABASE "+name(d.Name)+" "+d.Create+";"); err != nil {
 			return Result{}, err
 		}
-	} else if _, err := query(ctx, "CREATE DATABASE "+name(d.Name)+" "+d.Create+";"); err != nil {
-		return Result{}, err
+		if err := os.WriteFile(j.madeHere(d), nil, 0o600); err != nil {
+			_, derr := query(ctx, "DROP DATABASE "+name(d.Name)+";")
+			return Result{}, errors.Join(err, derr)
+		}
 	}
 	old, err := tablesOf(ctx, d.Name)
 	if err != nil {
@@ -273,35 +216,30 @@ func (w Worker) swap(ctx context.Context, j Job) (Result, error) {
 	if _, err := query(ctx, drops+moves([3]any{d.Name, kept, old}, [3]any{fresh, d.Name, loaded})); err != nil {
 		return Result{}, err
 	}
-	if err := loadFile(ctx, d.Name, filepath.Join(Layout{j.Root}.Restoring(), d.Objects)); err != nil {
-		return Result{}, err
-	}
-	_, err = query(ctx, "DROP DATABASE IF EXISTS "+name(fresh)+";")
-	r := Result{}
 	if there {
 		r.Names = []string{kept}
 	}
-	return r, err
+	return r, w.makeObjects(ctx, j, d)
 }
 
 // keep makes the schema for what is replaced, and writes its objects down.
-func (w Worker) keep(ctx context.Context, j Job, d Database, kept string) error {
+func (w Worker) keep(ctx context.Context, j Job, d Database, kept string) (warnings []string, err error) {
 	file := j.keptObjects(d)
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+		return nil, err
 	}
 	views, err := column(ctx, "SELECT table_name FROM information_schema.views WHERE table_schema="+text(d.Name)+" ORDER BY 1")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := dumpObjects(ctx, Database{Name: d.Name, Views: views}, file); err != nil {
-		return err
+	if _, warnings, err = dumpObjects(ctx, Database{Name: d.Name, Views: views}, file); err != nil {
+		return nil, err
 	}
 	_, err = query(ctx, "CREATE DATABASE IF NOT EXISTS "+name(kept)+" "+d.Create+";")
-	return err
+	return warnings, err
 }
 
 // unswap puts back what swap kept, wherever swap ended.
@@ -315,7 +253,13 @@ func (w Worker) unswap(ctx context.Context, j Job) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if !had { // there was no such database
+	if !had {
+		// Nothing was moved. A database that was there all the time stays as it is.
+		if _, err := os.Stat(j.madeHere(d)); errors.Is(err, fs.ErrNotExist) {
+			return Result{}, nil
+		} else if err != nil {
+			return Result{}, err
+		}
 		_, err := query(ctx, "DROP DATABASE IF EXISTS "+name(d.Name)+";")
 		return Result{}, err
 	}

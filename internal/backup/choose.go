@@ -9,9 +9,10 @@ import (
 	"multihead/internal/service"
 )
 
-// Choose names the head that is to do the work: one whose database serves, and
-// of those not the one that holds the virtual address, whose clients would
-// notice. The last in the file's order, for the first ones have most to do.
+// Choose names the head that is to do the work: one whose database serves, of those one
+// that has Redis and the volume as well where any head has them, and of those not the one
+// that holds the virtual address, whose clients would notice. The last in the file's
+// order, for the first ones have most to do.
 func Choose(c *config.Cluster, reached []string, health map[string]service.Health) (string, error) {
 	best, bestScore := "", -1
 	var why []string
@@ -30,6 +31,11 @@ func Choose(c *config.Cluster, reached []string, health map[string]service.Healt
 			continue
 		}
 		score := 0
+		for _, s := range []string{config.Redis, config.GlusterFS} {
+			if st := health[s].Nodes[n].State; c.Runs(n, s) && (st == service.Up || st == service.Degraded) {
+				score += 8
+			}
+		}
 		if health[config.Keepalived].Nodes[n].Role != "vip" {
 			score += 4
 		}

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // configs writes down what the heads' configuration files hold.
@@ -150,18 +152,21 @@ func (w Worker) fetch(ctx context.Context, j Job, to string) ([]Keyspace, error)
 	if err := os.MkdirAll(to, 0o700); err != nil {
 		return nil, err
 	}
+	// At once: each server waits for repl-diskless-sync-delay (5 s) before it begins,
+	// and so the files are of nearly one moment.
+	all, ctx := errgroup.WithContext(ctx)
 	for i := range sources {
 		s := &sources[i]
 		s.File = filepath.Join("redis", strings.ReplaceAll(s.Master, ":", "_")+".rdb")
 		file := filepath.Join(to, filepath.Base(s.File))
-		if _, err := w.redisCLI(ctx, j, s.From, "--rdb", file); err != nil {
-			return nil, fmt.Errorf("what %s holds, from %s: %w", s.Master, s.From, err)
-		}
-		if err := wholeRDB(ctx, file); err != nil {
-			return nil, err
-		}
+		all.Go(func() error {
+			if _, err := w.redisCLI(ctx, j, s.From, "--rdb", file); err != nil {
+				return fmt.Errorf("what %s holds, from %s: %w", s.Master, s.From, err)
+			}
+			return wholeRDB(ctx, file)
+		})
 	}
-	return sources, nil
+	return sources, all.Wait()
 }
 
 // redisCLI asks one server. The password is in the environment, which is

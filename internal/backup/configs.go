@@ -25,6 +25,7 @@ type Attr struct {
 	Mode  uint32 `json:"mode"` // permission bits
 	Owner string `json:"owner"`
 	Group string `json:"group"`
+	Link  string `json:"link,omitempty"` // where it points, of a symbolic link, which has no content
 }
 
 // ConfigFile is one file of a head's configuration as a snapshot has it.
@@ -34,6 +35,14 @@ type ConfigFile struct {
 	Data []byte `json:"data"`
 	Attr *Attr  `json:"attr,omitempty"` // nil in snapshots of older tools
 	gone bool   // there is none now
+}
+
+// link is where it points; empty where it is a file.
+func (f ConfigFile) link() string {
+	if f.Attr == nil {
+		return ""
+	}
+	return f.Attr.Link
 }
 
 const attributesSuffix = ".attributes.json"
@@ -125,6 +134,13 @@ func configFiles(files map[string][]byte) ([]ConfigFile, error) {
 		}
 		out = append(out, ConfigFile{Host: head, Path: "/" + rel, Data: data})
 	}
+	for head, of := range attrs {
+		for p, a := range of {
+			if _, file := files[Configs+"/"+head+p]; a.Link != "" && !file {
+				out = append(out, ConfigFile{Host: head, Path: p})
+			}
+		}
+	}
 	for i := range out {
 		if a, ok := attrs[out[i].Host][out[i].Path]; ok {
 			out[i].Attr = &a
@@ -178,13 +194,20 @@ func Changed(ctx context.Context, list []ConfigFile, hosts map[string]host.Reade
 		if r == nil || notBroughtBack(f.Path, f.Data) != "" || !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path {
 			continue
 		}
-		now, err := r.ReadFile(ctx, f.Path)
+		info, err := r.Stat(ctx, f.Path)
+		if err == nil && f.link() != "" && (info.Target == f.link() || info.IsDir()) {
+			continue // the link itself counts, and not what is at its end, if anything is
+		}
+		var now []byte
+		if err == nil && (f.link() == "" || info.Target == "") {
+			now, err = r.ReadFile(ctx, f.Path)
+		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			f.gone = true
 		case err != nil:
 			return nil, fmt.Errorf("%s: %w", f.Host, err)
-		case bytes.Equal(now, f.Data) || notBroughtBack(f.Path, now) != "":
+		case f.link() == "" && bytes.Equal(now, f.Data) || notBroughtBack(f.Path, now) != "":
 			continue
 		}
 		out = append(out, f)
@@ -207,6 +230,10 @@ func (r Restore) configSteps(base Job) (keep, write []plan.Step) {
 			attr.Mode = 0o600
 		case f.Attr != nil:
 			attr = host.Attr{Mode: fs.FileMode(f.Attr.Mode).Perm(), Owner: f.Attr.Owner, Group: f.Attr.Group}
+		}
+		if f.link() != "" {
+			write = append(write, plan.Step{ID: "restore.config." + f.Path, Host: f.Host, Action: plan.Link{Path: f.Path, Target: f.link()}})
+			continue
 		}
 		write = append(write, plan.Step{ID: "restore.config." + f.Path, Host: f.Host, Action: plan.File{Path: f.Path, Data: f.Data, Attr: attr, Secret: true}})
 	}

@@ -35,7 +35,8 @@ type Create struct {
 	Others  []Head // get a copy
 	Reached []Head // whose configuration is collected
 	Missing []string
-	Warn    func([]string) // is told what failed and is no failure of the snapshot
+	Warn    func([]string)               // is told what failed and is no failure of the snapshot
+	Lacks   func(head string, why error) // is told which head could not take its copy
 }
 
 // RemoteOf is the file's off-site target; nil where it names none.
@@ -106,7 +107,7 @@ func job(id, hostname, what string, j Job, undo *Job, keep func(Result)) plan.St
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
 			var back plan.Action
 			if undo != nil {
-				back = plan.Func{What: "take back: " + what, Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+				back = plan.Func{What: "take back: " + what, Timeout: longest, Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
 					_, err := Do(ctx, h, *undo)
 					return nil, err
 				}}
@@ -159,6 +160,11 @@ func (c Create) Plan() plan.Plan {
 	if hasDatabase {
 		begin.Database = &Database{} // room is needed for the databases
 	}
+	for part, needs := range map[string]string{Databases: config.Redis, GlusterFSMeta: config.GlusterFS} {
+		if on := c.Cluster.HeadsWith(needs); slices.Contains(items, part) && len(on) > 0 && !c.Cluster.Runs(c.Maker.Name, needs) {
+			got.meta.Warnings = append(got.meta.Warnings, fmt.Sprintf("it lacks what %s has: %s, which makes it, does not run it, and no head does that runs the database too", needs, c.Maker.Name))
+		}
+	}
 	abort := base
 	abort.Op = "abort"
 	ph := plan.Phase{Name: "backup"}
@@ -185,7 +191,7 @@ func (c Create) collect(base Job, items []string, hasDatabase bool, got *collect
 	var steps []plan.Step
 	add := func(id, what string, j Job) { steps = append(steps, job(id, c.Maker.Name, what, j, nil, got.add)) }
 	if slices.Contains(items, Configs) {
-		steps = append(steps, c.configs(base))
+		steps = append(steps, c.configs(base, got))
 	}
 	if slices.Contains(items, SlurmState) && len(c.Cluster.HeadsWith(config.Slurm)) > 0 {
 		j := base
@@ -231,6 +237,7 @@ func (c Create) store(base Job, items []string, got *collected) plan.Step {
 			r, err := Do(ctx, h, j)
 			if err == nil {
 				got.add(r)
+				c.Warn(m.Warnings)
 			}
 			return nil, err
 		}}}
@@ -251,8 +258,15 @@ func (c Create) spread(base Job, got *collected) []plan.Stage {
 				got.mu.Unlock()
 				j := base
 				j.Op, j.Address, j.Meta, j.Deep = "pull", addressOf(c.Maker.Address), &m, c.Full
-				_, err := Do(ctx, h, j)
-				return nil, err
+				// One head that cannot is no reason for the others to have none, for the
+				// off-site target to have none, or for old snapshots to stay.
+				if _, err := Do(ctx, h, j); err != nil {
+					if errors.Is(ctx.Err(), context.Canceled) { // by a person
+						return nil, err
+					}
+					c.Lacks(h.Name(), err)
+				}
+				return nil, nil
 			}}})
 	}
 	return []plan.Stage{
@@ -274,7 +288,7 @@ const (
 	largeConfig = 1 << 20
 )
 
-func (c Create) configs(base Job) plan.Step {
+func (c Create) configs(base Job, got *collected) plan.Step {
 	return plan.Step{ID: "backup.configs", Host: c.Maker.Name, Action: plan.Func{What: "collect the configuration of " + strconv.Itoa(len(c.Reached)) + " heads", Timeout: longest,
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
 			j := base
@@ -292,6 +306,9 @@ func (c Create) configs(base Job) plan.Step {
 					mu.Lock()
 					defer mu.Unlock()
 					j.Configs[head.Name], j.Attributes[head.Name] = t.files, t.attrs
+					for _, left := range t.left {
+						got.add(Result{Warnings: []string{"not part of it, on " + head.Name + ": " + left}})
+					}
 					if err != nil {
 						errs = append(errs, fmt.Errorf("%s: %w", head.Name, err))
 					}
@@ -310,7 +327,8 @@ func (c Create) configs(base Job) plan.Step {
 type tree struct {
 	files map[string][]byte
 	attrs map[string]Attr
-	total int // bytes
+	left  []string // what is not read though it is there, and why
+	total int      // bytes
 }
 
 // read reads what lies at and below a path: files alone, and not the backup's own
@@ -324,7 +342,16 @@ func (t *tree) read(ctx context.Context, r host.Reader, p string, depth int) err
 		return err
 	}
 	switch {
-	case p == KeyFile || depth > 8:
+	case p == KeyFile:
+		return nil
+	case depth > 8:
+		t.left = append(t.left, p+", which lies too deep")
+		return nil
+	case info.Target != "":
+		t.attrs[p] = Attr{Link: info.Target}
+		if depth == 0 {
+			t.left = append(t.left, p+" is a link: what lies at its end")
+		}
 		return nil
 	case info.IsDir():
 		entries, err := r.ReadDir(ctx, p)
@@ -337,7 +364,10 @@ func (t *tree) read(ctx context.Context, r host.Reader, p string, depth int) err
 			}
 		}
 		return nil
-	case !info.Mode.IsRegular() || info.Size > largeConfig:
+	case !info.Mode.IsRegular():
+		return nil
+	case info.Size > largeConfig:
+		t.left = append(t.left, fmt.Sprintf("%s, which is larger than %s", p, size(largeConfig)))
 		return nil
 	}
 	data, err := r.ReadFile(ctx, p)

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -104,7 +106,7 @@ func (w Worker) databases(ctx context.Context, j Job) (Result, error) {
 	if len(names) > 0 {
 		// A table that is altered meanwhile ends the dump: it begins anew.
 		for try := 1; ; try++ {
-			if r.Databases, err = dump(ctx, names, dir); err == nil || try == 3 || ctx.Err() != nil {
+			if r.Databases, r.Warnings, err = dump(ctx, names, dir); err == nil || try == 3 || ctx.Err() != nil {
 				break
 			}
 		}
@@ -118,6 +120,22 @@ func (w Worker) databases(ctx context.Context, j Job) (Result, error) {
 	}
 	for _, t := range odd {
 		r.Warnings = append(r.Warnings, "not transactional, as it was at some moment of the dump: "+t)
+	}
+	// On the members where it was not made an event is disabled as on a replica, also one
+	// that a person disabled: which of them run is not to be seen here.
+	events, err := column(ctx, "SELECT CONCAT(event_schema,'.',event_name) FROM information_schema.events WHERE status='SLAVESIDE_DISABLED' AND event_schema IN (SELECT schema_name FROM information_schema.schemata WHERE "+others+") ORDER BY 1")
+	if err != nil {
+		return Result{}, err
+	}
+	half, err := column(ctx, "SELECT a.schema_name FROM information_schema.schemata a JOIN information_schema.schemata b ON b.schema_name=CONCAT("+text(newPrefix)+",a.schema_name) ORDER BY 1")
+	if err != nil {
+		return Result{}, err
+	}
+	for _, n := range half {
+		r.Warnings = append(r.Warnings, "a restore of "+n+" was cut off, and it may not be whole: keep the snapshots of before")
+	}
+	if len(events) > 0 {
+		r.Warnings = append(r.Warnings, "events come back disabled, as they are on this head; after a restore enable those that are to run (ALTER EVENT … ENABLE): "+strings.Join(events, ", "))
 	}
 	// Accounts and rights, for a cluster that is built anew.
 	file := filepath.Join(dir, filepath.Base(accountsFile))
@@ -142,17 +160,17 @@ func tableOptions() []string {
 
 // dump writes the tables of databases, all of one moment, and then what has no
 // moment: views, triggers, routines and events.
-func dump(ctx context.Context, names []string, dir string) ([]Database, error) {
+func dump(ctx context.Context, names []string, dir string) ([]Database, []string, error) {
 	list := make([]Database, len(names))
 	args := tableOptions()
 	for i, n := range names {
 		if strings.ContainsAny(n, "/\\") || strings.HasPrefix(n, "-") || strings.HasPrefix(n, ".") {
-			return nil, fmt.Errorf("the database %q has a name that cannot be a file's: rename it", n)
+			return nil, nil, fmt.Errorf("the database %q has a name that cannot be a file's: rename it", n)
 		}
 		list[i] = Database{Name: n, Rows: filepath.Join("databases", n+".sql"), Objects: filepath.Join("databases", n+".objects.sql")}
 		rows, err := query(ctx, "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema="+text(n)+" ORDER BY 1")
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, r := range rows {
 			if r[1] == "VIEW" {
@@ -164,14 +182,23 @@ func dump(ctx context.Context, names []string, dir string) ([]Database, error) {
 		}
 	}
 	if err := dumpTables(ctx, append(append(args, "--databases"), names...), list, dir); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	var warnings []string
 	for i := range list {
-		if err := dumpObjects(ctx, list[i], filepath.Join(dir, filepath.Base(list[i].Objects))); err != nil {
-			return nil, err
+		file := filepath.Join(dir, filepath.Base(list[i].Objects))
+		// A try before this one may have begun it.
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, err
 		}
+		at, more, err := dumpObjects(ctx, list[i], file)
+		if err != nil {
+			return nil, nil, err
+		}
+		list[i].ViewsAt = at
+		warnings = append(warnings, more...)
 	}
-	return list, nil
+	return list, warnings, nil
 }
 
 // dumpTables runs one dump and takes it apart as it comes.
@@ -209,12 +236,14 @@ func stream(cmd *exec.Cmd, read func(io.Reader) error) (said string, rerr, err e
 	return complaints.String(), rerr, err
 }
 
-var createLine = regexp.MustCompile("^CREATE DATABASE (?:/\\*!32312 IF NOT EXISTS\\*/ )?`((?:[^`]|``)+)`(?: /\\*!40100 (.*?) ?\\*/)?;\n$")
+var createLine = regexp.MustCompile("^CREATE DATABASE (?:/\\*!32312 IF NOT EXISTS\\*/ )?`((?:[^`]|``)+)`(?: /\\*!40100 (.*?) ?\\*/)?( COMMENT '(?:[^'\\\\]|\\\\.|'')*')?;\n$")
 
 // split takes the dump of several databases apart: each gets the settings that
 // stand before all of them and its own statements, and is named in none, so that
 // it can be loaded under any name. Checksums, and how each is created, go into
 // list, which has to name them in the order of the dump.
+//
+// Rows are written in statements of other lengths (see recut).
 //
 // The lines that are looked for cannot be data: that stands in statements whose
 // line breaks are escaped.
@@ -224,12 +253,12 @@ func split(dump io.Reader, list []Database, open func(Database) (io.WriteCloser,
 	at, ended := -1, false
 	sum := sha256.New()
 	var out io.WriteCloser
-	var buf *bufio.Writer
+	var rows *recut
 	finish := func() error {
 		if out == nil {
 			return nil
 		}
-		err := errors.Join(buf.Flush(), out.Close())
+		err := errors.Join(rows.finish(), rows.out.Flush(), out.Close())
 		list[at].SHA256 = hex.EncodeToString(sum.Sum(nil)) // of what was flushed: all of it, now
 		out = nil
 		return err
@@ -252,17 +281,17 @@ func split(dump io.Reader, list []Database, open func(Database) (io.WriteCloser,
 				if at >= len(list) || list[at].Name != got {
 					return fmt.Errorf("the dump has the database %q, which was not asked for", got)
 				}
-				list[at].Create = strings.TrimSpace(string(m[2]))
+				list[at].Create = strings.TrimSpace(string(m[2]) + string(m[3]))
 				var oerr error
 				if out, oerr = open(list[at]); oerr != nil {
 					return oerr
 				}
 				sum.Reset()
-				buf = bufio.NewWriterSize(io.MultiWriter(out, sum), 1<<20)
-				_, _ = buf.Write(preamble) // an error stays with the writer
+				rows = &recut{out: bufio.NewWriterSize(io.MultiWriter(out, sum), 1<<20)}
+				_, _ = rows.out.Write(preamble) // an error stays with the writer
 				continue
 			}
-			if bytes.HasPrefix(line, []byte("USE `")) && buf != nil {
+			if bytes.HasPrefix(line, []byte("USE `")) && rows != nil {
 				continue
 			}
 			if bytes.HasPrefix(line, []byte("/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE")) {
@@ -274,8 +303,11 @@ func split(dump io.Reader, list []Database, open func(Database) (io.WriteCloser,
 		case at < 0:
 			preamble = append(preamble, line...)
 		default:
-			if _, werr := buf.Write(line); werr != nil {
-				return werr
+			if len(line) == 0 {
+				break
+			}
+			if rerr := rows.write(line, starts); rerr != nil {
+				return rerr
 			}
 		}
 		if err == io.EOF {
@@ -292,24 +324,6 @@ func split(dump io.Reader, list []Database, open func(Database) (io.WriteCloser,
 		return errors.New("the dump is not whole")
 	}
 	return nil
-}
-
-// dumpObjects writes what a database has besides tables.
-func dumpObjects(ctx context.Context, d Database, file string) error {
-	args := []string{"--no-data", "--no-create-info", "--triggers", "--add-drop-trigger", "--routines", "--events", "--skip-comments", "--skip-dump-date",
-		"--skip-lock-tables", "--default-character-set=utf8mb4"}
-	for _, v := range d.Views {
-		args = append(args, "--ignore-table="+d.Name+"."+v)
-	}
-	args = append(args, d.Name)
-	if err := dumpTo(ctx, file, args...); err != nil {
-		return err
-	}
-	if len(d.Views) == 0 {
-		return nil
-	}
-	views := append([]string{"--no-data", "--skip-triggers", "--skip-comments", "--skip-dump-date", "--skip-lock-tables", "--default-character-set=utf8mb4", d.Name}, d.Views...)
-	return dumpTo(ctx, file, views...)
 }
 
 // dumpTo adds a dump to a file.
@@ -331,11 +345,17 @@ func dumpTo(ctx context.Context, file string, args ...string) error {
 
 // loadFile runs a file's statements in a database.
 func loadFile(ctx context.Context, database, file string) error {
-	in, err := os.Open(file)
+	return loadPart(ctx, database, file, 0, math.MaxInt64)
+}
+
+// loadPart runs the statements between two places of a file, in bytes.
+func loadPart(ctx context.Context, database, file string, from, to int64) error {
+	f, err := os.Open(file)
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer f.Close()
+	in := io.NewSectionReader(f, from, to-from)
 	cmd := exec.CommandContext(ctx, "mariadb", "--batch", "--default-character-set=utf8mb4", "--max-allowed-packet=1G", database)
 	cmd.Env = environment()
 	cmd.Stdin = in

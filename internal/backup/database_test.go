@@ -73,6 +73,26 @@ func TestADumpIsTakenApartByDatabase(t *testing.T) {
 	}
 }
 
+func TestHowADatabaseWasMadeIsKept(t *testing.T) {
+	for line, want := range map[string]string{
+		"CREATE DATABASE `a`;\n": "",
+		"CREATE DATABASE /*!32312 IF NOT EXISTS*/ `a` /*!40100 DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin */;\n":                    "DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+		"CREATE DATABASE /*!32312 IF NOT EXISTS*/ `a` /*!40100 DEFAULT CHARACTER SET utf8mb4 */ COMMENT 'it''s; \\'odd\\' `here`\\n*/';\n": "DEFAULT CHARACTER SET utf8mb4 COMMENT 'it''s; \\'odd\\' `here`\\n*/'",
+	} {
+		list := []Database{{Name: "a"}}
+		dump := "SET x;\n" + line + "USE `a`;\n/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */;\n"
+		err := split(strings.NewReader(dump), list, func(Database) (io.WriteCloser, error) { return discard{}, nil })
+		if err != nil || list[0].Create != want {
+			t.Errorf("%q: %q, %v; want %q", line, list[0].Create, err, want)
+		}
+	}
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) Close() error                { return nil }
+
 func TestADumpThatEndsEarlyIsNotTakenForWhole(t *testing.T) {
 	for _, cut := range []int{10, 120, len(twoDatabases) - 150, len(twoDatabases) - 80} {
 		if _, _, err := take(twoDatabases[:cut], "a", "b`c"); err == nil {

@@ -45,6 +45,9 @@ type Job struct {
 	// For the database steps of a restore.
 	Database *Database `json:"database,omitempty"`
 	Stamp    string    `json:"stamp,omitempty"` // of what is kept aside
+	// For swap: views are left to the job views, which comes once all databases and
+	// accounts are there. For accounts: rights that cannot be given are left to rights.
+	Later bool `json:"later,omitempty"`
 }
 
 // Result is what a head answers, on standard output.

@@ -105,9 +105,10 @@ type Database struct {
 	Create  string   `json:"create"` // character set and collation, as CREATE DATABASE takes them
 	Tables  []string `json:"tables"`
 	Views   []string `json:"views,omitempty"`
-	Rows    string   `json:"file"`    // of the tables, below the staging directory
-	Objects string   `json:"objects"` // of views, triggers, routines and events
-	SHA256  string   `json:"sha256"`  // of Rows
+	Rows    string   `json:"file"`               // of the tables, below the staging directory
+	Objects string   `json:"objects"`            // of views, triggers, routines and events
+	ViewsAt int64    `json:"views_at,omitempty"` // where in Objects the views begin, in bytes; 0 is not known
+	SHA256  string   `json:"sha256"`             // of Rows
 }
 
 // Keyspace is what one Redis master held.

@@ -113,6 +113,10 @@ func TestWhatIsRestored(t *testing.T) {
 	if fmt.Sprint(r.Replaces()) != "[a]" {
 		t.Error(r.Replaces())
 	}
+	r.Snapshot.Databases[1].Views = []string{"v"}
+	if got, want := stepIDs(t, r), "extract@s2 load.a@s2 load.b@s2 swap.a@s2 swap.b@s2 views@s2 check@s1 check@s2 tidy@s2"; got != want {
+		t.Errorf("one has views: %s", got)
+	}
 	r.Named = []string{"a"}
 	if got, want := stepIDs(t, r), "extract@s2 load.a@s2 swap.a@s2 check@s1 check@s2 tidy@s2"; got != want {
 		t.Errorf("one: %s", got)
@@ -127,11 +131,23 @@ func TestWhatIsNotRestored(t *testing.T) {
 	newer.Running = map[string]string{"mariadb": "10.11.14"}
 	unknown := restoreOf()
 	unknown.Named = []string{"c"}
-	for name, r := range map[string]Restore{"made by a newer server": newer, "a database that it does not have": unknown} {
+	half := restoreOf("a", "mh_new_a")
+	for name, r := range map[string]Restore{"one that a restore which was cut off has brought back by halves": half, "made by a newer server": newer, "a database that it does not have": unknown} {
 		var refusal *service.Refusal
 		if _, err := r.Plan(); !errors.As(err, &refusal) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if _, err := half.Plan(); err == nil || !strings.Contains(err.Error(), "--database a,b") {
+		t.Errorf("it does not say that both come back together: %v", err)
+	}
+	half.Named = []string{"b"}
+	if _, err := half.Plan(); err != nil {
+		t.Errorf("another one than that by halves: %v", err)
+	}
+	half.Only, half.Named = OnlyDatabase, []string{"a"}
+	if got := stepIDs(t, half); !strings.Contains(got, "swap.a") {
+		t.Errorf("the one by halves, by its name: %s", got)
 	}
 	same := restoreOf()
 	same.Running = map[string]string{"mariadb": "11.8.2"}
@@ -232,5 +248,25 @@ func TestAnOfferIsReadByHeadsAndWrittenByNobody(t *testing.T) {
 		if rw.Code != tt.code || tt.body != "" && rw.Body.String() != tt.body {
 			t.Errorf("%s %s by %q: %d %q, want %d %q", tt.method, tt.path, tt.who, rw.Code, rw.Body, tt.code, tt.body)
 		}
+	}
+}
+
+func TestWhatNeedsEachOtherIsMadeRoundByRound(t *testing.T) {
+	list := []Database{{Name: "a"}, {Name: "b"}, {Name: "c"}}
+	needs := map[string]string{"a": "b", "b": "c"}
+	made := map[string]bool{}
+	do := func(d Database) error {
+		if n := needs[d.Name]; n != "" && !made[n] {
+			return errors.New(d.Name + " needs " + n)
+		}
+		made[d.Name] = true
+		return nil
+	}
+	if err := untilAll(list, do); err != nil || len(made) != 3 {
+		t.Errorf("%v, %v", made, err)
+	}
+	made, needs["c"] = map[string]bool{}, "gone"
+	if err := untilAll(list, do); err == nil || len(made) != 0 || !strings.Contains(err.Error(), "c needs gone") {
+		t.Errorf("%v, %v", made, err)
 	}
 }

@@ -59,18 +59,20 @@ func (r Restore) work(bring, replaced []Database) work {
 
 func (r Restore) databaseWork(w *work, bring, replaced []Database) {
 	base := r.base()
+	views := slices.ContainsFunc(bring, func(d Database) bool { return len(d.Views) > 0 })
 	for _, d := range bring {
 		j, unload, in, out := base, base, base, base
 		j.Op, unload.Op, in.Op, out.Op = "load", "unload", "swap", "unswap"
 		for _, p := range []*Job{&j, &unload, &in, &out} {
 			p.Database = &d
 		}
+		in.Later = views
 		w.load = append(w.load, job("load."+d.Name, r.Head, "load "+d.Name+" beside what is there, and compare it", j, &unload, nil))
 		what := "bring " + d.Name + " back"
 		if slices.ContainsFunc(replaced, func(x Database) bool { return x.Name == d.Name }) {
 			what = "replace " + d.Name + "; what is there now stays as " + oldSchema(r.Stamp, d.Name)
 		}
-		s := job("swap."+d.Name, r.Head, what, in, &out, nil)
+		s := job("swap."+d.Name, r.Head, what, in, &out, r.warn)
 		if strings.HasPrefix(what, "replace") {
 			s.Effect = "clients of " + d.Name + " see the state of " + r.when() + " from one moment to the next"
 		}
@@ -84,8 +86,18 @@ func (r Restore) databaseWork(w *work, bring, replaced []Database) {
 	}
 	if r.Only == All && r.does(OnlyDatabase) {
 		in, out := base, base
-		in.Op, out.Op = "accounts", "unaccounts"
-		w.swap = append(w.swap, job("accounts", r.Head, "make the accounts of the snapshot that are missing, and give all of them their rights", in, &out, nil))
+		in.Op, out.Op, in.Later = "accounts", "unaccounts", views
+		w.swap = append(w.swap, job("accounts", r.Head, "make the accounts of the snapshot that are missing, and give all of them their rights", in, &out, r.warn))
+	}
+	if views {
+		j := base
+		j.Op = "views"
+		w.swap = append(w.swap, job("views", r.Head, "make the views, which may read other databases", j, nil, nil))
+	}
+	if views && r.Only == All && r.does(OnlyDatabase) {
+		j := base
+		j.Op = "rights"
+		w.swap = append(w.swap, job("rights", r.Head, "give the rights to views", j, nil, r.warn))
 	}
 }
 
@@ -228,4 +240,11 @@ func (r Restore) ctldServes(ctx context.Context, h host.Reader) (bool, string, e
 		return false, "", err
 	}
 	return true, fmt.Sprintf("%d jobs queued or running", len(strings.Fields(out))), nil
+}
+
+// warn tells what a step warned of.
+func (r Restore) warn(res Result) {
+	if r.Warn != nil {
+		r.Warn(res.Warnings)
+	}
 }

@@ -227,14 +227,17 @@ func TestASwapThatWasCutOffComesBack(t *testing.T) {
 func TestAccountsOfADumpAreMadeOnAMemberOfACluster(t *testing.T) {
 	const dump = "SET x;\nCREATE USER IF NOT EXISTS `root`@`localhost` IDENTIFIED VIA unix_socket;\nCREATE USER IF NOT EXISTS `a`@`%` IDENTIFIED BY PASSWORD '*AB';\n" +
 		"SELECT COALESCE(CURRENT_ROLE(),'NONE') into @current_role;\nCREATE ROLE IF NOT EXISTS mariadb_dump_import_role;\nGRANT mariadb_dump_import_role TO CURRENT_USER();\nSET ROLE mariadb_dump_import_role;\n" +
+		"/*M!100005 CREATE ROLE IF NOT EXISTS 'staff' WITH ADMIN mariadb_dump_import_role */;\n/*M!100005 GRANT 'staff' TO 'root'@'localhost' WITH ADMIN OPTION */;\nGRANT `staff` TO `a`@`%`;\n" +
 		"GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` IDENTIFIED VIA unix_socket WITH GRANT OPTION;\nGRANT PROXY ON ''@'%' TO 'root'@'localhost' WITH GRANT OPTION;\n" +
 		"GRANT USAGE ON *.* TO `a`@`%` IDENTIFIED BY PASSWORD '*AB' REQUIRE SSL;\nGRANT SELECT ON `d`.* TO `a`@`%`;\n" +
 		"GRANT USAGE ON *.* TO `b`@`%` IDENTIFIED VIA mysql_native_password USING '*CD' OR unix_socket WITH GRANT OPTION;\n" +
 		"/*M!100005 SET DEFAULT ROLE NONE FOR 'a'@'%' */;\nSET ROLE NONE;\nDROP ROLE mariadb_dump_import_role;\n/*M!100203 EXECUTE IMMEDIATE CONCAT('SET ROLE ', @current_role) */;\n"
-	const want = "SET x;\nCREATE USER IF NOT EXISTS `a`@`%` IDENTIFIED BY PASSWORD '*AB';\nGRANT USAGE ON *.* TO `a`@`%` REQUIRE SSL;\nGRANT SELECT ON `d`.* TO `a`@`%`;\n" +
+	const made = "SET x;\nCREATE USER IF NOT EXISTS `a`@`%` IDENTIFIED BY PASSWORD '*AB';\n/*M!100005 CREATE ROLE IF NOT EXISTS 'staff' WITH ADMIN 'root'@'localhost' */;\n"
+	const rights = "GRANT `staff` TO `a`@`%`;\nGRANT USAGE ON *.* TO `a`@`%` REQUIRE SSL;\nGRANT SELECT ON `d`.* TO `a`@`%`;\n" +
 		"GRANT USAGE ON *.* TO `b`@`%` WITH GRANT OPTION;\n/*M!100005 SET DEFAULT ROLE NONE FOR 'a'@'%' */;\n"
-	if got := siteAccounts([]byte(dump)); got != want {
-		t.Errorf("%s\nwant %s", got, want)
+	m, r := siteAccounts([]byte(dump))
+	if m != made || strings.Join(r, "") != rights {
+		t.Errorf("%s\nand\n%s\nwant %s\nand\n%s", m, r, made, rights)
 	}
 }
 
@@ -307,7 +310,8 @@ func TestWhatIsNotInASnapshotOrNotKnownIsRefused(t *testing.T) {
 }
 
 func TestConfigurationOfTheSiteComesBackAndNoOther(t *testing.T) {
-	attrs := `{"/etc/nginx/own.conf":{"mode":416,"owner":"root","group":"www-data"}}`
+	attrs := `{"/etc/nginx/own.conf":{"mode":416,"owner":"root","group":"www-data"},"/etc/nginx/on/same":{"link":"../own.conf"},
+		"/etc/nginx/on/site":{"link":"../own.conf"},"/etc/nginx/on/gone":{"link":"../no.conf"}}`
 	list, err := configFiles(map[string][]byte{
 		"configs/s1/etc/nginx/own.conf": []byte("then"), "configs/s1/etc/chrony/same": []byte("same"), "configs/s1/etc/slurm/gone.lua": []byte("lua"),
 		"configs/s1/etc/hosts": []byte("x"), "configs/s1/etc/munge/munge.key": []byte("k"), "configs/s1/etc/slurm/slurm.conf": []byte("# Managed by multihead\nx"),
@@ -315,7 +319,8 @@ func TestConfigurationOfTheSiteComesBackAndNoOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := hosttest.New("s1").File("/etc/nginx/own.conf", "now").File("/etc/chrony/same", "same").File("/etc/keepalived/k", "# Managed by multihead")
+	m := hosttest.New("s1").File("/etc/nginx/own.conf", "now").File("/etc/chrony/same", "same").File("/etc/keepalived/k", "# Managed by multihead").
+		Link("../own.conf", "/etc/nginx/on/same").Link("../another.conf", "/etc/nginx/on/site")
 	changed, err := Changed(context.Background(), list, map[string]host.Reader{"s1": m})
 	if err != nil {
 		t.Fatal(err)
@@ -328,17 +333,34 @@ func TestConfigurationOfTheSiteComesBackAndNoOther(t *testing.T) {
 		}
 		got = append(got, fmt.Sprintf("%s:%s %o %v", f.Host, f.Path, mode, f.gone))
 	}
-	if want := "[s1:/etc/nginx/own.conf 640 false s1:/etc/slurm/gone.lua 0 true]"; fmt.Sprint(got) != want {
+	if want := "[s1:/etc/nginx/on/gone 0 true s1:/etc/nginx/on/site 0 false s1:/etc/nginx/own.conf 640 false s1:/etc/slurm/gone.lua 0 true]"; fmt.Sprint(got) != want {
 		t.Errorf("%v, want %s", got, want)
 	}
 	r := whole(OnlyConfigs)
 	r.Configs = changed
-	if got, want := strings.ReplaceAll(stepIDs(t, r), "restore.", ""), "configs.keep@s1 config./etc/nginx/own.conf@s1 config./etc/slurm/gone.lua@s1"; got != want {
+	if got, want := strings.ReplaceAll(stepIDs(t, r), "restore.", ""), "configs.keep@s1 config./etc/nginx/on/gone@s1 config./etc/nginx/on/site@s1 config./etc/nginx/own.conf@s1 config./etc/slurm/gone.lua@s1"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	m.Down(errors.New("gone"))
 	if _, err := Changed(context.Background(), list, map[string]host.Reader{"s1": m}); err == nil {
 		t.Error("what a head has is not known, and is taken for gone")
+	}
+}
+
+func TestConfigurationThatIsNotReadIsNamed(t *testing.T) {
+	m := hosttest.New("s1").File("/etc/nginx/own.conf", "x").File("/etc/nginx/dump", strings.Repeat("x", largeConfig+1)).Link("../own.conf", "/etc/nginx/on/site").
+		File("/srv/haproxy/h.cfg", "x").Link("/srv/haproxy", "/etc/haproxy")
+	got := tree{files: map[string][]byte{}, attrs: map[string]Attr{}}
+	for _, root := range []string{"/etc/nginx", "/etc/haproxy", "/etc/chrony"} {
+		if err := got.read(t.Context(), m, root, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(got.files) != 1 || got.attrs["/etc/nginx/on/site"].Link != "../own.conf" {
+		t.Errorf("%v, %+v", len(got.files), got.attrs)
+	}
+	if said := strings.Join(got.left, "; "); len(got.left) != 2 || !strings.Contains(said, "/etc/nginx/dump, which is larger") || !strings.Contains(said, "/etc/haproxy is a link") {
+		t.Error(said)
 	}
 }
 
@@ -373,5 +395,14 @@ func TestADirectoryOnTheSameDiskIsNotOffsite(t *testing.T) {
 	}
 	if err := (Remote{Repository: "sftp:b:/x"}).reachable(dir); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAMountIsOneByWhatTheKernelSays(t *testing.T) {
+	if ok, err := isMount("/proc/"); err != nil || !ok {
+		t.Errorf("/proc/: %v, %v", ok, err)
+	}
+	if ok, err := isMount(t.TempDir()); err != nil || ok {
+		t.Errorf("a directory: %v, %v", ok, err)
 	}
 }

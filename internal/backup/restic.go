@@ -70,6 +70,34 @@ func (r restic) run(ctx context.Context, args ...string) ([]byte, error) {
 	return output(r.command(ctx, args...))
 }
 
+// unlock takes away the locks of processes that are gone: one from a run that was
+// cut off is of this host. Where there is none, nothing is started: each call of
+// restic derives the key from the password anew, which takes about a second of CPU.
+func (r restic) unlock(ctx context.Context) error {
+	locks, err := os.ReadDir(filepath.Join(r.repository, "locks"))
+	if err == nil && len(locks) == 0 {
+		return nil
+	}
+	_, err = r.run(ctx, "unlock")
+	return err
+}
+
+// savedAs reads what `restic backup --json` says in the end: the snapshot's id; empty
+// where it does not say it in full (0.14 shortens it).
+func savedAs(out []byte) string {
+	id := ""
+	for line := range bytes.Lines(out) {
+		var s struct {
+			Type string `json:"message_type"`
+			ID   string `json:"snapshot_id"`
+		}
+		if json.Unmarshal(line, &s) == nil && s.Type == "summary" && repositoryName.MatchString(s.ID) {
+			id = s.ID
+		}
+	}
+	return id
+}
+
 // exists says whether there is a repository. A directory with something in it
 // that is none is an error: it is never made anew.
 func (r restic) exists() (bool, error) {

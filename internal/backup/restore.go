@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"multihead/internal/config"
@@ -38,10 +39,11 @@ type Restore struct {
 	Running  map[string]string // software that runs now, by name
 	Stamp    string            // of what is kept aside
 	Heads    []string          // reached heads with the database
-	Slurmdbd []string          // reached heads where slurmdbd runs
+	Slurmdbd []string          // reached heads that are to run slurmdbd
 	InCharge string            // the controller that serves, empty where none is known to
 	Silent   []string          // hosts that were not reached
 	Configs  []ConfigFile      // what differs of the site's configuration
+	Warn     func([]string)    // is told what does not come back and is no reason to stop; may be nil
 }
 
 // does says whether a part is to be brought back: named alone, or with everything
@@ -87,6 +89,13 @@ func (r Restore) chosen() (bring, replaced []Database, left []string) {
 		}
 	}
 	return bring, replaced, left
+}
+
+// halfDone are the databases that would be left alone because they exist, and that an
+// earlier restore may have brought back by halves: its own schema goes last.
+func (r Restore) halfDone() []string {
+	_, _, left := r.chosen()
+	return slices.DeleteFunc(left, func(n string) bool { return !slices.Contains(r.Existing, newSchema(n)) })
 }
 
 // Replaces lists whose content would be replaced.
@@ -182,6 +191,16 @@ func (r Restore) possible() error {
 	}
 	if err := r.versions(); err != nil {
 		return err
+	}
+	if half := r.halfDone(); len(half) > 0 {
+		bring, _, _ := r.chosen()
+		all := slices.Clone(half) // with what is missing: they may need each other
+		for _, d := range bring {
+			all = append(all, d.Name)
+		}
+		return refuse(fmt.Sprintf("Bring it back whole from a snapshot of before that (multihead restore --id %s --only database --database %s: what is there stays beside it); or, if it is as it should be, drop the database %s and say this again.",
+			r.Snapshot.ID, strings.Join(all, ","), newSchema(half[0])),
+			"a restore of %s was cut off: it is there, and whether all of it is cannot be told", half[0])
 	}
 	lacks := func(what string) error {
 		return refuse("multihead backup list shows what each one has; shared_storage.backup.items says what the next ones get.", "the snapshot %s has nothing of %s", r.Snapshot.ID, what)

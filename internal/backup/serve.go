@@ -72,9 +72,7 @@ func (w Worker) pull(ctx context.Context, j Job) (Result, error) {
 	if err := w.initRepository(ctx, r, append([]string{"--copy-chunker-params"}, from...)...); err != nil {
 		return Result{}, err
 	}
-	// One that holds a write lock from a run that was cut off is of this host;
-	// restic takes away the locks of processes that are gone.
-	if _, err := r.run(ctx, "unlock"); err != nil {
+	if err := r.unlock(ctx); err != nil {
 		return Result{}, err
 	}
 	if _, err := r.run(ctx, append(append([]string{"copy", "--no-lock"}, from...), "--tag", tagPrefix+j.ID)...); err != nil {

@@ -33,7 +33,7 @@ func (w Worker) store(ctx context.Context, j Job) (Result, error) {
 	m.Version, m.Staging = version, l.Staging()
 	m.Software = w.software(ctx, m.Software)
 	var err error
-	if m.Files, m.Bytes, err = checksums(l.Staging()); err != nil {
+	if m.Files, m.Bytes, err = checksums(l.Staging(), m.Databases); err != nil {
 		return Result{}, err
 	}
 	data, err := json.MarshalIndent(m, "", "  ")
@@ -43,11 +43,17 @@ func (w Worker) store(ctx context.Context, j Job) (Result, error) {
 	if err := os.WriteFile(filepath.Join(l.Staging(), metadataName), append(data, '\n'), 0o600); err != nil {
 		return Result{}, err
 	}
+	if j.Mount != "" {
+		// An empty mount point looks like a volume without files.
+		if ok, err := isMount(j.Mount); err != nil || !ok {
+			return Result{}, errors.Join(fmt.Errorf("%s is not mounted here: the snapshot would lack the volume's files", j.Mount), err)
+		}
+	}
 	r := w.restic(j)
-	if _, err := r.run(ctx, "unlock"); err != nil { // of processes that are gone
+	if err := r.unlock(ctx); err != nil {
 		return Result{}, err
 	}
-	args := []string{"backup", "--tag", tagPrefix + j.ID, "--time", m.Time.Local().Format(time.DateTime), "--host", m.Cluster,
+	args := []string{"backup", "--json", "--tag", tagPrefix + j.ID, "--time", m.Time.Local().Format(time.DateTime), "--host", m.Cluster,
 		"--exclude", ownerFile(l)}
 	if m.Full {
 		args = append(args, "--force") // files are read again even where their times say that nothing changed
@@ -59,10 +65,16 @@ func (w Worker) store(ctx context.Context, j Job) (Result, error) {
 	if j.Mount != "" {
 		args = append(args, "--one-file-system", j.Mount)
 	}
-	if _, err := r.run(ctx, args...); err != nil {
+	out, err := r.run(ctx, args...)
+	if err != nil {
 		return Result{}, err
 	}
-	if err := w.describe(ctx, j, m); err != nil {
+	if id := savedAs(out); id != "" {
+		err = w.writeStored(l, Stored{Metadata: m, Restic: id})
+	} else {
+		err = w.describe(ctx, j, m)
+	}
+	if err != nil {
 		return Result{}, err
 	}
 	return Result{Meta: &m}, os.RemoveAll(l.Staging())
@@ -107,8 +119,13 @@ func versionPattern(s string) string {
 	return ""
 }
 
-// checksums lists what was collected.
-func checksums(dir string) (files []File, bytes int64, err error) {
+// checksums lists what was collected. The dumps' own were taken while they were
+// written, and are not read again.
+func checksums(dir string, dumps []Database) (files []File, bytes int64, err error) {
+	known := map[string]string{}
+	for _, d := range dumps {
+		known[d.Rows] = d.SHA256
+	}
 	err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || p == filepath.Join(dir, ".owner") {
 			return err
@@ -116,6 +133,15 @@ func checksums(dir string) (files []File, bytes int64, err error) {
 		rel, err := filepath.Rel(dir, p)
 		if err != nil {
 			return err
+		}
+		if known[rel] != "" {
+			info, err := d.Info()
+			if err != nil {
+				return err
+			}
+			files = append(files, File{rel, info.Size(), known[rel]})
+			bytes += info.Size()
+			return nil
 		}
 		f, err := os.Open(p)
 		if err != nil {
@@ -292,7 +318,7 @@ func (w Worker) forget(ctx context.Context, j Job) (Result, error) {
 		}
 	}
 	if len(args) > 0 {
-		if _, err := r.run(ctx, "unlock"); err != nil {
+		if err := r.unlock(ctx); err != nil {
 			return Result{}, err
 		}
 		if _, err := r.run(ctx, append([]string{"forget", "--prune"}, args...)...); err != nil {

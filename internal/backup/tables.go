@@ -24,7 +24,7 @@ func many(n int64, what string) string {
 // tables is what a dump of one database has.
 type tables struct {
 	sum  string           // of definitions and rows, but for the numbers that tables give out next
-	data string           // of the rows alone
+	data string           // of the rows alone; how many stand in one statement is in neither
 	rows map[string]int64 // how many, by table
 }
 
@@ -46,19 +46,26 @@ var (
 func readTables(dump io.Reader) (tables, error) {
 	t := tables{rows: map[string]int64{}}
 	sum, data := sha256.New(), sha256.New()
+	both := io.MultiWriter(sum, data)
 	table, count := "", rowCounter{}
 	err := eachChunk(dump, func(line []byte, begins bool) error {
 		switch {
 		case count.within:
-			t.rows[table] += count.rows(line, data)
+			t.rows[table] += count.rows(line, both)
+			return nil
 		case !begins:
 		case len(line) == 1, bytes.HasPrefix(line, []byte("/*!")), bytes.HasPrefix(line, []byte("/*M!")):
 			return nil // layout, and settings: both as each release of mariadb-dump has them
 		case bytes.HasPrefix(line, []byte("INSERT INTO `")):
 			if m := insertLine.FindSubmatch(line); m != nil {
+				if string(m[1]) != table {
+					_, _ = both.Write(m[1]) // a hash takes all
+				}
 				table, count = string(m[1]), rowCounter{within: true}
-				_, _ = data.Write(m[1]) // a hash takes all
-				t.rows[table] += count.rows(line[len(m[0]):], data)
+				if rest := line[len(m[0]):]; !bytes.HasSuffix(rest, []byte("VALUES\n")) { // else names of columns at most
+					t.rows[table] += count.rows(rest, both)
+				}
+				return nil
 			}
 		case bytes.HasPrefix(line, []byte(") ENGINE=")):
 			line = nextNumber.ReplaceAll(line, nil)

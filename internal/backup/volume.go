@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/moby/sys/mountinfo"
 )
 
 // Names at the top of the volume that are ours: what is being brought back, what
@@ -39,16 +41,15 @@ func (j Job) volumeJob() error {
 	return nil
 }
 
-// isMount says whether another file system begins at a directory.
+// isMount says whether something is mounted on a directory; a bind mount has the device of
+// what is around it.
 func isMount(dir string) (bool, error) {
-	var at, above syscall.Stat_t
-	if err := syscall.Stat(dir, &at); err != nil {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
 		return false, err
 	}
-	if err := syscall.Stat(filepath.Dir(dir), &above); err != nil {
-		return false, err
-	}
-	return at.Dev != above.Dev, nil
+	at, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(real))
+	return len(at) > 0, err
 }
 
 func (j Job) restoringVolume() string { return filepath.Join(j.Mount, restoringName+j.Stamp) }

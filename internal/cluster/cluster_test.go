@@ -296,6 +296,26 @@ func (l *locked) Lock(context.Context, host.Owner) (host.Lease, error) {
 }
 func (l *locked) Holder(context.Context, *host.Owner) (*host.LockedError, error) { return l.held, nil }
 
+func TestALockThatEndedWithItsConnectionIsTakenAgain(t *testing.T) {
+	v := three(t, nil)
+	before, all := map[string]host.Host{}, map[string]*locked{}
+	for name := range v.Hosts {
+		all[name] = &locked{Machine: hosttest.New(name)}
+		v.Hosts[name], before[name] = all[name], all[name]
+	}
+	if err := v.LockAgain(t.Context(), host.Owner{}, before); err != nil || all["server1"].took+all["server2"].took+all["server3"].took != 0 {
+		t.Errorf("all connections stand: %v", err)
+	}
+	before["server2"] = hosttest.New("server2") // another one by now
+	if err := v.LockAgain(t.Context(), host.Owner{}, before); err != nil || all["server2"].took != 1 || all["server1"].took != 0 {
+		t.Errorf("one was lost: %v", err)
+	}
+	all["server2"].held = &host.LockedError{Host: "server2", Owner: host.Owner{User: "kim"}}
+	if err := v.LockAgain(t.Context(), host.Owner{}, before); !errors.As(err, new(*host.LockedError)) {
+		t.Errorf("another run has taken it meanwhile: %v", err)
+	}
+}
+
 func TestTheLockNeedsMoreThanHalfOfTheHeads(t *testing.T) {
 	lockable := func(off ...string) (*View, map[string]*locked) {
 		v := three(t, nil, off...)

@@ -49,6 +49,24 @@ func (v *View) Lock(ctx context.Context, owner host.Owner) error {
 	return g.Wait()
 }
 
+// LockAgain takes the lock of heads whose connections were made anew since Lock: the old
+// ones' locks ended with them.
+func (v *View) LockAgain(ctx context.Context, owner host.Owner, before map[string]host.Host) error {
+	var names []string
+	for _, head := range v.Cluster.Nodes.Controllers {
+		if h := v.Hosts[head.Hostname]; h != nil && h != before[head.Hostname] {
+			names = append(names, head.Hostname)
+		}
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		if err := v.lockHost(ctx, name, owner); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (v *View) lockHost(ctx context.Context, name string, owner host.Owner) error {
 	l, ok := v.Hosts[name].(host.Locker)
 	if !ok {
@@ -75,7 +93,9 @@ func (v *View) lockHost(ctx context.Context, name string, owner host.Owner) erro
 // worthWaiting says whether a lock comes free before long, and tells View.Waiting
 // once that it is waited for. Two that give way do not wait for each other.
 func (v *View) worthWaiting(held *host.LockedError, owner host.Owner, told *bool) bool {
-	wait := held.Owner.Orphaned || held.Owner.Yields && !owner.Yields
+	// Its own, over a connection that was lost and whose end the host has not noticed yet.
+	own := held.Owner.PID == owner.PID && held.Owner.From == owner.From && held.Owner.User == owner.User && owner.PID != 0
+	wait := own || held.Owner.Orphaned || held.Owner.Yields && !owner.Yields
 	if wait && !*told && v.Waiting != nil {
 		*told = true
 		v.Waiting(held)

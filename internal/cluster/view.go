@@ -205,6 +205,9 @@ func (v *View) phases(only []string, of func(service.State) (plan.Phase, error))
 		ph, err := of(state)
 		if err != nil {
 			errs = append(errs, err)
+			if ph.Again {
+				p.Phases = append(p.Phases, plan.Phase{Name: s.Name(), Again: true})
+			}
 			continue
 		}
 		ph.Name, ph.After = s.Name(), v.after(s, only)

@@ -84,12 +84,8 @@ func (d *Document) DropHead(c *Cluster, hostname string) error {
 	if err := d.RemoveController(hostname); err != nil {
 		return err
 	}
-	for i := len(c.Fencing.Devices) - 1; i >= 0; i-- {
-		if c.Fencing.Devices[i].Node == hostname {
-			if err := d.Remove(indexPath("fencing.devices", i)); err != nil {
-				return err
-			}
-		}
+	if err := d.dropDevices(c, hostname); err != nil {
+		return err
 	}
 	for _, s := range []string{Redis, Slurm} {
 		if err := d.dropFromList(c, h, s); err != nil {
@@ -100,6 +96,33 @@ func (d *Document) DropHead(c *Cluster, hostname string) error {
 		return nil
 	}
 	return d.nextOwner(c, hostname)
+}
+
+// dropDevices takes out the devices that switch a head off, and out of their order the
+// agents that no other head's has.
+func (d *Document) dropDevices(c *Cluster, hostname string) error {
+	var stay []FenceDevice
+	for i := len(c.Fencing.Devices) - 1; i >= 0; i-- {
+		if c.Fencing.Devices[i].Node != hostname {
+			stay = append(stay, c.Fencing.Devices[i])
+			continue
+		}
+		if err := d.Remove(indexPath("fencing.devices", i)); err != nil {
+			return err
+		}
+	}
+	if len(stay) == len(c.Fencing.Devices) {
+		return nil
+	}
+	for i := len(c.Fencing.Order) - 1; i >= 0; i-- {
+		if slices.ContainsFunc(stay, func(dev FenceDevice) bool { return dev.Agent == c.Fencing.Order[i] }) {
+			continue
+		}
+		if err := d.Remove(indexPath("fencing.order", i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // nextOwner says vip_owner of the head that will hold the address.
@@ -140,7 +163,9 @@ func (d *Document) SetService(c *Cluster, hostname, service string, on bool) err
 }
 
 // ReplaceHead gives a head's place, with all that the file says of it, to another
-// host.
+// host. The devices that switched the head off are dropped: most switch off one machine
+// (its BMC), and one that says of the old machine that it is off would prove the death of
+// a new one that is alive.
 func (d *Document) ReplaceHead(c *Cluster, hostname string, spec HostSpec) error {
 	h, ok := c.Head(hostname)
 	if !ok {
@@ -156,12 +181,8 @@ func (d *Document) ReplaceHead(c *Cluster, hostname string, spec HostSpec) error
 			}
 		}
 	}
-	for i, dev := range c.Fencing.Devices {
-		if dev.Node == hostname && spec.Hostname != hostname {
-			if err := d.Set(listPath("fencing.devices", i, "node"), spec.Hostname); err != nil {
-				return err
-			}
-		}
+	if err := d.dropDevices(c, hostname); err != nil {
+		return err
 	}
 	key := "ip_address"
 	if at, err := d.headAt(hostname); err != nil {

@@ -40,7 +40,7 @@ func TestWhatNamesAHeadFollowsIt(t *testing.T) {
 				"-    controllers: [server2, server1, server3]   # 2 has the fast disk\n+    controllers: [server1, server3]   # 2 has the fast disk\n" +
 				"-    # the old board\n-    - {node: server2, agent: fence_ipmilan, options: {ip: 10.9.0.2, username: u, password: p}}\n",
 		},
-		"one that is replaced keeps its place": {
+		"one that is replaced keeps its place, and not what switched the old machine off": {
 			func(d *Document, c *Cluster) error {
 				return d.ReplaceHead(c, "server3", HostSpec{Hostname: "server9", Address: netip.MustParseAddr("10.0.0.9")})
 			},
@@ -48,14 +48,15 @@ func TestWhatNamesAHeadFollowsIt(t *testing.T) {
 				"+    - {hostname: server9, ip_address: 10.0.0.9, priority: 98, vip_owner: false, services: {mariadb: true, redis: true, slurm: true, keepalived: true}}\n" +
 				"-redis: {type: cluster, cluster: {port: 6379, nodes: \"server[1-3]\", replicas: 1}}\n+redis: {type: cluster, cluster: {port: 6379, nodes: 'server[1-2,9]', replicas: 1}}\n" +
 				"-    controllers: [server2, server1, server3]   # 2 has the fast disk\n+    controllers: [server2, server1, server9]   # 2 has the fast disk\n" +
-				"-    - {node: server3, agent: fence_ipmilan, options: {ip: 10.9.0.3, username: u, password: p}}\n+    - {node: server9, agent: fence_ipmilan, options: {ip: 10.9.0.3, username: u, password: p}}\n",
+				"-    - {node: server3, agent: fence_ipmilan, options: {ip: 10.9.0.3, username: u, password: p}}\n",
 		},
 		"the same name gets another address": {
 			func(d *Document, c *Cluster) error {
 				return d.ReplaceHead(c, "server3", HostSpec{Hostname: "server3", Address: netip.MustParseAddr("10.0.0.9")})
 			},
 			"-    - {hostname: server3, ip_address: 10.0.0.3, priority: 98, vip_owner: false, services: {mariadb: true, redis: true, slurm: true, keepalived: true}}\n" +
-				"+    - {hostname: server3, ip_address: 10.0.0.9, priority: 98, vip_owner: false, services: {mariadb: true, redis: true, slurm: true, keepalived: true}}\n",
+				"+    - {hostname: server3, ip_address: 10.0.0.9, priority: 98, vip_owner: false, services: {mariadb: true, redis: true, slurm: true, keepalived: true}}\n" +
+				"-    - {node: server3, agent: fence_ipmilan, options: {ip: 10.9.0.3, username: u, password: p}}\n",
 		},
 		"the address goes to the next head with its owner": {
 			func(d *Document, c *Cluster) error { return d.SetService(c, "server1", Keepalived, false) },
@@ -125,5 +126,25 @@ func TestAHeadIsAddedLikeTheLastOneWithTheNextPriority(t *testing.T) {
 	}
 	if first := (&Cluster{}).NextHead(HostSpec{Hostname: "a"}, nil); first.Priority != 0 {
 		t.Errorf("%+v", first)
+	}
+}
+
+func TestAnOrderOfFenceAgentsFollowsTheirDevices(t *testing.T) {
+	text := strings.Replace(site, "fencing:\n  enabled: true\n", "fencing:\n  enabled: true\n  order: [fence_redfish, fence_ipmilan]\n", 1)
+	text = strings.Replace(text, "{node: server3, agent: fence_ipmilan,", "{node: server3, agent: fence_redfish,", 1)
+	d := document(t, text)
+	c, err := d.Cluster()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.ReplaceHead(c, "server3", HostSpec{Hostname: "server3", Address: netip.MustParseAddr("10.0.0.9")}); err != nil {
+		t.Fatal(err)
+	}
+	after, err := d.Cluster()
+	if err != nil {
+		t.Fatalf("the file cannot be used any more: %v", err)
+	}
+	if got := strings.Join(after.Fencing.Order, " "); got != "fence_ipmilan" || len(after.Fencing.Devices) != 2 {
+		t.Errorf("order %q, %d devices", got, len(after.Fencing.Devices))
 	}
 }

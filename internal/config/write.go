@@ -13,8 +13,11 @@ import (
 // Rewrite replaces the file at path as a whole or not at all, with the mode and
 // owner it had. The old one stays beside it with .bak at its end, or where an
 // older one is kept there already, with .bak and the time: kept says under which
-// name.
+// name. Where path is a symbolic link, the file that it leads to is replaced.
 func Rewrite(path string, data []byte) (kept string, err error) {
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return "", err
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", err
@@ -37,6 +40,21 @@ func Rewrite(path string, data []byte) (kept string, err error) {
 		return "", fmt.Errorf("keep the old file: %w", err)
 	}
 	return kept, put(path, data, mode, uid, gid, os.Rename)
+}
+
+// Rewritable says why Rewrite could not replace the file at path by data: it does all of
+// it, but for the names. What could go wrong only after hosts have left goes wrong before.
+func Rewritable(path string, data []byte) error {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	return put(path, data, 0o600, -1, -1, func(from, _ string) error {
+		if err := os.Link(from, from+".bak"); err != nil {
+			return err
+		}
+		return os.Remove(from + ".bak")
+	})
 }
 
 // put writes a file beside path and then gives it its name: os.Rename takes the

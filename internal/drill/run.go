@@ -358,13 +358,14 @@ func (r *run) lossWindows() []check.Window {
 // its state directory: SAVE_MAX_WAIT in its source, 5 s, and a moment for the write.
 const saveWait = 6 * time.Second
 
-// unwritten are the times in which Slurm may forget what it accepted: before the
-// power of a head goes. Where slurmctld itself is killed it loses nothing more
-// than what it had not told slurmdbd, which is not allowed for.
+// unwritten are the times in which Slurm may forget what it accepted: before anything is
+// broken that another controller may take over for (the head's power, its storage, the
+// network, slurmctld itself), and before what is undone by taking a head's power.
 func (r *run) unwritten() []check.Window {
 	var out []check.Window
 	for _, e := range r.res.Events {
-		if e.Kind == "fault" && strings.HasPrefix(e.Text, string(PowerOff)+" ") {
+		breaks := !e.At.After(r.res.Mending) || strings.HasPrefix(e.Text, string(PowerOff)+" ")
+		if e.Kind == "fault" && breaks {
 			out = append(out, check.Window{From: e.At.Add(-saveWait), To: e.At.Add(time.Second)})
 		}
 	}

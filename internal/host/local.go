@@ -110,10 +110,16 @@ func (l *Local) run(ctx context.Context, c Cmd, grace time.Duration) (string, er
 		cmd.Stdin = bytes.NewReader(c.Stdin)
 	}
 	stdout, stderr := &limited{max: MaxFile}, &tail{}
-	cmd.Stdout, cmd.Stderr = stdout, stderr
+	said, err := listen(cmd, stdout, stderr)
+	if err != nil {
+		return "", fmt.Errorf("%s: %s: %w", l.name, c, err)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a group of its own, and no terminal to ask for a password on or to hang up
 	cmd.WaitDelay = pipeGrace
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	said.begin()
+	if err != nil {
+		said.wait()
 		return "", fmt.Errorf("%s: %s: %w", l.name, c, err)
 	}
 	ended := make(chan struct{})
@@ -129,6 +135,7 @@ func (l *Local) run(ctx context.Context, c Cmd, grace time.Duration) (string, er
 	err = cmd.Wait()
 	close(ended)
 	<-killed
+	said.wait()
 	return stdout.String(), l.explain(ctx, c, cmd, err, stdout, stderr)
 }
 

@@ -211,6 +211,10 @@ func (l *FileLease) Release(context.Context) error {
 	if err := l.f.Truncate(0); err != nil && !errors.Is(err, os.ErrClosed) {
 		return err
 	}
+	// A thread apart may have the file open for a moment more.
+	if err := syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN); err != nil && !errors.Is(err, syscall.EBADF) {
+		return err
+	}
 	if err := l.f.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return err
 	}

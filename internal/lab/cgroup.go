@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/moby/sys/mountinfo"
 )
 
 // Control groups are how a host is held as one thing: all its processes,
@@ -20,64 +21,16 @@ import (
 
 const cgroupName = "multihead-lab"
 
-// mountPoint is one line of a mountinfo file.
-type mountPoint struct {
-	target, fstype, source, super string
-}
-
-// mounts lists what is mounted as the calling thread sees it.
-func mounts() ([]mountPoint, error) {
-	f, err := os.Open("/proc/thread-self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var out []mountPoint
-	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
-		if m, ok := parseMountinfo(sc.Text()); ok {
-			out = append(out, m)
-		}
-	}
-	return out, sc.Err()
-}
-
-func parseMountinfo(line string) (mountPoint, bool) {
-	left, right, ok := strings.Cut(line, " - ")
-	l, r := strings.Fields(left), strings.Fields(right)
-	if !ok || len(l) < 6 || len(r) < 3 {
-		return mountPoint{}, false
-	}
-	return mountPoint{target: unescapeMount(l[4]), fstype: r[0], source: unescapeMount(r[1]), super: r[2]}, true
-}
-
-// unescapeMount undoes the kernel's \040 for space and the like.
-func unescapeMount(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
 // unifiedRoot is where the machine has its cgroup2 hierarchy mounted, alone
 // or beside the older ones.
 func unifiedRoot() (string, error) {
-	ms, err := mounts()
+	ms, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return "", err
 	}
 	for _, m := range ms {
-		if m.fstype == "cgroup2" {
-			return m.target, nil
+		if m.FSType == "cgroup2" {
+			return m.Mountpoint, nil
 		}
 	}
 	return "", errors.New("no cgroup2 hierarchy is mounted on this machine: the lab freezes and kills hosts through it")
@@ -91,13 +44,13 @@ func cgroupRoots() ([]string, error) {
 		return nil, err
 	}
 	roots := []string{unified}
-	ms, err := mounts()
+	ms, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, err
 	}
 	for _, m := range ms {
-		if m.fstype == "cgroup" && slices.Contains(strings.Split(m.super, ","), "name=systemd") {
-			roots = append(roots, m.target)
+		if m.FSType == "cgroup" && slices.Contains(strings.Split(m.VFSOptions, ","), "name=systemd") {
+			roots = append(roots, m.Mountpoint)
 			break
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -72,17 +73,17 @@ const nspawnState = "/run/systemd/nspawn"
 // detachBelow unmounts everything below dir, the last mounted first, also
 // what is in use: those who use it keep it, nobody else finds it.
 func detachBelow(dir string) error {
-	ms, err := mounts()
+	ms, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return err
 	}
 	for _, m := range slices.Backward(ms) {
-		if !strings.HasPrefix(m.target, dir+"/") {
+		if !strings.HasPrefix(m.Mountpoint, dir+"/") {
 			continue
 		}
-		err := unix.Unmount(m.target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: went with another
-			return fmt.Errorf("unmounting %s: %w", m.target, err)
+			return fmt.Errorf("unmounting %s: %w", m.Mountpoint, err)
 		}
 	}
 	return nil

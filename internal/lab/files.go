@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/moby/sys/mountinfo"
 )
 
 // writeFile writes a file and the directories above it, in one rename: a
@@ -34,13 +36,13 @@ func writeFile(name, text string, perm os.FileMode) error {
 // removeTree removes a directory, but never through a mount: what is mounted
 // below may be anything, such as the machine's own /dev.
 func removeTree(dir string) error {
-	ms, err := mounts()
+	ms, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return err
 	}
 	for _, m := range ms {
-		if m.target == dir || strings.HasPrefix(m.target, dir+"/") {
-			return fmt.Errorf("not removing %s: %s is mounted there", dir, m.target)
+		if m.Mountpoint == dir || strings.HasPrefix(m.Mountpoint, dir+"/") {
+			return fmt.Errorf("not removing %s: %s is mounted there", dir, m.Mountpoint)
 		}
 	}
 	return os.RemoveAll(dir)

@@ -164,28 +164,6 @@ func TestPickMirror(t *testing.T) {
 	}
 }
 
-func TestParseMountinfo(t *testing.T) {
-	m, ok := parseMountinfo(`91 32 7:1 / /srv/with\040space rw,relatime shared:1 - ext4 /dev/loop1 rw,discard`)
-	if want := (mountPoint{"/srv/with space", "ext4", "/dev/loop1", "rw,discard"}); !ok || m != want {
-		t.Errorf("%+v, %v; want %+v", m, ok, want)
-	}
-	for _, bad := range []string{"", "91 32 7:1 / /x rw", " - ext4 a b", "1 2 3 4 5 6 - ext4"} {
-		if m, ok := parseMountinfo(bad); ok {
-			t.Errorf("parseMountinfo(%q) = %+v", bad, m)
-		}
-	}
-}
-
-func FuzzParseMountinfo(f *testing.F) {
-	f.Add(`91 32 7:1 / /srv/with\040space rw,relatime shared:1 - ext4 /dev/loop1 rw,discard`)
-	f.Add(`1 2 3 4 \99 6 - a b c`)
-	f.Fuzz(func(t *testing.T, line string) {
-		if m, ok := parseMountinfo(line); ok && m.fstype == "" {
-			t.Errorf("parseMountinfo(%q) = %+v", line, m)
-		}
-	})
-}
-
 func TestNamesOnTheMachineDoNotMeet(t *testing.T) {
 	a := testLab(t, Spec{Name: "one", Heads: 1}).hosts[0]
 	b := testLab(t, Spec{Name: "two", Heads: 1}).hosts[0]

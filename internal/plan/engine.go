@@ -252,6 +252,9 @@ func firstRealError(errs []error) error {
 	return errors.Join(dedupe(errs)...)
 }
 
+// askLimit bounds the question whether a step is needed, which only looks.
+const askLimit = 2 * time.Minute
+
 // step does one step, unless it has become so meanwhile.
 func (e *Engine) step(ctx context.Context, phase, stage string, s Step) (undo Action, ran bool, err error) {
 	ev := Event{Phase: phase, Stage: stage, Step: s.ID, Host: s.Host, Text: s.Action.String()}
@@ -268,7 +271,9 @@ func (e *Engine) step(ctx context.Context, phase, stage string, s Step) (undo Ac
 		}
 		e.tell(ev)
 	}
-	done, err := s.Action.Done(ctx, h)
+	asking, cancel := context.WithTimeout(ctx, askLimit)
+	done, err := s.Action.Done(asking, h)
+	cancel()
 	if err != nil {
 		err = fmt.Errorf("%s on %s: cannot tell whether it is needed: %w", s.Action, s.Host, err)
 		tell(StepFailed, err)

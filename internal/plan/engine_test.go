@@ -328,6 +328,30 @@ func TestARestartIsUndoneAfterItsFileIsBack(t *testing.T) {
 	}
 }
 
+func TestAUnitsFileThatIsPutBackIsReadAgain(t *testing.T) {
+	hosts, mems := machines("s1")
+	m := mems["s1"]
+	const unit, fresh = "/etc/systemd/system/x.service.d/mine.conf", "/etc/systemd/system/x.service.d/new.conf"
+	m.File(unit, "old\n")
+	var read []string // by systemd
+	m.OnRun("systemctl daemon-reload", func(host.Cmd) (string, error) {
+		data, _ := m.ReadFile(t.Context(), unit)
+		_, err := m.Stat(t.Context(), fresh)
+		read = append(read, fmt.Sprintf("%s%v", data, err == nil))
+		return "", nil
+	})
+	p := Plan{Phases: []Phase{{Name: "x", Stages: []Stage{
+		{Name: "1", Steps: []Step{write("unit", "s1", unit, "new\n"), write("fresh", "s1", fresh, "new\n"), write("conf", "s1", "/etc/mine.conf", "new\n")}},
+		{Name: "2", Steps: []Step{failing("f", "s1")}},
+	}}}}
+	if _, _, err := apply(t, hosts, p); err == nil {
+		t.Fatal("no error")
+	}
+	if len(read) == 0 || read[len(read)-1] != "old\nfalse" {
+		t.Errorf("systemd read %q", read)
+	}
+}
+
 func TestAUnitThatAnEarlierStepStopsIsStartedAgain(t *testing.T) {
 	hosts, mems := machines("s1")
 	mems["s1"].Answer("systemctl show", "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nExecMainStartTimestamp=Sat 2100-01-02 03:04:05.000001 UTC\n")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
 	"time"
 
 	"multihead/internal/host"
@@ -48,11 +49,28 @@ func (f File) Do(ctx context.Context, h host.Host) (Action, error) {
 	if err != nil {
 		return nil, err
 	}
+	if strings.HasPrefix(f.Path, "/etc/systemd/system/") {
+		undo = reread{undo}
+	}
 	made, err := mkdirs(ctx, h, path.Dir(f.Path))
 	if err != nil {
 		return made, err
 	}
 	return Both(made, undo), h.WriteFile(ctx, f.Path, f.Data, f.Attr)
+}
+
+// reread puts a unit's file back and has systemd read it: with its old time it is none
+// that systemd takes for new, and the one that was taken back would go on counting (seen:
+// a unit ran a script that was gone again, and never started).
+type reread struct{ Action }
+
+func (r reread) Do(ctx context.Context, h host.Host) (Action, error) {
+	redo, err := r.Action.Do(ctx, h)
+	if err != nil {
+		return redo, err
+	}
+	_, err = h.Run(ctx, host.Command("systemctl", "daemon-reload"))
+	return redo, err
 }
 
 // Touches names the file.

@@ -63,6 +63,7 @@ type Phase struct {
 	After  []string // phases that must be complete before this one begins; others run beside it
 	Stages []Stage
 	Notes  []string // what a person should know before saying yes
+	Again  bool     // something goes on by itself that may need help later: to be looked at again soon
 }
 
 // Plan is what will be done. Phases run as soon as those they come after are

@@ -25,3 +25,11 @@ type Survivor interface {
 	// what was done, for people.
 	Outlive(ctx context.Context, h host.Host, c *config.Cluster, s Silence, tell func(what string)) error
 }
+
+// Guarded is a Service with a daemon that has to be watched over more closely than by
+// looks that come and go, for it would do harm before the next one.
+type Guarded interface {
+	// Guard watches over the daemon on this host until ctx ends. tell takes what was
+	// done and why, for people.
+	Guard(ctx context.Context, h host.Host, c *config.Cluster, tell func(what, why string))
+}

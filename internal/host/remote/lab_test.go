@@ -37,12 +37,17 @@ func inLab(m *testing.M) int {
 		fmt.Println(err)
 		return 1
 	}
-	l, err := lab.Up(context.Background(), lab.Spec{Name: "ssh", Heads: 1}, nil)
+	const name = "test-ssh"
+	// What a run left that was ended on its way is no lab to begin with.
+	if err := lab.Down(context.Background(), name, nil); err != nil {
+		return fail(err)
+	}
+	l, err := lab.Up(context.Background(), lab.Spec{Name: name, Heads: 1}, nil)
 	if err != nil {
 		return fail(err)
 	}
 	defer func() {
-		if err := lab.Down(context.Background(), "ssh", nil); err != nil {
+		if err := lab.Down(context.Background(), name, nil); err != nil {
 			fmt.Println("lab down:", err)
 		}
 	}()

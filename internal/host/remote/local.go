@@ -29,7 +29,7 @@ func (d *Dialer) dialLocal(ctx context.Context, t Target) (*Conn, error) {
 		user = os.Getenv("USER")
 	}
 	fail := func(class Class, err error) error {
-		e := &Error{Host: t.Name, Address: addressOf(t), Class: class, During: watch.doing(), Limit: watch.limit, Err: err}
+		e := &Error{Host: t.Name, Address: addressOf(t), Class: class, During: watch.doing(), Limit: watch.told(), Err: err}
 		if errors.Is(context.Cause(ctx), errTimeLimit) {
 			e.Class, e.Err = Timeout, errTimeLimit
 		}

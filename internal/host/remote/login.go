@@ -14,7 +14,7 @@ import (
 // login connects, checks the host key and logs in.
 func (d *Dialer) login(ctx context.Context, watch *stopwatch, e endpoint, tm *Timing) (*ssh.Client, error) {
 	fail := func(class Class, err error) error {
-		out := &Error{Host: e.name, Address: e.addr(), Class: class, During: watch.doing(), Limit: watch.limit, Err: err}
+		out := &Error{Host: e.name, Address: e.addr(), Class: class, During: watch.doing(), Limit: watch.told(), Err: err}
 		if errors.Is(context.Cause(ctx), errTimeLimit) {
 			out.Class, out.Err = Timeout, errTimeLimit
 		} else if ctx.Err() != nil {

@@ -13,9 +13,8 @@ var errTimeLimit = errors.New("time limit")
 // stopwatch bounds the time that a host has to answer. It stands still while
 // a person is being asked.
 type stopwatch struct {
-	limit time.Duration
-
 	mu     sync.Mutex
+	limit  time.Duration
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 	left   time.Duration
@@ -52,6 +51,18 @@ func (w *stopwatch) resume() {
 	}
 }
 
+// extend gives the host more time, from the limit that it had in the beginning.
+func (w *stopwatch) extend(times int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	more := time.Duration(times) * w.limit
+	w.limit += more
+	w.left += more
+	if w.paused == 0 && w.timer.Stop() { // what has expired stays so
+		w.timer.Reset(max(w.left-time.Since(w.since), time.Millisecond))
+	}
+}
+
 // stop ends the watch without ending the context.
 func (w *stopwatch) stop() {
 	w.mu.Lock()
@@ -65,6 +76,13 @@ func (w *stopwatch) now(what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.during = what
+}
+
+// told is the limit, for the same.
+func (w *stopwatch) told() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.limit
 }
 
 func (w *stopwatch) doing() string {

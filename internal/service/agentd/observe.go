@@ -207,11 +207,22 @@ func (s *State) certify(cluster string, now time.Time) error {
 		if !t.reached || serves(t.own, s.authority.cert, t.name, addrs, now) && !s.removed.refusesPEM(t.name, t.own) {
 			continue
 		}
-		p, err := issue(s.authority, t.name, addrs, now)
+		p, err := issue(s.authority, t.name, addrs, s.issuedAt(t.name, now))
 		if err != nil {
 			return err
 		}
 		s.issued[t.name] = p
 	}
 	return nil
+}
+
+// issuedAt is the time of a certificate for a host. One that left and comes back gets
+// one from after it left, also where the clock of whoever took it out was ahead: within
+// what a certificate allows for clocks, beyond which nobody would take it yet.
+func (s *State) issuedAt(name string, now time.Time) time.Time {
+	left, ok := s.removed[name]
+	if !ok || !left.After(now) || left.After(now.Add(clockSkew)) {
+		return now
+	}
+	return left
 }

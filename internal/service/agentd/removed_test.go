@@ -43,6 +43,20 @@ func TestACertificateIsRefusedOnceItsHeadHasLeft(t *testing.T) {
 	}
 }
 
+func TestAHeadTakenOutByAClockThatIsAheadComesBack(t *testing.T) {
+	now := time.Now()
+	s := &State{seats: agents(), issued: map[string]pair{}, removed: Removed{"s3": now.Add(5 * time.Hour).Truncate(time.Second)}} // as it is written down
+	if err := s.certify("site", now); err != nil || s.issued["s3"].empty() {
+		t.Fatal(err)
+	}
+	if s.removed.refusesPEM("s3", s.issued["s3"].cert) {
+		t.Error("it gets a certificate that the others refuse")
+	}
+	if !serves(s.issued["s3"].cert, s.authority.cert, "s3", []netip.Addr{s.seats[2].addr}, now) {
+		t.Error("its certificate is of no use yet")
+	}
+}
+
 func TestWhoLeftIsRememberedOnAllThatStay(t *testing.T) {
 	old := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	s := &State{seats: agents(), stamp: "20260102T030405Z", removed: Removed{"s0": old, "s3": old}}

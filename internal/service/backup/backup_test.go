@@ -2,6 +2,7 @@ package backup
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,7 +72,14 @@ func at(id string, bad string) backup.Stored {
 	if err != nil {
 		panic(err)
 	}
-	return backup.Stored{Metadata: backup.Metadata{Version: 1, ID: id, Time: when, Staging: "/s"}, Verified: &when, Bad: bad}
+	return backup.Stored{Metadata: backup.Metadata{Version: 1, ID: id, Time: when, Staging: "/s", Heads: []string{"s1", "s2", "s3"}}, Verified: &when, Bad: bad}
+}
+
+// everywhere puts snapshots on all heads.
+func everywhere(s []seat, st ...backup.Stored) {
+	for i := range s {
+		s[i].held.Stored = slices.Clone(st)
+	}
 }
 
 func TestHealthSaysWhatANightWouldLack(t *testing.T) {
@@ -81,16 +89,34 @@ func TestHealthSaysWhatANightWouldLack(t *testing.T) {
 		reason string
 	}{
 		"no snapshot yet":    {func([]seat) {}, service.Up, ""},
-		"made last night":    {func(s []seat) { s[0].held.Stored = []backup.Stored{at("20261122_020000", "")} }, service.Up, ""},
-		"one night was lost": {func(s []seat) { s[0].held.Stored = []backup.Stored{at("20261121_020000", "")} }, service.Up, ""},
-		"two nights":         {func(s []seat) { s[0].held.Stored = []backup.Stored{at("20261120_020000", "")} }, service.Degraded, "2026-11-20"},
-		"a copy is damaged":  {func(s []seat) { s[1].held.Stored = []backup.Stored{at("20261122_020000", "x is missing")} }, service.Degraded, "x is missing"},
+		"made last night":    {func(s []seat) { everywhere(s, at("20261122_020000", "")) }, service.Up, ""},
+		"one night was lost": {func(s []seat) { everywhere(s, at("20261121_020000", "")) }, service.Up, ""},
+		"one copy is missing": {func(s []seat) {
+			everywhere(s, at("20261121_020000", ""), at("20261122_020000", ""))
+			s[1].held.Stored = s[1].held.Stored[:1]
+		}, service.Up, ""},
+		"copies are missing again": {func(s []seat) {
+			everywhere(s, at("20261120_020000", ""), at("20261121_020000", ""), at("20261122_020000", ""))
+			s[1].held.Stored = s[1].held.Stored[:1]
+		}, service.Degraded, "s2 has no copy of the last two snapshots (20261121_020000, 20261122_020000)"},
+		"one has just joined": {func(s []seat) {
+			st := []backup.Stored{at("20261121_020000", ""), at("20261122_020000", "")}
+			st[0].Heads, st[1].Heads = []string{"s1", "s2"}, []string{"s1", "s2"}
+			everywhere(s, st...)
+			s[2].held.Stored = nil
+		}, service.Up, ""},
+		"who is off lacks them": {func(s []seat) {
+			everywhere(s, at("20261121_020000", ""), at("20261122_020000", ""))
+			s[2] = seat{name: "s3", why: "off"}
+		}, service.Up, ""},
+		"two nights":        {func(s []seat) { s[0].held.Stored = []backup.Stored{at("20261120_020000", "")} }, service.Degraded, "2026-11-20"},
+		"a copy is damaged": {func(s []seat) { s[1].held.Stored = []backup.Stored{at("20261122_020000", "x is missing")} }, service.Degraded, "x is missing"},
 		"not off-site": {func(s []seat) {
 			s[0].held.Stored = []backup.Stored{at("20261122_020000", "")}
 			s[0].held.Stored[0].Offsite = &backup.Offsite{Error: "not mounted"}
 		}, service.Degraded, "not mounted"},
 		"off-site by another head": {func(s []seat) {
-			s[0].held.Stored, s[1].held.Stored = []backup.Stored{at("20261122_020000", "")}, []backup.Stored{at("20261122_020000", "")}
+			everywhere(s, at("20261122_020000", ""))
 			s[0].held.Stored[0].Offsite, s[1].held.Stored[0].Offsite = &backup.Offsite{Error: "not mounted"}, &backup.Offsite{}
 		}, service.Up, ""},
 		"a timer is off":    {func(s []seat) { s[2].timers["multihead-backup-full"] = "inactive" }, service.Degraded, "multihead-backup-full.timer is inactive"},

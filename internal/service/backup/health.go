@@ -2,6 +2,7 @@ package backup
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,6 +51,18 @@ func (s *State) Health() service.Health {
 	}
 	if s.off != "" && last.Offsite != nil && last.Offsite.Error != "" {
 		worse(service.Degraded, fmt.Sprintf("%s has no copy at the off-site target: %s", last.ID, last.Offsite.Error))
+	}
+	// Of the last one a copy may be on its way, or its head was off then.
+	if len(list) > 1 {
+		before := list[len(list)-2]
+		for _, t := range s.seats {
+			lacks := func(sn backup.Snapshot) bool {
+				return slices.Contains(sn.Heads, t.name) && !slices.Contains(sn.On, t.name)
+			}
+			if t.reached && t.held.Err == nil && lacks(before) && lacks(last) {
+				worse(service.Degraded, fmt.Sprintf("%s has no copy of the last two snapshots (%s, %s): journalctl -u 'multihead-backup-*' says why, and multihead backup create brings all", t.name, before.ID, last.ID))
+			}
+		}
 	}
 	return h
 }

@@ -16,8 +16,9 @@ import (
 	"multihead/internal/service"
 )
 
-// lookTime bounds what one host is asked, all questions together.
-const lookTime = 3 * time.Second
+// lookTime bounds what one host is asked, all questions together. One that was reached
+// and is only busy is worth the wait: it would be refused.
+const lookTime = 15 * time.Second
 
 var (
 	_ service.Service = (*Service)(nil)

@@ -75,7 +75,16 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 func (s *State) checkHosts(intent service.Intent) error {
 	var errs []error
 	for _, l := range s.hosts {
-		if !l.reached || !intent.Includes(l.name) {
+		switch {
+		case !intent.Includes(l.name):
+			continue
+		case !l.reached && l.node.Reached() && (l.head || !l.member): // of many compute nodes one may be late
+			// The other phases have their own answers of it and would go on without
+			// what is prepared here: its daemons would fail later for no visible reason.
+			errs = append(errs, refusal(fmt.Sprintf("%s was reached, and did not say what it is: %s", l.name, l.why),
+				"Run the command again; where it stays like this, look at its load and its disk."))
+			continue
+		case !l.reached:
 			continue
 		}
 		if !strings.EqualFold(short(l.hostname), short(l.name)) {

@@ -74,7 +74,9 @@ func (s *State) hollow(h *head, v *volume) string {
 		return s.conf.BrickPath + " is not there or empty"
 	case h.data == service.Unsure:
 		return s.conf.BrickPath + " cannot be read (" + h.why + ")"
-	case h.dataID != "" && h.dataID != v.ID:
+	case h.dataID == "":
+		return s.conf.BrickPath + " has no mark of the volume, or it could not be read"
+	case h.dataID != v.ID:
 		return s.conf.BrickPath + " belongs to another volume"
 	}
 	return ""

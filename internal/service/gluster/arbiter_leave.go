@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -75,12 +74,11 @@ func (s *State) whole(v *volume, stay []*head) ([]plan.Step, error) {
 			Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
 				for _, other := range others {
 					n, err := s.blamed(ctx, r, other)
-					lacks := fmt.Sprintf("the copy on %s lacks what was written to %d files or directories", other.name, n)
 					switch {
 					case n > 0 && lost != "": // nobody can heal it
-						return false, "", plan.Never(fmt.Errorf("%s: bring %s back, which has it", lacks, lost))
+						return false, "", plan.Never(fmt.Errorf("%s: bring %s back, which has it", lacks(other, n), lost))
 					case n > 0 || err != nil:
-						return false, lacks, err
+						return false, lacks(other, n), err
 					}
 				}
 				return true, "", nil
@@ -141,7 +139,7 @@ func (s *State) formerVoters(b blueprint, intent service.Intent) []plan.Stage {
 	var out []plan.Stage
 	for i := range s.witnesses {
 		w := &s.witnesses[i]
-		stays := w.name == b.arbiter || b.known.has(s.own(w)) && b.dropped == nil
+		stays := w.name == b.arbiter || b.known.has(s.own(w)) && b.dropped == nil || s.elsewhere(b.known, w) != nil
 		if !stays && w.reached && intent.Includes(w.name) && len(w.others) == 0 && s.wasVoter(b.known, w) {
 			out = append(out, s.retireVoter(b.cli, w)...)
 		}
@@ -158,17 +156,20 @@ func (s *State) wasVoter(v *volume, w *head) bool {
 
 // blamed counts the entries of which the brick on r has written down that another one
 // lacks something.
+//
+// What says nothing is no sign of a whole copy: a disk that is not mounted any more has
+// no list of them either, and each brick makes its list when it starts.
 func (s *State) blamed(ctx context.Context, r host.Reader, other *head) (int, error) {
+	if err := s.marked(ctx, r); err != nil {
+		return 0, err
+	}
 	key, err := s.pendingKey(ctx, r, s.own(other))
 	if err != nil {
 		return 0, err
 	}
 	index, err := r.ReadDir(ctx, path.Join(s.conf.BrickPath, indexPath))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("%s: what its brick knows that others lack cannot be read; mount its disk, or start the brick: %w", r.Name(), err)
 	}
 	var at []string
 	for _, gfid := range index {
@@ -193,6 +194,15 @@ func (s *State) blamed(ctx context.Context, r host.Reader, other *head) (int, er
 		}
 	}
 	return n, nil
+}
+
+// marked is an error where the brick's directory is not marked as one of the volume.
+func (s *State) marked(ctx context.Context, r host.Reader) error {
+	v := s.seen()
+	if v == nil {
+		return fmt.Errorf("%s: no head knows volume %s", r.Name(), s.conf.VolumeName)
+	}
+	return isBrickOf(ctx, r, s.conf.BrickPath, v.ID)
 }
 
 // saysNothing says whether getfattr had no other trouble than entries that are gone by
@@ -287,7 +297,7 @@ func (s *State) leaveVoters(ph plan.Phase, voters, stay []*head) (plan.Phase, er
 // makeWay takes the arbiter's brick out before a copy beside it goes, which GlusterFS
 // does not do the other way round. Where that copy is lost, the arbiter is asked
 // first whether the other one is whole, and the volume goes on without a quorum until
-// the lost one is out of it.
+// the lost one is out of it. One that may come back keeps its vote.
 func (s *State) makeWay(cli string, v *volume, leave, stay []*head) ([]plan.Stage, error) {
 	at := v.arbiterBrick()
 	if at == nil {
@@ -297,7 +307,7 @@ func (s *State) makeWay(cli string, v *volume, leave, stay []*head) ([]plan.Stag
 	if err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(leave, func(h *head) bool { return h.brick && h.running != service.Yes }) {
+	if slices.ContainsFunc(leave, func(h *head) bool { return h.brick && h.dead != "" }) {
 		loosen := plan.Stage{Name: "quorum", Steps: s.quorumSteps(s.head(cli), v, quorumCall{loosen: true})}
 		out = slices.Insert(out, 1, loosen)
 	}

@@ -210,7 +210,7 @@ func TestWhatTheArbiterHasWrittenDownAboutACopyCounts(t *testing.T) {
 		m := hosttest.New("witness1").OnQuery("getfattr", func(cmd host.Cmd) (string, error) {
 			asked = strings.Join(cmd.Argv, " ")
 			return "# file: x\ntrusted.afr.shared_data-client-4=0x" + value + "\n", nil
-		}).
+		}).Answer(markQuery, volumeMark).
 			File("/var/lib/glusterd/vols/shared_data/bricks/192.0.2.11:-data-glusterfs-brick", "hostname=192.0.2.11\nbrick-id=shared_data-client-4\n").
 			File("/data/glusterfs/brick/.glusterfs/indices/xattrop/"+gfid, "").
 			File("/data/glusterfs/brick/.glusterfs/indices/xattrop/xattrop-"+gfid, "")
@@ -221,6 +221,32 @@ func TestWhatTheArbiterHasWrittenDownAboutACopyCounts(t *testing.T) {
 		if !strings.Contains(asked, "trusted.afr.shared_data-client-4 /data/glusterfs/brick/.glusterfs/5e/1f/"+gfid) {
 			t.Errorf("asked %s", asked)
 		}
+	}
+}
+
+// A disk that is not mounted has no list of what others lack, and neither has another's.
+func TestABrickThatIsNotThereIsNoWitnessThatACopyIsWhole(t *testing.T) {
+	s := voting(live(cluster(2), 2))
+	books := func() *hosttest.Machine {
+		return hosttest.New("witness1").File("/var/lib/glusterd/vols/shared_data/bricks/192.0.2.11:-data-glusterfs-brick", "brick-id=shared_data-client-0\n")
+	}
+	list := "/data/glusterfs/brick/" + indexPath
+	for name, tt := range map[string]struct {
+		m     *hosttest.Machine
+		wrong string
+	}{
+		"it is there":               {books().Dir(list).Answer(markQuery, volumeMark), ""},
+		"it never ran":              {books().Dir("/data/glusterfs/brick").Answer(markQuery, volumeMark), "cannot be read"},
+		"its disk is not mounted":   {books().OnQuery(markQuery, func(host.Cmd) (string, error) { return "", hosttest.Exit(1, "No such file or directory") }), "no mark of a volume"},
+		"the directory has no mark": {books().Dir(list).OnQuery(markQuery, func(host.Cmd) (string, error) { return "", hosttest.Exit(1, "No such attribute") }), "no mark of a volume"},
+		"another volume's":          {books().Dir(list).Answer(markQuery, strings.Replace(volumeMark, "517601f7", "00000000", 1)), "another volume"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, err := s.blamed(t.Context(), tt.m, &s.heads[0])
+			if n != 0 || (err == nil) != (tt.wrong == "") || err != nil && !strings.Contains(err.Error(), tt.wrong) {
+				t.Errorf("%d, %v", n, err)
+			}
+		})
 	}
 }
 
@@ -246,7 +272,8 @@ func TestWhatIsWholeIsAskedOfTheCopiesThatThereAre(t *testing.T) {
 	}
 	const books = "/var/lib/glusterd/vols/shared_data/bricks/"
 	for _, step := range steps {
-		m := hosttest.New(step.Host).File(books+"192.0.2.11:-data-glusterfs-brick", "brick-id=shared_data-client-0\n").
+		m := hosttest.New(step.Host).Answer(markQuery, volumeMark).Dir("/data/glusterfs/brick/"+indexPath).
+			File(books+"192.0.2.11:-data-glusterfs-brick", "brick-id=shared_data-client-0\n").
 			File(books+"192.0.2.12:-data-glusterfs-brick", "brick-id=shared_data-client-1\n")
 		if _, err := step.Action.Do(t.Context(), m); err != nil {
 			t.Errorf("%s: %v", step.Host, err)
@@ -262,7 +289,7 @@ func TestACopyThatLacksWhatOnlyALostOneHadEndsTheWaitAtOnce(t *testing.T) {
 	if err != nil || len(steps) != 1 || steps[0].Host != "witness1" {
 		t.Fatal(steps, err)
 	}
-	m := hosttest.New("witness1").Answer("getfattr", "# file: x\ntrusted.afr.shared_data-client-0=0x000000020000000000000000\n").
+	m := hosttest.New("witness1").Answer("getfattr", "# file: x\ntrusted.afr.shared_data-client-0=0x000000020000000000000000\n").Answer(markQuery, volumeMark).
 		File("/var/lib/glusterd/vols/shared_data/bricks/192.0.2.11:-data-glusterfs-brick", "brick-id=shared_data-client-0\n").
 		File("/data/glusterfs/brick/.glusterfs/indices/xattrop/5e1f0a52-0a9e-4d0f-8f57-5bd0d4a3bd10", "")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -338,5 +365,9 @@ func TestNoBrickIsStartedByForceWhileTheArbitersIsLost(t *testing.T) {
 	w.running, w.data, w.dataID = service.No, service.No, ""
 	if force() {
 		t.Error("started by force beside an empty directory")
+	}
+	w.data = service.Yes
+	if force() {
+		t.Error("started by force beside a directory without the volume's mark")
 	}
 }

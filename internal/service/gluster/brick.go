@@ -8,6 +8,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -15,6 +16,26 @@ import (
 	"multihead/internal/host"
 	"multihead/internal/service"
 )
+
+// lookAtBricksPlace looks at the brick's directory and process, and reads of one that does
+// not run which volume it is of: at once, for a glusterd that hangs uses up the time that
+// the look as a whole has.
+func (h *head) lookAtBricksPlace(ctx context.Context, r host.Reader, conf config.GlusterFSConfig, why *whys) {
+	var g sync.WaitGroup
+	look := func(f func() error) {
+		g.Go(func() {
+			if err := f(); err != nil {
+				why.add(err)
+			}
+		})
+	}
+	look(func() error { return h.lookAtBrick(ctx, r, conf.BrickPath) })
+	look(func() error { return h.askRunning(ctx, r, conf) })
+	g.Wait()
+	if h.data == service.Yes && h.running != service.Yes {
+		h.dataID = volumeIDOf(ctx, r, conf.BrickPath)
+	}
+}
 
 func (h *head) lookAtBrick(ctx context.Context, r host.Reader, brickPath string) error {
 	list, err := readDir(ctx, r, brickPath)
@@ -39,10 +60,28 @@ func (h *head) lookAtBrick(ctx context.Context, r host.Reader, brickPath string)
 	if h.pending > 0 {
 		// What is healed leaves the index, what is written joins it.
 		if index, err := r.Stat(ctx, path.Join(brickPath, indexPath)); err == nil {
-			h.stuck = time.Since(index.ModTime)
+			h.stuck = max(0, clockOf(ctx, r).Sub(index.ModTime)) // that clock may be a second behind
+			done, err := r.Stat(ctx, lookedUpFile)
+			h.lookedUp = err == nil && !done.ModTime.Before(index.ModTime)
 		}
 	}
 	return nil
+}
+
+// clockOf is what time a host has: times of its files are not to be compared with
+// another's clock. Where that is not known it is this one's.
+func clockOf(ctx context.Context, r host.Reader) time.Time {
+	stat, err := r.ReadFile(ctx, "/proc/stat")
+	up, uerr := r.ReadFile(ctx, "/proc/uptime")
+	_, after, found := strings.Cut(string(stat), "\nbtime ")
+	boot, _, _ := strings.Cut(after, "\n")
+	began, berr := strconv.ParseInt(boot, 10, 64)
+	seconds, _, _ := strings.Cut(string(up), " ")
+	since, serr := strconv.ParseFloat(seconds, 64)
+	if err != nil || uerr != nil || !found || berr != nil || serr != nil {
+		return time.Now()
+	}
+	return time.Unix(began, 0).Add(time.Duration(since * float64(time.Second)))
 }
 
 // volumeIDOf reads which volume a directory is a brick of; empty where it is
@@ -53,6 +92,19 @@ func volumeIDOf(ctx context.Context, r host.Reader, brickPath string) string {
 		return ""
 	}
 	return parseVolumeID(out)
+}
+
+// isBrickOf is an error where a directory is not marked as a brick of that volume, or
+// where that cannot be read.
+func isBrickOf(ctx context.Context, r host.Reader, brickPath, volume string) error {
+	switch id := volumeIDOf(ctx, r, brickPath); id {
+	case volume:
+		return nil
+	case "":
+		return fmt.Errorf("%s: %s has no mark of a volume, or that cannot be read: is its disk mounted, and is getfattr there (package attr)?", r.Name(), brickPath)
+	default:
+		return fmt.Errorf("%s: %s is a brick of another volume (%s): is the right disk mounted there?", r.Name(), brickPath, id)
+	}
 }
 
 // parseVolumeID makes a uuid of what getfattr prints:

@@ -25,10 +25,13 @@ type reply struct {
 		Clients []string `xml:"clientsStatus>client>hostname"`
 	} `xml:"volStatus>volumes>volume>node"`
 	Heal []struct {
-		Name       string `xml:"name"`
-		Status     string `xml:"status"`
-		Pending    string `xml:"numberOfEntriesInHealPending"`
-		SplitBrain string `xml:"numberOfEntriesInSplitBrain"`
+		Name       string   `xml:"name"`
+		Status     string   `xml:"status"`
+		Total      string   `xml:"totalNumberOfEntries"`
+		Pending    string   `xml:"numberOfEntriesInHealPending"`
+		SplitBrain string   `xml:"numberOfEntriesInSplitBrain"`
+		Possibly   string   `xml:"numberOfEntriesPossiblyHealing"` // locked by who heals it, for as long as that copies
+		Files      []string `xml:"file"`
 	} `xml:"healInfo>bricks>brick"`
 }
 

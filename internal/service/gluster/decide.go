@@ -164,12 +164,17 @@ func (s *State) around(b blueprint, d service.Decision, intent service.Intent) (
 	if err := s.arbitrate(&b, intent); err != nil {
 		return b, err
 	}
+	if b.unforced == "" {
+		// Whoever has a head brought up has its brick started, whoever stopped it.
+		b.unforced = s.held(s.head(b.cli), b.known, intent, func(h *head) bool { return !intent.Includes(h.name) })
+	}
 	return b, s.countFits(s.copies(b.known) + len(b.grow))
 }
 
-// emptied refuses where the volume counts on a brick whose directory is not
-// there: its disk is not mounted, or was replaced. glusterd rightly leaves such a
-// brick down. Making the directory and starting the volume by force would turn
+// emptied refuses where the volume counts on a brick whose directory is not there, or has
+// no mark of the volume: its disk is not mounted, or was replaced, or something was
+// copied there. glusterd rightly leaves such a brick down, and one that is started by
+// force is marked as if it held all there is. Making the directory and starting the volume by force would turn
 // an empty directory, on the root disk perhaps, into a brick that the others
 // take for a copy; and force acts on the bricks of every head, so all of them are
 // looked at, whichever the plan is for.
@@ -178,23 +183,25 @@ func (s *State) emptied(v *volume) error {
 		if !h.reached || h.vol == nil || !v.has(s.own(&h)) || h.running == service.Yes {
 			continue
 		}
-		var found string
-		switch {
-		case h.data == service.No:
-			found = "is not there or empty"
-		case h.dataID != "" && h.dataID != v.ID:
-			found = "belongs to another volume"
-		case h.data == service.Unsure:
-			found = "cannot be read (" + h.why + ")"
-		default:
+		found := s.hollow(&h, v)
+		if found == "" {
 			continue
 		}
 		return &service.Refusal{Service: "glusterfs",
-			Reason: fmt.Sprintf("%s has a brick of volume %s, and %s there %s: its disk is not mounted, or was replaced", h.name, s.conf.VolumeName, s.conf.BrickPath, found),
-			Remedy: "Mount the disk on " + h.name + " and run up again. If the disk is lost, the other heads hold the data: on one of them run " +
+			Reason: fmt.Sprintf("%s has a brick of volume %s, and there %s: its disk is not mounted, or was replaced", h.name, s.conf.VolumeName, found),
+			Remedy: s.unmarked(&h) + "Mount the disk on " + h.name + " and run up again. If the disk is lost, the other heads hold the data: on one of them run " +
 				s.removal(v, &h) + ", then up brings the brick in anew."}
 	}
 	return nil
+}
+
+// unmarked is what is to be tried first where a brick has files and no mark that could be
+// read.
+func (s *State) unmarked(h *head) string {
+	if h.data != service.Yes || h.dataID != "" {
+		return ""
+	}
+	return fmt.Sprintf("On %s look at getfattr -n trusted.glusterfs.volume-id -e hex %s (package attr): where it shows the mark, run up again. ", h.name, s.conf.BrickPath)
 }
 
 // fits sees whether a head has its brick in the volume, can be given one, or
@@ -271,7 +278,7 @@ func (s *State) canGrow(b blueprint) error {
 		if h.splits > 0 {
 			return &service.Refusal{Service: "glusterfs",
 				Reason: fmt.Sprintf("a brick cannot be added for %s while %d files are in split-brain: the new copy of them could not be completed", strings.Join(b.grow, ", "), h.splits),
-				Remedy: "Look at them with: gluster volume heal " + s.conf.VolumeName + " info split-brain, say for each which copy is the right one, then run up again."}
+				Remedy: "Look at them with: multihead status, and gluster volume heal " + s.conf.VolumeName + " info split-brain, say for each which copy is the right one, then run up again."}
 		}
 	}
 	single := len(b.known.Bricks) == 1

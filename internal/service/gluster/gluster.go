@@ -34,9 +34,13 @@ type State struct {
 	dirs  []directory // made on the volume
 	heads []head      // those with a brick, then those that only mount; each in the file's order
 	// witnesses may have the arbiter's brick, see arbiter.go.
-	witnesses []head
-	voter     string // the one of them that is to have it; empty where the file asks for none
-	stamp     string // names what this run keeps aside
+	witnesses  []head
+	voter      string     // the one of them that is to have it; empty where the file asks for none
+	fleeting   []string   // names on the volume whose content is of no worth a second later
+	mismatches []mismatch // names that stand for different files on the bricks
+	decided    bool       // recovery has decided these a short while ago
+	inVain     bool       // it has decided these once, however long ago, and they are still there
+	stamp      string     // names what this run keeps aside
 }
 
 // head is one head that has a brick or mounts the volume, or a witness.
@@ -58,14 +62,15 @@ type head struct {
 	vol      *volume  // nil where the store has no such volume
 	others   []string // further volumes of the store
 
-	data    service.Answer // its brick directory holds something
-	dataID  string         // volume that the directory is or was a brick of
-	running service.Answer // its brick serves
-	onRoot  bool           // the brick path lies on the root file system
-	isMount bool           // the brick path is itself a mount point
-	pending int            // entries waiting to be healed from its brick; -1 is unknown
-	waiting []string       // what they are: some of the identities
-	stuck   time.Duration  // how long the set of those entries has not changed
+	data     service.Answer // its brick directory holds something
+	dataID   string         // volume that the directory is or was a brick of
+	running  service.Answer // its brick serves
+	onRoot   bool           // the brick path lies on the root file system
+	isMount  bool           // the brick path is itself a mount point
+	pending  int            // entries waiting to be healed from its brick; -1 is unknown
+	waiting  []string       // what they are: some of the identities
+	stuck    time.Duration  // how long the set of those entries has not changed
+	lookedUp bool           // it has been looked up by name since
 
 	past         map[string]past // of its units, where something does not serve
 	frozenDaemon int             // process number of a glusterd that a signal has stopped, 0 for none

@@ -131,6 +131,13 @@ func TestDecideForms(t *testing.T) {
 		{name: "a brick's directory is that of another volume", state: live(cluster(3), 3), intent: auto, change: func(s *State) {
 			s.heads[1].running, s.heads[1].dataID = service.No, "another"
 		}, refused: "belongs to another volume"},
+		{name: "a brick's directory has files and no mark of the volume", state: live(cluster(3), 3), intent: auto, change: func(s *State) {
+			s.heads[1].running, s.heads[1].dataID = service.No, ""
+		}, refused: "has no mark of the volume, or it could not be read"},
+		{name: "the mark of a brick that runs was not read", state: live(cluster(3), 3), intent: auto, change: func(s *State) {
+			s.heads[1].dataID = ""
+		}, verdict: service.Joins},
+		{name: "a new head's directory has no mark", state: live(cluster(3), 2), intent: auto, verdict: service.Joins, grow: "server3"},
 		{name: "a brick's directory cannot be read", state: live(cluster(3), 3), intent: auto, change: func(s *State) {
 			s.heads[1].running, s.heads[1].data, s.heads[1].why = service.No, service.Unsure, "input/output error"
 		}, refused: "input/output error"},
@@ -232,7 +239,7 @@ func TestOnlyNewBricksAreWaitedForUntilTheyAreHealed(t *testing.T) {
 func healInfo(pending, splits int) *hosttest.Machine {
 	return hosttest.New("server1").Answer("gluster", fmt.Sprintf(`<cliOutput><opRet>0</opRet><healInfo><bricks><brick hostUuid="x"><name>192.0.2.11:/b</name><status>Connected</status>
 <totalNumberOfEntries>%d</totalNumberOfEntries><numberOfEntriesInHealPending>%d</numberOfEntriesInHealPending><numberOfEntriesInSplitBrain>%d</numberOfEntriesInSplitBrain>
-</brick></bricks></healInfo></cliOutput>`, pending+splits, pending, splits))
+<numberOfEntriesPossiblyHealing>0</numberOfEntriesPossiblyHealing></brick></bricks></healInfo></cliOutput>`, pending+splits, pending, splits))
 }
 
 func TestSplitBrainEndsTheWaitForAHealAtOnce(t *testing.T) {

@@ -42,6 +42,20 @@ func TestFriends(t *testing.T) {
 	}
 }
 
+// daemonThat is glusterd's socket, which does that once it was asked.
+func daemonThat(answers func(net.Conn)) func(context.Context) (net.Conn, error) {
+	return func(context.Context) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go func() {
+			var mark [4]byte
+			_, _ = io.ReadFull(theirs, mark[:])
+			_, _ = io.CopyN(io.Discard, theirs, int64(binary.BigEndian.Uint32(mark[:])&^lastFragment))
+			answers(theirs)
+		}()
+		return ours, nil
+	}
+}
+
 func TestFriendsOfADaemonThat(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -61,16 +75,7 @@ func TestFriendsOfADaemonThat(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := hosttest.New("s1")
-			m.OnDial("unix", daemonSocket, func(context.Context) (net.Conn, error) {
-				ours, theirs := net.Pipe()
-				go func() {
-					var mark [4]byte
-					_, _ = io.ReadFull(theirs, mark[:])
-					_, _ = io.CopyN(io.Discard, theirs, int64(binary.BigEndian.Uint32(mark[:])&^lastFragment))
-					tt.answer(theirs)
-				}()
-				return ours, nil
-			})
+			m.OnDial("unix", daemonSocket, daemonThat(tt.answer))
 			ctx := t.Context()
 			if tt.wrong == "deadline" {
 				var cancel func()

@@ -304,8 +304,8 @@ func (s *State) healed(cli, name string) plan.Step {
 			if err != nil {
 				return false, "", err
 			}
-			pending, splits, silent := healOf(rep)
-			state := fmt.Sprintf("%d entries to heal", pending)
+			left, splits, silent := healOf(rep)
+			state := fmt.Sprintf("%d entries to heal", left)
 			plan.Tell(ctx, state)
 			switch {
 			case len(rep.Heal) == 0:
@@ -315,6 +315,6 @@ func (s *State) healed(cli, name string) plan.Step {
 			case len(silent) > 0:
 				return false, "not connected: " + strings.Join(silent, ", "), nil
 			}
-			return pending == 0, state, nil
+			return left == 0, state, nil
 		}}}
 }

@@ -2,6 +2,7 @@ package gluster
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +60,10 @@ func (s *State) Health() service.Health {
 		out.State = service.Unknown
 	case !serving && !quorate(v, s):
 		worst(service.Down, fmt.Sprintf("%d of %d bricks: no quorum, reads and writes fail", online, total))
+	case len(s.mismatches) > 0 && s.healStuck(): // before that the daemons or recovery may end it
+		m := s.mismatches[0]
+		worst(service.Degraded, fmt.Sprintf("%q is another file on some bricks (%s), and nobody ends that; names of that kind: %d. Say of each which is the right one: gluster volume heal %s split-brain source-brick ADDRESS:%s NAME",
+			m.path, m.parts, len(s.mismatches), s.conf.VolumeName, s.conf.BrickPath))
 	case splits > 0:
 		worst(service.Degraded, fmt.Sprintf("%d files in split-brain", splits))
 	case pending > 0 && s.healStuck():
@@ -80,20 +85,69 @@ func (s *State) Health() service.Health {
 // could not be healed is tried again each minute (cluster.heal-timeout).
 const stuckFor = 5 * time.Minute
 
-// healStuck says whether a brick has entries to heal that stay, though every brick
+// healStuck says whether the heal stands for so long that a person is told.
+func (s *State) healStuck() bool { return s.healStands(stuckFor) }
+
+// healStands says whether a brick has entries to heal that stay, though every brick
 // is there.
-func (s *State) healStuck() bool {
-	stuck := false
+func (s *State) healStands(long time.Duration) bool {
+	stuck, v := false, s.seen()
 	for _, h := range s.hosts() {
-		if !h.brick || h.witness && !s.seen().has(s.own(h)) {
-			continue
+		if !h.brick || v != nil && !v.has(s.own(h)) {
+			continue // a head that is to join has nothing to give yet
 		}
-		if h.running != service.Yes || len(h.down) > 0 {
+		if h.running != service.Yes || slices.ContainsFunc(h.down, func(m string) bool { return s.mayHaveBrick(v, h, m) }) {
 			return false
 		}
-		stuck = stuck || h.pending > 0 && h.stuck >= stuckFor
+		stuck = stuck || h.pending > 0 && h.stuck >= long
 	}
 	return stuck
+}
+
+// mayHaveBrick says whether a member of the pool, as a head's glusterd calls it, has a brick
+// of the volume, or whether that is not known. One that is to get a brick, or had one, is
+// nobody that anything waits for.
+func (s *State) mayHaveBrick(v *volume, h *head, member string) bool {
+	i := slices.IndexFunc(h.peers, func(p peer) bool { return p.named(member) })
+	p := peer{Names: []string{member}}
+	if i >= 0 {
+		p = h.peers[i]
+	}
+	of := slices.IndexFunc(s.hosts(), func(o *head) bool { return o.is(p) || p.named(o.name) })
+	if v == nil || i < 0 && of < 0 {
+		return true
+	}
+	return slices.ContainsFunc(v.Bricks, func(b brick) bool {
+		return p.named(b.Host) || of >= 0 && s.ownerOf(b) == s.hosts()[of]
+	})
+}
+
+// mayHeal says whether something waits to be healed that only time keeps from being
+// looked at, or whether that is not known: one answer that came too late on a busy head
+// is no reason to look away for minutes. What waits for a brick that is away does so
+// until that is back, which is seen without looking of a head, and of nobody else: an
+// arbiter's brick that may start by itself is looked for.
+func (s *State) mayHeal(v *volume) bool {
+	may := false
+	for _, h := range s.hosts() {
+		if !h.brick || v != nil && !v.has(s.own(h)) {
+			continue
+		}
+		if h.witness && h.reached && h.running == service.No && s.mayStart(h, v) {
+			may = true
+			continue
+		}
+		if !h.reached || h.running == service.No {
+			return false
+		}
+		may = may || h.pending > 0 || h.why != ""
+	}
+	return may
+}
+
+// mayStart says whether a brick that does not run may do so without a person.
+func (s *State) mayStart(h *head, v *volume) bool {
+	return !h.past[bricksUnit].byHand() && !h.past["glusterd.service"].byHand() && (v == nil || s.hollow(h, v) == "")
 }
 
 // rank orders the words by severity.

@@ -25,9 +25,15 @@ func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 			stay = append(stay, h)
 		}
 	}
+	if err := s.booksAreKnown(intent, leave, stay); err != nil {
+		return ph, err
+	}
 	voters := s.leavingVoters(intent)
 	if len(leave) == 0 && len(voters) == 0 {
 		return ph, nil
+	}
+	if err := s.areWhereTheFileSays(intent); err != nil {
+		return ph, err
 	}
 	cli, vol, err := s.canLeave(leave, stay)
 	if err != nil {
@@ -44,9 +50,15 @@ func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 				plan.Step{ID: "glusterfs.unmount", Host: h.name, Action: unmounted{dir: s.conf.MountPoint, unit: mountUnit(s.conf.MountPoint)}})
 		}
 	}
+	if vol != nil && cli != "" {
+		ph.Stages = append(ph.Stages, s.helpHeal(s.head(cli), vol, intent)...)
+	}
 	ph.Stages = append(ph.Stages, unmount)
 	way, err := s.makeWay(cli, vol, leave, stay)
 	if err != nil {
+		return ph, err
+	}
+	if err := s.stuckBricks(vol, leave); err != nil {
 		return ph, err
 	}
 	ph.Stages = append(ph.Stages, way...)
@@ -55,7 +67,7 @@ func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 			continue
 		}
 		if vol != nil {
-			ph.Stages = append(ph.Stages, s.takeOut(cli, vol, h))
+			ph.Stages = append(ph.Stages, s.takeOut(cli, vol, h, stay))
 			detach.Steps = append(detach.Steps, s.detachHead(cli, h))
 		}
 		if h.reached {
@@ -78,6 +90,70 @@ func (s *State) Leave(intent service.Intent) (plan.Phase, error) {
 		ph.Notes = append(ph.Notes, "The volume will have two copies: while the first of them is away nothing can be written (1 of 2 is no majority).")
 	}
 	return ph, nil
+}
+
+// booksAreKnown refuses where no head with a brick has shown what glusterd has written down
+// about the volume, and one of them could not be read: a volume that was not seen is not
+// one that is not there.
+func (s *State) booksAreKnown(intent service.Intent, leave, stay []*head) error {
+	if len(leave) == 0 && !slices.ContainsFunc(s.witnesses, func(w head) bool { return intent.Leaves(w.name) }) {
+		return nil
+	}
+	var unread *head
+	for _, h := range slices.Concat(leave, stay) {
+		switch {
+		case h.vol != nil:
+			return nil
+		case h.brick && h.reached && h.store == service.Unsure:
+			unread = h
+		}
+	}
+	if unread == nil {
+		return nil
+	}
+	return &service.Refusal{Service: "glusterfs", Reason: fmt.Sprintf("what glusterd has written down on %s could not be read (%s)", unread.name, unread.why),
+		Remedy: "Run it again once that disk answers (multihead status)."}
+}
+
+// areWhereTheFileSays refuses where the volume has a brick of a host that leaves under
+// another address, name or path than the file's: it would not be taken out, and its files
+// be put aside all the same.
+func (s *State) areWhereTheFileSays(intent service.Intent) error {
+	for _, h := range s.hosts() {
+		if !h.brick || !intent.Leaves(h.name) {
+			continue
+		}
+		if b := s.elsewhere(s.seen(), h); b != nil {
+			return &service.Refusal{Service: "glusterfs",
+				Reason: fmt.Sprintf("the brick of %s is part of the volume as %s:%s, and in the file that would be %s", h.name, b.Host, b.Path, s.brickOf(h)),
+				Remedy: "Write into the file where the volume has it (the address of " + h.name + ", or shared_storage.glusterfs.brick_path), and run this again."}
+		}
+	}
+	return nil
+}
+
+// elsewhere is the brick that a host has in the volume under another address, name or path
+// than the file's; nil where it has none.
+func (s *State) elsewhere(v *volume, h *head) *brick {
+	if v == nil || v.has(s.own(h)) {
+		return nil
+	}
+	i := slices.IndexFunc(v.Bricks, func(b brick) bool { return s.goesBy(h, b.Host) })
+	if i < 0 {
+		return nil
+	}
+	return &v.Bricks[i]
+}
+
+// goesBy says whether a host is known by an address or name: the file's, or another one of
+// the same member of the pool.
+func (s *State) goesBy(h *head, at string) bool {
+	if at == h.name || at == h.addr.String() {
+		return true
+	}
+	return slices.ContainsFunc(s.hosts(), func(other *head) bool {
+		return slices.ContainsFunc(other.peers, func(p peer) bool { return p.named(at) && (h.is(p) || p.named(h.name)) })
+	})
 }
 
 // canLeave finds the head that is given the commands, and refuses where the copies
@@ -128,11 +204,54 @@ func (s *State) canLeave(leave, stay []*head) (cli string, vol *volume, err erro
 	}
 	for _, h := range stay {
 		if h.splits > 0 {
-			return refuse("Look at them with: gluster volume heal "+s.conf.VolumeName+" info split-brain, and say for each which copy is the right one.",
+			return refuse("Look at them with: multihead status, and gluster volume heal "+s.conf.VolumeName+" info split-brain, and say for each which copy is the right one.",
 				"%d files are in split-brain: a copy that leaves could be the right one", h.splits)
 		}
 	}
-	return running[0], vol, nil
+	return running[0], vol, s.holdsAll(vol, leave)
+}
+
+// holdsAll refuses where a copy is gone for good and the bricks that are here are no quorum
+// of the volume: what was acknowledged last may be on the lost one alone, and nobody here
+// knows. An arbiter does, and is asked before anything is taken out; a volume that goes
+// without a quorum is one of which a person has said so.
+func (s *State) holdsAll(v *volume, leave []*head) error {
+	if v.arbiterBrick() != nil || v.Options[quorumOption] == "none" {
+		return nil
+	}
+	var lost []string
+	for _, h := range leave {
+		if h.brick && !h.reached && v.has(s.own(h)) {
+			lost = append(lost, h.name)
+		}
+	}
+	var here tally
+	for i, b := range v.Bricks {
+		if h := s.ownerOf(b); h != nil && h.reached && s.hollow(h, v) == "" {
+			here.add(i)
+		}
+	}
+	if len(lost) == 0 || here.quorate(len(v.Bricks)) {
+		return nil
+	}
+	names := strings.Join(lost, ", ")
+	return &service.Refusal{Service: "glusterfs",
+		Reason: fmt.Sprintf("%d of %d bricks are here, too few for a quorum: whether they have all that was written when %s died is not known", here.n, len(v.Bricks), names),
+		Remedy: "Bring " + names + " back. If that cannot be, run multihead recover with the cluster's name typed first (--accept-data-loss NAME): the volume goes on with what is here, and this can be run again."}
+}
+
+// stuckBricks refuses where a head is to leave in order whose brick does not serve: what
+// the others lack may be on it, and while it does not serve nothing is healed from it.
+func (s *State) stuckBricks(v *volume, leave []*head) error {
+	for _, h := range leave {
+		if !h.brick || h.dead != "" || h.running == service.Yes || !v.has(s.own(h)) {
+			continue
+		}
+		return &service.Refusal{Service: "glusterfs",
+			Reason: fmt.Sprintf("%s answers and its brick does not serve: what the others lack may be on it", h.name),
+			Remedy: "Run multihead recover, or multihead up, first. If the brick is lost, switch " + h.name + " off and say so: --gone."}
+	}
+	return nil
 }
 
 func has(n int) string {
@@ -147,7 +266,7 @@ const leaveHealLimit = 10 * time.Minute
 
 // takeOut takes one brick out of the volume. That of a head that answers goes only
 // while nothing waits to be healed: what the others lack may be on it.
-func (s *State) takeOut(cli string, v *volume, h *head) plan.Stage {
+func (s *State) takeOut(cli string, v *volume, h *head, stay []*head) plan.Stage {
 	gone := takeBrick{volume: s.conf.VolumeName, brick: s.own(h), at: h.addr.String() + ":" + s.conf.BrickPath}
 	n := s.copies(v)
 	stage := plan.Stage{Name: "take the brick of " + h.name + " out"}
@@ -162,9 +281,7 @@ func (s *State) takeOut(cli string, v *volume, h *head) plan.Stage {
 						return nil, err
 					}
 				} else if n > 1 {
-					wait := s.healed(cli, "").Action.(plan.Await)
-					wait.Timeout = leaveHealLimit
-					if _, err := wait.Do(ctx, hh); err != nil {
+					if _, err := s.equal(cli, stay).Do(ctx, hh); err != nil {
 						return nil, err
 					}
 				}
@@ -173,6 +290,40 @@ func (s *State) takeOut(cli string, v *volume, h *head) plan.Stage {
 		}})
 	return stage
 }
+
+// equal waits until no copy lacks anything: by what GlusterFS lists on all bricks, and by
+// what the brick of the head that is given the commands has written down about each other
+// copy that stays.
+func (s *State) equal(cli string, stay []*head) plan.Await {
+	wait := s.healed(cli, "").Action.(plan.Await)
+	wait.Timeout = leaveHealLimit
+	listed := wait.Until
+	wait.Until = func(ctx context.Context, r host.Reader) (bool, string, error) {
+		if ok, state, err := listed(ctx, r); !ok || err != nil {
+			return ok, state, err
+		}
+		one, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		for _, other := range stay {
+			if other.name == cli {
+				continue
+			}
+			if n, err := s.blamed(one, r, other); n > 0 || err != nil {
+				return false, lacks(other, n), err
+			}
+		}
+		return true, "", nil
+	}
+	return wait
+}
+
+// lacks says of how many entries a copy has not all that was written.
+func lacks(h *head, n int) string {
+	return fmt.Sprintf("the copy on %s lacks what was written to %d files or directories", h.name, n)
+}
+
+// detachLimit bounds how long glusterd takes to cross off a member that it has let go.
+const detachLimit = 30 * time.Second
 
 // detachHead takes a head out of the pool. One that is gone for good is not asked.
 func (s *State) detachHead(cli string, h *head) plan.Step {
@@ -197,10 +348,16 @@ func (s *State) detachHead(cli string, h *head) plan.Step {
 				args = append(args, "force")
 			}
 			_, err = change(ctx, hh, args...)
-			if err != nil && strings.Contains(err.Error(), "is not part of cluster") {
-				err = nil
+			if err != nil && !strings.Contains(err.Error(), "is not part of cluster") {
+				return nil, err
 			}
-			return nil, err
+			// glusterd answers before it has crossed the member off.
+			left := plan.Await{What: h.name + " (" + addr + ") is no member of the pool any more", Timeout: detachLimit,
+				Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
+					is, err := member(ctx, r)
+					return !is, "it still is one, under that address or another: look at gluster pool list", err
+				}}
+			return left.Do(ctx, hh)
 		},
 	}}
 }

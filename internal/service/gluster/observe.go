@@ -33,7 +33,7 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 	if c.SharedStorage.Type != config.StorageGlusterFS {
 		return observePlain(ctx, in), nil
 	}
-	s := &State{conf: c.SharedStorage.GlusterFS, dirs: directories(c), stamp: in.Stamp}
+	s := &State{conf: c.SharedStorage.GlusterFS, dirs: directories(c), fleeting: fleetingNames(c), stamp: in.Stamp}
 	var nodes []service.Node
 	for _, n := range in.HeadsWith(config.GlusterFS) {
 		nodes = append(nodes, n)
@@ -82,6 +82,9 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 		s.voter = w.name // the file may have them in another order by now
 	}
 	s.askSplits(ctx, nodes)
+	if !in.Brief {
+		s.askMismatches(ctx, slices.Concat(nodes, in.Witnesses))
+	}
 	return s, nil
 }
 
@@ -121,16 +124,15 @@ func observe(ctx context.Context, r host.Reader, h *head, conf config.GlusterFSC
 	if h.brick {
 		look(func() error { return h.askDaemon(ctx, r) })
 		look(func() error { return h.readStore(ctx, r, conf.VolumeName) })
-		look(func() error { return h.lookAtBrick(ctx, r, conf.BrickPath) })
-		look(func() error { return h.askRunning(ctx, r, conf) })
+		g.Go(func() error { h.lookAtBricksPlace(ctx, r, conf, &why); return nil })
 	}
 	look(func() error { return h.lookAtMounts(ctx, r, conf, usage) })
 	_ = g.Wait() // no function returns an error
 	switch {
-	case h.data != service.Yes:
+	case h.data != service.Yes || h.dataID != "":
 	case h.running == service.Yes && h.vol != nil:
 		h.dataID = h.vol.ID // a brick does not start on a directory of another volume
-	default:
+	case h.running == service.Yes:
 		h.dataID = volumeIDOf(ctx, r, conf.BrickPath)
 	}
 	h.why = why.String()
@@ -253,10 +255,10 @@ func (h *head) lookAtMounts(ctx context.Context, r host.Reader, conf config.Glus
 		return err
 	}
 	at := table.holding(conf.BrickPath)
-	h.onRoot, h.isMount = at.dir == "/", at.dir == path.Clean(conf.BrickPath)
+	h.onRoot, h.isMount = at == "/", at == path.Clean(conf.BrickPath)
 	h.mounted = service.No
 	if m, ok := table.at(conf.MountPoint); ok {
-		h.mounted, h.source = service.Yes, m.source
+		h.mounted, h.source = service.Yes, m.Source
 		return h.lookThrough(ctx, r, conf.MountPoint, usage)
 	}
 	list, err := readDir(ctx, r, conf.MountPoint)
@@ -340,19 +342,33 @@ func (s *State) askSplits(ctx context.Context, nodes []service.Node) {
 	}
 }
 
-// healOf adds up a heal summary: entries pending and in split-brain over all
-// bricks, and the bricks that could not be asked.
-func healOf(rep reply) (pending, splits int, silent []string) {
+// healOf adds up a heal summary: entries that some brick lacks and entries in
+// split-brain over all bricks, and the bricks that could not be asked. An entry counts as
+// pending, in split-brain or possibly healing, as one of them: one that is being copied
+// is only the last. A count that is not there is unknown, and so is that brick.
+func healOf(rep reply) (left, splits int, silent []string) {
 	for _, b := range rep.Heal {
-		p, err := strconv.Atoi(b.Pending)
-		if err != nil || b.Status != "Connected" {
+		total, terr := count(b.Total)
+		pending, perr := count(b.Pending)
+		possibly, herr := count(b.Possibly)
+		split, serr := count(b.SplitBrain)
+		if b.Status != "Connected" || errors.Join(terr, perr, herr, serr) != nil {
 			silent = append(silent, b.Name)
-			continue
 		}
-		pending += p
-		if n, err := strconv.Atoi(b.SplitBrain); err == nil {
-			splits += n
-		}
+		splits += split
+		left += max(pending+possibly, total-split)
 	}
-	return pending, splits, silent
+	return left, splits, silent
+}
+
+// count reads a number of entries. What is none counts as 0, and is an error.
+func count(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err == nil && n < 0 {
+		err = fmt.Errorf("%d entries", n)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
 }

@@ -38,6 +38,9 @@ var tuned = map[string]string{
 	// Writes need more than half of the bricks, or half with the first among
 	// them: no split-brain. The default for two bricks is none.
 	"cluster.quorum-type": "auto",
+	// Of two files of one name none is thrown away by a rule that asks nobody what is
+	// written down: see mismatch.go.
+	"cluster.favorite-child-policy": "none",
 	// What a head was told about a small file's content counts for a second
 	// otherwise: a backup slurmctld would read an old heartbeat.
 	"performance.quick-read": "off",

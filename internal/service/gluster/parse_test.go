@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"multihead/internal/host/hosttest"
 )
 
 func read(t testing.TB, name string) string {
@@ -56,12 +58,54 @@ func TestRepliesOfTheCommand(t *testing.T) {
 
 func TestHealCountsOnlyBricksThatAnswer(t *testing.T) {
 	rep, err := parseReply(`<cliOutput><healInfo><bricks>
-		<brick><name>a:/b</name><status>Connected</status><numberOfEntriesInHealPending>5</numberOfEntriesInHealPending><numberOfEntriesInSplitBrain>2</numberOfEntriesInSplitBrain></brick>
-		<brick><name>c:/b</name><status>Transport endpoint is not connected</status><numberOfEntriesInHealPending>-</numberOfEntriesInHealPending></brick>
+		<brick><name>a:/b</name><status>Connected</status>` + healCounts("7", "5", "2", "0") + `</brick>
+		<brick><name>c:/b</name><status>Transport endpoint is not connected</status>` + healCounts("-", "-", "-", "-") + `</brick>
 		</bricks></healInfo></cliOutput>`)
-	pending, splits, silent := healOf(rep)
-	if err != nil || pending != 5 || splits != 2 || len(silent) != 1 {
-		t.Errorf("%d %d %v %v", pending, splits, silent, err)
+	left, splits, silent := healOf(rep)
+	if err != nil || left != 5 || splits != 2 || len(silent) != 1 {
+		t.Errorf("%d %d %v %v", left, splits, silent, err)
+	}
+}
+
+// healCounts are a brick's counts as a heal summary has them; one that is empty is not
+// there.
+func healCounts(total, pending, splits, possibly string) string {
+	out := ""
+	for _, c := range [][2]string{{"totalNumberOfEntries", total}, {"numberOfEntriesInHealPending", pending},
+		{"numberOfEntriesInSplitBrain", splits}, {"numberOfEntriesPossiblyHealing", possibly}} {
+		if c[1] != "" {
+			out += "<" + c[0] + ">" + c[1] + "</" + c[0] + ">"
+		}
+	}
+	return out
+}
+
+// A file that is being copied is locked, and counts as possibly healing alone.
+func TestAHealIsOverWhenNothingIsCopiedEither(t *testing.T) {
+	for name, tt := range map[string]struct {
+		counts string
+		left   int
+		silent bool
+	}{
+		"nothing":                           {healCounts("0", "0", "0", "0"), 0, false},
+		"one waits":                         {healCounts("1", "1", "0", "0"), 1, false},
+		"one is being copied":               {healCounts("1", "0", "0", "1"), 1, false},
+		"of one it is not said what it is":  {healCounts("1", "0", "0", "0"), 1, false},
+		"one is in split-brain":             {healCounts("1", "0", "1", "0"), 0, false},
+		"all of them":                       {healCounts("6", "1", "2", "3"), 4, false},
+		"no word of what is being copied":   {healCounts("0", "0", "0", ""), 0, true},
+		"no word of what waits":             {healCounts("0", "", "0", "0"), 0, true},
+		"no word of how many there are":     {healCounts("", "0", "0", "0"), 0, true},
+		"no word of those in split-brain":   {healCounts("0", "0", "", "0"), 0, true},
+		"what is being copied is no number": {healCounts("0", "0", "0", "-"), 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rep, err := parseReply(`<cliOutput><healInfo><bricks><brick><name>a:/b</name><status>Connected</status>` + tt.counts + `</brick></bricks></healInfo></cliOutput>`)
+			left, _, silent := healOf(rep)
+			if err != nil || left != tt.left || len(silent) > 0 != tt.silent {
+				t.Errorf("%d left, silent %v (%v)", left, silent, err)
+			}
+		})
 	}
 }
 
@@ -100,20 +144,22 @@ func TestVolumeIDOfABrick(t *testing.T) {
 }
 
 func TestMountTable(t *testing.T) {
-	table := parseMounts(`1 0 8:1 / / rw - ext4 /dev/sda1 rw
+	table, err := readMounts(t.Context(), hosttest.New("server1").File("/proc/self/mountinfo", `1 0 8:1 / / rw - ext4 /dev/sda1 rw
 2 1 8:2 / /data rw shared:1 - xfs /dev/sdb1 rw
 3 1 0:40 / /mnt/gluster rw - fuse.glusterfs 192.0.2.11:/shared_data rw
 4 1 0:41 / /mnt/with\040blank rw master:2 - nfs4 nas:/a\040b rw
-broken line
-`)
-	if m, ok := table.at("/mnt/gluster"); !ok || m.source != "192.0.2.11:/shared_data" || m.kind != "fuse.glusterfs" {
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, ok := table.at("/mnt/gluster"); !ok || m.Source != "192.0.2.11:/shared_data" || m.FSType != "fuse.glusterfs" {
 		t.Errorf("%+v", m)
 	}
-	if m, ok := table.at("/mnt/with blank"); !ok || m.source != "nas:/a b" {
+	if m, ok := table.at("/mnt/with blank"); !ok || m.Source != "nas:/a b" {
 		t.Errorf("%+v", m)
 	}
 	for path, want := range map[string]string{"/data/glusterfs/brick": "/data", "/data": "/data", "/srv/x": "/", "/mnt/glusterfs": "/"} {
-		if got := table.holding(path).dir; got != want {
+		if got := table.holding(path); got != want {
 			t.Errorf("%s lies on %s, want %s", path, got, want)
 		}
 	}
@@ -154,11 +200,6 @@ func FuzzStore(f *testing.F) {
 		}
 		parsePeer([]byte(data))
 		parseUUID([]byte(data))
-		for _, m := range parseMounts(data) {
-			if _, ok := parseMounts(data).at(m.dir); !ok && m.dir == "/" {
-				t.Errorf("a mount that is not found again: %q", m.dir)
-			}
-		}
 		if size, used := parseDF(data); used > size {
 			t.Errorf("more used than there is: %d of %d", used, size)
 		}

@@ -77,7 +77,7 @@ func (p *plain) look(ctx context.Context, n service.Node) plainHead {
 		}
 		return h
 	}
-	h.is, h.source = service.Yes, m.source
+	h.is, h.source = service.Yes, m.Source
 	if _, err := n.Reader.Stat(ctx, p.dir); err != nil {
 		h.why = err.Error() // hard NFS blocks for ever where the server is gone
 		return h

@@ -56,6 +56,9 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 			plan.Stage{Name: "volume", Steps: s.volumeSteps(b)},
 			plan.Stage{Name: "bricks", Steps: s.serving(s.oldBricks(b), b.unforced)})
 	}
+	if b.known != nil && (len(s.added(b)) > 0 || b.dropped != nil) {
+		ph.Stages = append(ph.Stages, s.helpHeal(s.head(b.cli), b.known, intent)...)
+	}
 	if b.dropped != nil && !b.lost {
 		drop, err := s.dropArbiter(b.cli, b.known, s.copyHolders(b.known))
 		if err != nil {
@@ -136,6 +139,12 @@ func (s *State) oldBricks(b blueprint) []string {
 	return out
 }
 
+// anyDown says whether a brick of the plan, or the arbiter's, was seen not to run.
+func (s *State) anyDown(b blueprint) bool {
+	down := func(h *head) bool { return h != nil && h.reached && h.running != service.Yes }
+	return down(s.voting(b.known)) || slices.ContainsFunc(s.oldBricks(b), func(name string) bool { return down(s.head(name)) })
+}
+
 func (s *State) contentsHost(b blueprint, mounts []string) string {
 	for _, name := range append([]string{b.cli}, b.pool...) {
 		for _, m := range mounts {
@@ -160,7 +169,7 @@ func (s *State) notes(b blueprint, intent service.Intent) []string {
 	if b.notYet != "" {
 		out = append(out, fmt.Sprintf("%s does not get its arbiter's brick now: %s.", s.voter, b.notYet))
 	}
-	if b.unforced != "" {
+	if b.unforced != "" && s.anyDown(b) {
 		out = append(out, "No brick is started by force: "+b.unforced+".")
 	}
 	if len(b.grow) > 0 {

@@ -1,6 +1,7 @@
 package gluster
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -41,6 +42,7 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 	add("end what is frozen", thaw...)
 	add("daemons", daemons...)
 	v, cli := s.seen(), s.commander(intent)
+	ph.Again = s.mayHeal(v)
 	if v == nil || v.Status != volStarted || cli == nil {
 		return ph, nil
 	}
@@ -61,6 +63,7 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 	if q.serves {
 		loose := q.loosen || v.Options[quorumOption] == "none"
 		add("mount", s.remount(intent, loose, q.restore)...)
+		ph.Stages = append(ph.Stages, s.helpHeal(cli, v, intent)...)
 	}
 	return ph, nil
 }
@@ -164,29 +167,21 @@ func (s *State) ownerOf(b brick) *head {
 // there: so nothing is started where a head could have an empty one.
 func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (torn, steps []plan.Step, notes []string, err error) {
 	var waits []plan.Step
-	held := ""
 	for _, h := range s.hosts() {
 		if !h.brick || !v.has(s.own(h)) || h.running == service.Yes {
 			continue
 		}
-		away := slices.Contains(cli.down, h.addr.String()) || slices.Contains(cli.down, h.name)
 		switch {
-		case !h.reached && h.dead == "" && !intent.Confirmed && !away:
-			held = h.name + " cannot be looked at, and glusterd reaches it"
-		case !h.reached, h.daemon != service.Yes:
-		case h.past[bricksUnit].byHand():
-			held = "a person stopped that of " + h.name + " (" + bricksUnit + ")"
+		case !h.reached, h.daemon != service.Yes, h.past[bricksUnit].byHand():
 		case h.running == service.Unsure && h.frozenBrick == 0, !intent.Includes(h.name):
 		default:
 			waits = append(waits, plan.Step{ID: "glusterfs.brick-serves", Host: h.name, Action: s.awaitBrick(h)})
 			if waiting := s.waitingFor(h); len(waiting) > 0 && h.running == service.No {
-				torn = append(torn, plan.Step{ID: "glusterfs.torn", Host: h.name, Action: s.removeTorn(waiting)})
+				torn = append(torn, plan.Step{ID: "glusterfs.torn", Host: h.name, Action: s.removeTorn(h, waiting)})
 			}
 		}
 	}
-	if why := s.unforced(v); why != "" {
-		held = why
-	}
+	held := cmp.Or(s.unforced(v), s.held(cli, v, intent, func(*head) bool { return true }))
 	switch {
 	case len(waits) == 0:
 		return nil, nil, nil, nil
@@ -198,6 +193,27 @@ func (s *State) startBricks(cli *head, v *volume, intent service.Intent) (torn, 
 	}
 	start := plan.Step{ID: "glusterfs.start-bricks", Host: cli.name, Action: s.forceStart()}
 	return torn, append([]plan.Step{start}, waits...), nil, nil
+}
+
+// held says which host keeps the bricks of the volume from being started by force; empty
+// where none does. Force starts what is down on every host that glusterd reaches: also on
+// one that nobody can look at, and where a person stopped the brick. asStopped says of
+// which hosts that is to stay so.
+func (s *State) held(cli *head, v *volume, intent service.Intent, asStopped func(*head) bool) string {
+	why := ""
+	for _, h := range s.hosts() {
+		if !h.brick || !v.has(s.own(h)) || h.running == service.Yes {
+			continue
+		}
+		away := slices.Contains(cli.down, h.addr.String()) || slices.Contains(cli.down, h.name)
+		switch {
+		case !h.reached && h.dead == "" && !intent.Confirmed && !away:
+			why = h.name + " cannot be looked at, and glusterd reaches it"
+		case h.reached && h.daemon == service.Yes && h.past[bricksUnit].byHand() && asStopped(h):
+			why = "a person stopped that of " + h.name + " (" + bricksUnit + ")"
+		}
+	}
+	return why
 }
 
 // waitingFor is what the other bricks have written down to be healed.

@@ -56,6 +56,9 @@ func TestRecover(t *testing.T) {
 		{name: "a brick was killed, and the directory there is another volume's", heads: 3, change: []func(*State){on(1, func(h *head) {
 			h.running, h.dataID = service.No, "00000000-cd65-4007-b0fc-1c2b077731c8"
 		})}, refused: "belongs to another volume"},
+		{name: "a brick was killed, and the directory there has no mark", heads: 3, change: []func(*State){on(1, func(h *head) {
+			h.running, h.dataID = service.No, ""
+		})}, refused: "has no mark of the volume, or it could not be read"},
 		{name: "a person stopped the bricks of a head, and those of another were killed", heads: 3, change: []func(*State){on(2, func(h *head) { h.running = service.No }), on(1, func(h *head) {
 			h.running, h.past = service.No, map[string]past{bricksUnit: {state: "inactive", ran: service.Yes}}
 		})}, note: "a person stopped that of server2"},
@@ -70,6 +73,23 @@ func TestRecover(t *testing.T) {
 		{name: "a brick was killed while a head is away", heads: 3, change: []func(*State){on(1, func(h *head) { h.running = service.No }), off("", 2),
 			on(0, func(h *head) { h.down = []string{"192.0.2.13"} })}, want: "start-bricks@server1"},
 		{name: "a volume that was stopped", heads: 3, change: []func(*State){on(1, func(h *head) { h.running, h.vol.Status = service.No, volStarted+1 })}},
+		{name: "a heal that stands", heads: 3, change: []func(*State){on(1, func(h *head) { h.pending, h.stuck = 4, lookUpAfter })}, want: "lookup@server2"},
+		{name: "a heal that stands, and a head of the file has no brick yet", heads: 3, change: []func(*State){on(1, func(h *head) { h.pending, h.stuck = 4, lookUpAfter }),
+			on(2, func(h *head) { h.running, h.data, h.dataID = service.No, service.No, "" }), func(s *State) {
+				for i := range s.heads {
+					s.heads[i].vol.Bricks = s.heads[i].vol.Bricks[:2]
+				}
+			}}, want: "lookup@server2"},
+		{name: "a heal that stands, and was looked up", heads: 3, change: []func(*State){on(1, func(h *head) { h.pending, h.stuck, h.lookedUp = 4, lookUpAfter, true })}},
+		{name: "a heal that goes on", heads: 3, change: []func(*State){on(1, func(h *head) { h.pending, h.stuck = 4, lookUpAfter/2 })}},
+		{name: "a heal that stands, and that head's mount hangs", heads: 3, change: []func(*State){on(1, func(h *head) { h.pending, h.stuck, h.answers = 4, lookUpAfter, service.Unsure })}},
+		{name: "a heal that waits for a brick", heads: 3, change: []func(*State){on(1, func(h *head) { h.pending, h.stuck, h.down = 4, lookUpAfter, []string{"192.0.2.13"} })}},
+		{name: "names that are other files on one brick, and one that only a person can decide", heads: 3, change: []func(*State){on(1, func(h *head) { h.pending, h.stuck = 4, lookUpAfter }),
+			func(s *State) {
+				s.mismatches = []mismatch{{path: "/a", keep: "server2", has: 2}, {path: "/b"}, {path: "/c", keep: "server3", has: 2}}
+			}}, want: "mismatch.0@server1 mismatch.1@server1 heal-now@server1 lookup@server2"},
+		{name: "the same, and a head is not to be touched", heads: 3, change: []func(*State){on(1, func(h *head) { h.pending, h.stuck = 4, lookUpAfter }),
+			func(s *State) { s.mismatches = []mismatch{{path: "/a", keep: "server2", has: 2}} }}, intent: service.Intent{Nodes: []string{"server1", "server2"}}, want: "lookup@server2"},
 		{name: "a frozen brick", heads: 3, change: []func(*State){on(1, func(h *head) { h.running, h.frozenBrick = service.Unsure, 915 })},
 			want: "end-brick@server2 start-bricks@server1"},
 		{name: "a brick ended in the middle of its work", heads: 3, change: []func(*State){on(1, func(h *head) { h.running = service.No }),
@@ -187,5 +207,72 @@ func TestAStoppedProcess(t *testing.T) {
 		if got := isFrozen(stat); got != want {
 			t.Errorf("%q: %v", stat, got)
 		}
+	}
+}
+
+// A leader that does not look again leaves what does not heal by itself to its look
+// after five minutes.
+func TestALookThatLearnedTooLittleIsMadeAgainSoon(t *testing.T) {
+	on := func(i int, f func(*head)) func(*State) { return func(s *State) { f(&s.heads[i]) } }
+	for name, tt := range map[string]struct {
+		change func(*State)
+		want   bool
+	}{
+		"all is well":                              {func(*State) {}, false},
+		"something is healed":                      {on(1, func(h *head) { h.pending = 4 }), true},
+		"a head was too slow to answer":            {on(1, func(h *head) { h.daemon, h.why = service.Unsure, "glusterd does not answer" }), true},
+		"its brick's index could not be read":      {on(1, func(h *head) { h.pending, h.why = -1, "deadline exceeded" }), true},
+		"nobody's glusterd answered":               {func(s *State) { unanswered(s) }, true},
+		"what is healed waits for a head":          {func(s *State) { s.heads[0].pending = 4; s.heads[2].reached = false }, false},
+		"what is healed waits for a brick":         {func(s *State) { s.heads[0].pending = 4; s.heads[2].running = service.No }, false},
+		"glusterd of others has not found it yet":  {func(s *State) { s.heads[0].pending = 4; s.heads[0].down = []string{"192.0.2.13"} }, true},
+		"a head whose brick is in no volume waits": {func(s *State) { s.heads[0].vol.Bricks = s.heads[0].vol.Bricks[:2]; s.heads[2].pending = -1 }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := live(cluster(3), 3)
+			tt.change(s)
+			ph, err := s.Recover(service.Intent{Mode: service.Auto})
+			if err != nil || ph.Again != tt.want {
+				t.Errorf("again: %v, want %v (%v)", ph.Again, tt.want, err)
+			}
+		})
+	}
+}
+
+// Nobody watches a witness's glusterd but who looks.
+func TestALookIsMadeAgainSoonForAnArbitersBrickThatDoesNotRunYet(t *testing.T) {
+	down := func(w *head) { w.running = service.No }
+	for name, tt := range map[string]struct {
+		change func(s *State)
+		want   bool
+	}{
+		"all is well":              {func(*State) {}, false},
+		"it does not run yet":      {func(s *State) { down(&s.witnesses[0]) }, true},
+		"a head's does not either": {func(s *State) { down(&s.witnesses[0]); s.heads[1].running = service.No }, false},
+		"a head is away":           {func(s *State) { down(&s.witnesses[0]); s.heads[1].reached = false }, false},
+		"the witness is away":      {func(s *State) { s.witnesses[0].reached = false; s.heads[0].pending = 4 }, false},
+		"its disk is not there":    {func(s *State) { w := &s.witnesses[0]; down(w); w.data, w.dataID = service.No, "" }, false},
+		"a person stopped it": {func(s *State) {
+			down(&s.witnesses[0])
+			s.witnesses[0].past = map[string]past{bricksUnit: {state: "inactive", ran: service.Yes}}
+		}, false},
+		"a person stopped its glusterd": {func(s *State) {
+			down(&s.witnesses[0])
+			s.witnesses[0].past = map[string]past{"glusterd.service": {state: "inactive", ran: service.Yes}}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := voting(live(cluster(2), 2))
+			tt.change(s)
+			if ph, err := s.Recover(service.Intent{Mode: service.Auto}); err != nil || ph.Again != tt.want {
+				t.Errorf("again: %v, want %v (%v)", ph.Again, tt.want, err)
+			}
+		})
+	}
+}
+
+func unanswered(s *State) {
+	for i := range s.heads {
+		s.heads[i].daemon, s.heads[i].why, s.heads[i].vol = service.Unsure, "glusterd does not answer", nil
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"multihead/internal/host"
 	"multihead/internal/plan"
+	"multihead/internal/service"
 )
 
 // removeTorn removes from a brick that does not run the files of which only the
@@ -15,7 +16,10 @@ import (
 // identity, so nobody was told that these are there; and it cannot heal a
 // directory that has one (seen with 11.1: the entry is expunged by its identity,
 // which it has not). waiting are the directories that wait to be healed.
-func (s *State) removeTorn(waiting []string) plan.Action {
+//
+// Each is looked at once more right before it goes: a brick that has been started since may
+// have made a whole one of it.
+func (s *State) removeTorn(of *head, waiting []string) plan.Action {
 	brick := s.conf.BrickPath
 	return plan.Func{
 		What: "remove files that the brick had only begun to make",
@@ -25,7 +29,12 @@ func (s *State) removeTorn(waiting []string) plan.Action {
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
 			var errs []error
 			for _, name := range torn(ctx, h, brick, waiting) {
-				errs = append(errs, h.Remove(ctx, name))
+				if runs, err := brickRuns(ctx, h, of.addr.String(), s.conf); runs != service.No {
+					return nil, errors.Join(append(errs, err)...)
+				}
+				if info, err := h.Stat(ctx, name); err == nil && begun(ctx, h, name, info) {
+					errs = append(errs, h.Remove(ctx, name))
+				}
 			}
 			return nil, errors.Join(errs...)
 		},
@@ -43,16 +52,21 @@ func torn(ctx context.Context, r host.Reader, brick string, directories []string
 			continue
 		}
 		for _, f := range list {
-			if !f.Mode.IsRegular() || f.Size != 0 {
-				continue
-			}
-			name := path.Join(dir, f.Name)
-			var failed *host.ExitError
-			_, err := r.Query(ctx, "getfattr", "--absolute-names", "-e", "hex", "-n", "trusted.gfid", name)
-			if errors.As(err, &failed) && strings.Contains(failed.Stderr, "No such attribute") {
+			if name := path.Join(dir, f.Name); begun(ctx, r, name, f) {
 				out = append(out, name)
 			}
 		}
 	}
 	return out
+}
+
+// begun says whether a file is empty and has no identity. Where that cannot be read it is
+// not said.
+func begun(ctx context.Context, r host.Reader, name string, info host.FileInfo) bool {
+	if !info.Mode.IsRegular() || info.Size != 0 {
+		return false
+	}
+	var failed *host.ExitError
+	_, err := r.Query(ctx, "getfattr", "--absolute-names", "-e", "hex", "-n", "trusted.gfid", name)
+	return errors.As(err, &failed) && strings.Contains(failed.Stderr, "No such attribute")
 }

@@ -259,6 +259,19 @@ func (d deleteVolume) Do(ctx context.Context, h host.Host) (plan.Action, error) 
 	return nil, err
 }
 
+// stillThere is an error where the brick's directory is empty by now, or not marked as one
+// of the volume: force makes a brick of whatever directory is there, and marks it.
+func (s *State) stillThere(ctx context.Context, r host.Reader) error {
+	v, err := readVolume(ctx, r, s.conf.VolumeName)
+	if err != nil || v == nil {
+		return errors.Join(err, missing(v == nil, s.conf.VolumeName))
+	}
+	if list, err := r.ReadDir(ctx, s.conf.BrickPath); err != nil || len(list) == 0 {
+		return errors.Join(err, fmt.Errorf("%s: %s holds nothing of volume %s: is its disk mounted?", r.Name(), s.conf.BrickPath, s.conf.VolumeName))
+	}
+	return isBrickOf(ctx, r, s.conf.BrickPath, v.ID)
+}
+
 // serving waits on each head until its brick runs. glusterd starts the bricks
 // of a started volume by itself; one that it gave up on is started by force,
 // which starts what does not run and touches nothing else.
@@ -283,11 +296,10 @@ func (s *State) serving(names []string, unforced string) []plan.Step {
 					return nil, nil
 				}
 				if unforced != "" {
-					return nil, fmt.Errorf("%s: its brick does not run, and none is started by force: %s", hh.Name(), unforced)
+					return nil, fmt.Errorf("%s: its brick does not run, and none is started by force: %s; start it there (systemctl restart glusterd), or run this again once that has changed", hh.Name(), unforced)
 				}
-				// Force makes a brick of whatever directory is there.
-				if list, err := hh.ReadDir(ctx, s.conf.BrickPath); err != nil || len(list) == 0 {
-					return nil, errors.Join(err, fmt.Errorf("%s: %s holds nothing of volume %s: is its disk mounted?", hh.Name(), s.conf.BrickPath, s.conf.VolumeName))
+				if err := s.stillThere(ctx, hh); err != nil {
+					return nil, err
 				}
 				if _, err := change(ctx, hh, "volume", "start", s.conf.VolumeName, "force"); err != nil {
 					return nil, err

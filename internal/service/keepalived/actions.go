@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"path"
 	"strings"
@@ -13,6 +14,9 @@ import (
 )
 
 const (
+	// standsBack is what the agent writes while the head cannot serve.
+	standsBack = "1\n"
+	agentUnit  = "multihead-agent.service"
 	dropInPath = "/etc/systemd/system/" + unit + ".d/multihead.conf"
 	// The distributions' unit leaves a keepalived that was killed dead, and with
 	// it a head that cannot take the address over.
@@ -61,6 +65,42 @@ func (c checkedConf) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 		return nil, fmt.Errorf("keepalived does not accept its new configuration, the old one stays: %w", complaint(err))
 	}
 	return c.File.Do(ctx, h)
+}
+
+// standBack has a head that joins leave the address to the others until its agent, which
+// comes last, finds that its services serve: it would take the address while its database
+// is still being sent, should the others not be fit for a moment (seen: both restarted
+// Redis). What an agent that runs has told keepalived stays. A boot forgets it.
+type standBack struct{}
+
+func (standBack) String() string {
+	return "leave the address to the other heads until its agent finds that it serves"
+}
+
+// Done says whether it stands back, or its agent decides. What an agent said that runs no
+// more, of a head that had left, says nothing of what serves there now.
+func (standBack) Done(ctx context.Context, h host.Reader) (bool, error) {
+	said, err := h.ReadFile(ctx, trackFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return string(said) == standsBack || host.RunningUnits(ctx, h, agentUnit)[agentUnit], nil
+}
+
+// Do writes what the agent writes while the head cannot serve.
+func (standBack) Do(ctx context.Context, h host.Host) (plan.Action, error) {
+	return plan.File{Path: trackFile, Data: []byte(standsBack), Attr: host.Attr{Mode: 0o644, Owner: "root", Group: "root"}}.Do(ctx, h)
+}
+
+// Touches names the file.
+func (standBack) Touches() []string { return []string{trackFile} }
+
+// Preview counts it as a change.
+func (standBack) Preview(context.Context, host.Reader) (plan.Preview, error) {
+	return plan.Preview{Kind: plan.Change}, nil
 }
 
 // complaint brings forward what keepalived said: the place and the reason

@@ -10,6 +10,7 @@ import (
 
 	"multihead/internal/config"
 	"multihead/internal/golden"
+	"multihead/internal/host/hosttest"
 	"multihead/internal/plan"
 	"multihead/internal/service"
 )
@@ -90,19 +91,22 @@ func TestAMachineIsForeignOnlyIfItAnswersTwiceWhileNoHeadHolds(t *testing.T) {
 
 func TestPlanBeginsWithWhoRunsAlready(t *testing.T) {
 	for _, tt := range []struct {
-		name        string
-		change      func([]head)
-		first, rest string
+		name              string
+		change            func([]head)
+		first, rest, back string
 	}{
-		{"formed: the owner begins", func([]head) {}, "server1", "server2 server3 server4"},
+		{"formed: the owner begins", func([]head) {}, "server1", "server2 server3 server4", ""},
 		{"a head is added: the others learn of it first", func(h []head) {
 			h[0].running, h[1].running, h[2].running = service.Yes, service.Yes, service.Yes
-		}, "server1 server2 server3", "server4"},
+			h[0].holds = service.Yes
+		}, "server1 server2 server3", "server4", "server4"},
 		{"the owner returns: it comes last", func(h []head) {
 			h[1].running, h[2].running, h[3].running = service.Yes, service.Yes, service.Yes
-		}, "server2 server3 server4", "server1"},
-		{"unknown counts as running", func(h []head) { h[2].running = service.Unsure }, "server3", "server1 server2 server4"},
-		{"a head is away", func(h []head) { h[0].reached, h[0].known = false, false }, "server2", "server3 server4"},
+			h[2].holds = service.Yes
+		}, "server2 server3 server4", "server1", "server1"},
+		{"unknown counts as running", func(h []head) { h[2].running = service.Unsure }, "server3", "server1 server2 server4", ""},
+		{"a head is added while nobody has the address", func(h []head) { h[0].running, h[1].running = service.Yes, service.Yes }, "server1 server2", "server3 server4", ""},
+		{"a head is away", func(h []head) { h[0].reached, h[0].known, h[0].running = false, false, service.Unsure }, "server2", "server3 server4", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &State{vip: vip(), heads: four(), foreign: service.No}
@@ -116,6 +120,15 @@ func TestPlanBeginsWithWhoRunsAlready(t *testing.T) {
 			}
 			if got := hosts(ph.Stages[2]); got != tt.rest {
 				t.Errorf("rest: %q, want %q", got, tt.rest)
+			}
+			var back plan.Stage // a head alone, or all at once, has nobody to leave the address to
+			for _, step := range ph.Stages[0].Steps {
+				if step.ID == "keepalived.stand-back" {
+					back.Steps = append(back.Steps, step)
+				}
+			}
+			if got := hosts(back); got != tt.back {
+				t.Errorf("standing back: %q, want %q", got, tt.back)
 			}
 		})
 	}
@@ -301,5 +314,37 @@ func TestAKeepalivedWithoutTheAddressInItsFileIsDownAndStartedAnew(t *testing.T)
 	stopped := slices.ContainsFunc(ph.Stages[0].Steps, func(st plan.Step) bool { return st.ID == "keepalived.idle" && st.Host == "server2" })
 	if !stopped {
 		t.Error("it is not stopped before it is started")
+	}
+}
+
+func TestOnlyAnAgentThatRunsSaysThatAHeadServes(t *testing.T) {
+	const procs = "/sys/fs/cgroup/system.slice/" + agentUnit + "/cgroup.procs"
+	for name, tt := range map[string]struct {
+		said, agent string
+		done        bool
+	}{
+		"nothing was said":                        {"", "", false},
+		"it stands back already":                  {"1\n", "", true},
+		"its agent says that it serves":           {"0\n", "4711\n", true},
+		"an agent that has ended said so":         {"0\n", "", false},
+		"keepalived itself wrote it at its start": {"0", "", false},
+	} {
+		m := hosttest.New("server3").File(procs, tt.agent)
+		if tt.said != "" {
+			m.File(trackFile, tt.said)
+		}
+		if done, err := (standBack{}).Done(t.Context(), m); done != tt.done || err != nil {
+			t.Errorf("%s: %v, %v", name, done, err)
+		}
+		undo, err := standBack{}.Do(t.Context(), m)
+		if done, derr := (standBack{}).Done(t.Context(), m); !done || err != nil || derr != nil {
+			t.Errorf("%s: after it was done %v, %v, %v", name, done, err, derr)
+		}
+		if _, err := undo.Do(t.Context(), m); err != nil {
+			t.Error(err)
+		}
+		if data, _ := m.ReadFile(t.Context(), trackFile); string(data) != tt.said {
+			t.Errorf("%s: taken back it is %q", name, data)
+		}
 	}
 }

@@ -29,6 +29,9 @@ func (s *State) Plan(intent service.Intent) (plan.Phase, error) {
 			install.Steps = append(install.Steps, plan.Step{ID: "keepalived.idle", Host: h.name, Action: plan.Unit{Name: unit, Active: &no}})
 		}
 		install.Steps = append(install.Steps, s.configure(h, conf)...)
+		if s.joins(h) {
+			install.Steps = append(install.Steps, plan.Step{ID: "keepalived.stand-back", Host: h.name, Action: standBack{}})
+		}
 	}
 	first, rest := s.order(part)
 	ph.Stages = []plan.Stage{install,
@@ -129,6 +132,12 @@ func (s *State) configure(h head, conf []byte) []plan.Step {
 		{ID: "keepalived.conf", Host: h.name, Action: checkedConf{plan.File{
 			Path: confPath, Data: conf, Attr: host.Attr{Mode: 0o644, Owner: "root", Group: "root"}}}},
 	}
+}
+
+// joins says whether keepalived begins on a head while another has the address. Where
+// nobody has it, nobody stands back for anybody.
+func (s *State) joins(h head) bool {
+	return (h.running == service.No || h.idles()) && slices.ContainsFunc(s.heads, func(o head) bool { return o.name != h.name && o.holds == service.Yes })
 }
 
 // order splits the heads into those that begin and those that follow. Where

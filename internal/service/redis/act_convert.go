@@ -81,6 +81,9 @@ func serveAll(i instance, password config.Secret) plan.Func {
 func restartAsNode(ctx context.Context, h host.Host, i instance, password config.Secret) error {
 	c, err := reach(ctx, h, i, password.Reveal())
 	if refused(err) { // stopped, or cut off in the middle: its files have the keys
+		if err := readable(ctx, h, i); err != nil {
+			return err
+		}
 		return startFresh(ctx, h, i)
 	}
 	if err != nil {
@@ -99,12 +102,15 @@ func restartAsNode(ctx context.Context, h host.Host, i instance, password config
 			return fmt.Errorf("%s has %d keys in database %d, and a Redis Cluster has database 0 only", i, n, db)
 		}
 	}
+	settings, err := h.ReadFile(ctx, i.settingsFile())
+	if err != nil {
+		return err
+	}
+	if on := inf["aof_enabled"] == "1"; on != keepsLog(settings, false) {
+		return fmt.Errorf("%s runs with appendonly %s, and %s says otherwise: after a restart it would not have its keys; run up again", i, yesNo(on), i.settingsFile())
+	}
 	if inf["aof_enabled"] == "1" && !logWritten(inf) {
-		err := until(ctx, settle, "the append-only file is written", func() (bool, string, error) {
-			inf, err := c.info()
-			return err == nil && logWritten(inf), "writing the append-only file", err
-		})
-		if err != nil {
+		if err := logComplete(ctx, c); err != nil {
 			return err
 		}
 	}

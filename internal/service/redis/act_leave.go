@@ -17,7 +17,7 @@ import (
 
 // drainTo moves all slots of some masters to others, clients going on all the
 // while. What an interrupted move left open is finished first.
-func drainTo(from, to []instance, slots int, password config.Secret) plan.Action {
+func drainTo(from, to []instance, lost []string, slots int, password config.Secret) plan.Action {
 	var names, takers []string
 	for _, i := range from {
 		names = append(names, i.String())
@@ -37,7 +37,7 @@ func drainTo(from, to []instance, slots int, password config.Secret) plan.Action
 			return len(m.openSlots()) == 0 && m.held(from) == 0, nil
 		},
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			return move(ctx, h, all, password, func(m *mover) error { return m.empty(ctx, from, takers) })
+			return move(ctx, h, all, lost, password, func(m *mover) error { return m.empty(ctx, from, takers) })
 		},
 		Timeout: 6 * time.Hour,
 	}

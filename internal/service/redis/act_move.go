@@ -44,23 +44,25 @@ func balance(masters []instance, password config.Secret) plan.Action {
 			return len(m.openSlots()) == 0 && len(m.transfers()) == 0, nil
 		},
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			return move(ctx, h, masters, password, func(m *mover) error { return m.level(ctx) })
+			return move(ctx, h, masters, nil, password, func(m *mover) error { return m.level(ctx) })
 		},
 		Timeout: 6 * time.Hour,
 	}
 }
 
 // move moves slots between masters, once what an earlier move left open is finished.
-func move(ctx context.Context, h host.Host, masters []instance, password config.Secret, do func(*mover) error) (plan.Action, error) {
+// lost are the addresses of servers whose loss has been accepted.
+func move(ctx context.Context, h host.Host, masters []instance, lost []string, password config.Secret, do func(*mover) error) (plan.Action, error) {
 	m, err := openMover(ctx, h, masters, password)
 	if err != nil {
 		return nil, err
 	}
 	defer m.close()
+	m.lost = lost
 	if err := m.ready(ctx); err != nil {
 		return nil, err
 	}
-	err = m.finish()
+	err = m.finish(ctx, h)
 	if err == nil {
 		err = do(m)
 	}
@@ -79,6 +81,8 @@ func ifStarting(err error) error {
 type mover struct {
 	password config.Secret
 	addrs    []string // in the plan's order
+	asked    []string // other masters of the cluster, once finish has had to ask them
+	lost     []string // addresses on heads that are given up with what they have
 	conns    map[string]*conn
 	ids      map[string]string // address → node id
 	mine     map[string]clusterNode
@@ -132,52 +136,6 @@ func (m *mover) transfers() []transfer {
 	return level(m.addrs, have)
 }
 
-// opened is a slot between two masters.
-type opened struct {
-	slot     int
-	from, to string // to is empty where only the owner itself has it open
-}
-
-// openSlots finds every slot that a move has opened and not closed.
-func (m *mover) openSlots() []opened {
-	var out []opened
-	addrOf := func(id string) string {
-		for a, i := range m.ids {
-			if i == id {
-				return a
-			}
-		}
-		return ""
-	}
-	ownerOf := func(slot int) string {
-		for a, n := range m.mine {
-			if n.Slots.has(slot) {
-				return a
-			}
-		}
-		return ""
-	}
-	seen := map[int]bool{}
-	for _, addr := range m.addrs {
-		n := m.mine[addr]
-		for _, o := range n.Open {
-			if seen[o.Slot] {
-				continue
-			}
-			seen[o.Slot] = true
-			from, to := ownerOf(o.Slot), addrOf(o.Peer)
-			if o.Importing {
-				to = addr
-			}
-			if to == from {
-				to = ""
-			}
-			out = append(out, opened{o.Slot, from, to})
-		}
-	}
-	return out
-}
-
 // ready waits until every master takes keys: one that has just started does
 // not for two seconds.
 func (m *mover) ready(ctx context.Context) error {
@@ -203,25 +161,6 @@ func onward(what string) plan.Action {
 	return plan.Func{What: what, Change: func(context.Context, host.Host) (plan.Action, error) {
 		return nil, errors.New("there is no way back: run up again to go on")
 	}}
-}
-
-// finish completes or closes what an interrupted move left open.
-func (m *mover) finish() error {
-	for _, o := range m.openSlots() {
-		if o.from == "" {
-			return fmt.Errorf("slot %d is between two nodes and none of the heads' masters owns it: see CLUSTER NODES", o.slot)
-		}
-		if o.to != "" {
-			if err := m.move(o.from, o.to, []int{o.slot}); err != nil {
-				return err
-			}
-			continue
-		}
-		if _, err := m.conns[o.from].do("CLUSTER", "SETSLOT", strconv.Itoa(o.slot), "STABLE"); err != nil {
-			return err
-		}
-	}
-	return m.look()
 }
 
 // level moves whole batches, from all givers to one taker at a time: a taker
@@ -281,7 +220,12 @@ func setSlots(slots []int, what, id string) [][]string {
 }
 
 // moveKeys empties slots. A key that an interrupted move left on both sides is
-// taken from the giver, which served it until now.
+// taken from the giver, which served it until now: as long as the giver has a key it
+// answers for it alone, and sends clients on (ASK) only for those it has not. So a taker's
+// copy beside it is one that came over and was not deleted behind it, or what such a copy's
+// replica kept when that took over: never newer. The exception is a giver that came back
+// without the last second of its log, or a replica in its place, with a key that had gone:
+// of the two values one is lost then, and the one that clients have been given since stays.
 func (m *mover) moveKeys(src *conn, to string, slots []int) error {
 	host, port := splitAddr(to)
 	head := []string{"MIGRATE", host, port, "", "0", strconv.FormatInt(migrateLimit.Milliseconds(), 10), "REPLACE"}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -205,13 +206,7 @@ func writeDown(ctx context.Context, h host.Host, i instance, password config.Sec
 	if _, err := c.do("CONFIG", "SET", "appendonly", "yes"); err != nil {
 		return err
 	}
-	return until(ctx, settle, "the append-only file is written", func() (bool, string, error) {
-		inf, err := c.info()
-		if err != nil {
-			return false, "", err
-		}
-		return logWritten(inf), "writing the append-only file", nil
-	})
+	return logComplete(ctx, c)
 }
 
 // logWritten says whether the append-only file holds everything.
@@ -259,7 +254,8 @@ func hasLine(text []byte, line string) bool {
 }
 
 // dataDir makes the directory of a server, and takes away on the way back what
-// a server that never held a key has written there.
+// a server that began in it has written there. What was there before stays, also where
+// only the directory's owner was another.
 func dataDir(i instance) plan.Action {
 	dir := plan.Dir{Path: i.dir(), Attr: host.Attr{Mode: 0o750, Owner: "redis", Group: "redis"}}
 	return plan.Func{
@@ -269,16 +265,15 @@ func dataDir(i instance) plan.Action {
 			if ok, err := dir.Done(ctx, h); !ok || err != nil {
 				return false, err
 			}
-			for _, name := range []string{i.nodeFile(), "appendonlydir", "dump.rdb"} {
-				if _, err := h.Stat(ctx, path.Join(i.dir(), name)); err == nil {
-					return true, nil
-				}
-			}
-			return false, nil
+			return anyData(ctx, h, i)
 		},
 		Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-			undo, err := dir.Do(ctx, h)
+			there, err := anyData(ctx, h, i)
 			if err != nil {
+				return nil, err
+			}
+			undo, err := dir.Do(ctx, h)
+			if err != nil || there {
 				return undo, err
 			}
 			return plan.Both(undo, plan.Func{
@@ -287,6 +282,20 @@ func dataDir(i instance) plan.Action {
 			}), nil
 		},
 	}
+}
+
+// anyData says whether a server's directory has anything that a server keeps there.
+func anyData(ctx context.Context, h host.Reader, i instance) (bool, error) {
+	for _, name := range []string{i.nodeFile(), "appendonlydir", "dump.rdb"} {
+		_, err := h.Stat(ctx, path.Join(i.dir(), name))
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // sweep removes the files of a server that runs no more and has no keys. Files
@@ -386,19 +395,41 @@ func inForce(i instance, want []setting, password config.Secret) plan.Action {
 			var old []setting
 			var requirepass *config.Secret
 			for _, s := range diff {
-				if s.Name == "requirepass" {
+				old = append(old, setting{Name: s.Name, Value: quoteWord(have[s.Name]), Live: true})
+				switch s.Name {
+				case "appendonly": // first, and until it is complete: remember makes it what the next start reads
+					if err := turnLog(ctx, c, s.plain() == "yes", live); err != nil {
+						return inForce(i, old, password), err
+					}
+					continue
+				case "requirepass":
 					p := config.NewSecret(s.plain())
 					requirepass = &p
 				}
 				set = append(set, s.Name, s.plain())
-				old = append(old, setting{Name: s.Name, Value: quoteWord(have[s.Name]), Live: true})
 			}
-			if err := c.setAll(set, requirepass); err != nil {
-				return nil, err
+			if len(set) > 2 {
+				if err := c.setAll(set, requirepass); err != nil {
+					return nil, err
+				}
 			}
 			return inForce(i, old, password), remember(ctx, h, i, c)
 		},
+		Timeout: settle,
 	}
+}
+
+// turnLog is switchLog with the times for snapshots that are wanted, or that it has.
+func turnLog(ctx context.Context, c *conn, on bool, want []setting) error {
+	conf, err := c.config("save")
+	if err != nil {
+		return err
+	}
+	save := conf["save"]
+	if k := slices.IndexFunc(want, func(s setting) bool { return s.Name == "save" }); k >= 0 {
+		save = want[k].plain()
+	}
+	return switchLog(ctx, c, on, save)
 }
 
 // remember has a server write its settings into its own file where it has done

@@ -193,8 +193,12 @@ func (b *builder) drain(drained []string, a arrangement, gone []part) error {
 		return refusal("Run multihead up first.", "there is no master on the heads that stay that could take the slots")
 	}
 	all := slices.Clone(b.nodes())
+	var lost []string
 	for _, p := range gone {
 		all = append(all, p.at)
+		if slices.Contains(b.intent.Lost, p.at.Host) {
+			lost = append(lost, p.at.addr())
+		}
 	}
 	var from, to []instance
 	slots := 0
@@ -212,7 +216,7 @@ func (b *builder) drain(drained []string, a arrangement, gone []part) error {
 		to = append(to, i)
 	}
 	b.stage("slots", plan.Step{
-		ID: "redis.drain", Host: to[0].Host, Action: drainTo(from, to, slots, b.password()),
+		ID: "redis.drain", Host: to[0].Host, Action: drainTo(from, to, lost, slots, b.password()),
 		OneWay: "keys have moved to other masters, where clients use them",
 		Effect: "clients are sent on to the new master of a key while it moves; commands on several keys at once may be told to try again",
 	})

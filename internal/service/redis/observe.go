@@ -240,7 +240,11 @@ func (s server) read(out []any) server {
 // where it saw that there is nothing.
 func lookDisk(ctx context.Context, r host.Reader, i instance) disk {
 	var d disk
-	fail := func(err error) disk { return disk{why: err.Error()} }
+	fail := func(err error) disk { return disk{why: err.Error(), log: d.log} }
+	var err error
+	if d.log, err = lookSetting(ctx, r, i); err != nil {
+		return fail(err)
+	}
 	if b, err := r.ReadFile(ctx, path.Join(i.dir(), i.nodeFile())); err == nil {
 		if d.nodes, err = parseNodes(string(b)); err != nil {
 			return fail(fmt.Errorf("%s: %w", i.nodeFile(), err))
@@ -262,16 +266,20 @@ func lookDisk(ctx context.Context, r host.Reader, i instance) disk {
 		return fail(err)
 	}
 	d.data, d.replID = service.No, snap.ReplID
+	d.rdb, d.manifest = snap.found, log.manifest
+	d.snapshot = snap.found && !snap.Empty && !log.manifest
 	switch {
 	case log.keys:
 		d.data, d.why = service.Yes, "keys in "+path.Join(i.dir(), "appendonlydir")
 	case snap.found && !snap.Empty:
-		d.data, d.why, d.snapshot = service.Yes, "keys in "+path.Join(i.dir(), "dump.rdb"), !log.found
+		d.data, d.why = service.Yes, "keys in "+path.Join(i.dir(), "dump.rdb")
 	}
 	return d
 }
 
-type logSeen struct{ found, keys bool }
+// logSeen is an append-only directory. Files without a manifest are not read: those of
+// a server that ended before it had written everything into them.
+type logSeen struct{ manifest, keys bool }
 
 // lookLog sees whether an append-only directory has keys: a log that is not
 // empty, or a base with something behind its header.
@@ -283,10 +291,12 @@ func lookLog(ctx context.Context, r host.Reader, dir string) (logSeen, error) {
 	if err != nil {
 		return logSeen{}, err
 	}
-	seen := logSeen{found: len(files) > 0}
+	var seen logSeen
 	for _, f := range files {
 		switch {
-		case strings.HasSuffix(f.Name, ".manifest"), strings.HasPrefix(f.Name, "temp-"):
+		case strings.HasPrefix(f.Name, "temp-"):
+		case strings.HasSuffix(f.Name, ".manifest"):
+			seen.manifest = true
 		case strings.HasSuffix(f.Name, ".base.rdb"):
 			s, err := lookSnapshot(ctx, r, path.Join(dir, f.Name))
 			if err != nil {

@@ -104,6 +104,7 @@ func (b *builder) choose() error {
 
 // sort finds which servers take part, and what each of them is now.
 func (b *builder) sort() error {
+	known := b.s.groups()
 	for n, h := range b.s.heads {
 		if slices.Contains(b.decision.Skipped, h.name) || !h.reached {
 			b.left = append(b.left, h.name)
@@ -122,6 +123,9 @@ func (b *builder) sort() error {
 				return refusal(fmt.Sprintf("Look at it on %s (systemctl status %s); up goes on once it answers.", h.name, p.at.unit()),
 					"%s: %s", p.at, p.why)
 			}
+			if err := b.stranger(p.server, known); err != nil {
+				return err
+			}
 			if err := b.class(&p); err != nil {
 				return err
 			}
@@ -132,6 +136,22 @@ func (b *builder) sort() error {
 		b.note("Left as they are: %s.", strings.Join(b.left, ", "))
 	}
 	return nil
+}
+
+// stranger refuses a node of another Redis Cluster than the one that the plan is for:
+// introduced to it, the two would become one, and of a slot that both have one's keys
+// would be found by nobody. A head is judged by one of its servers; the others may
+// belong elsewhere.
+func (b *builder) stranger(sv server, known group) error {
+	node := sv.answer == running && sv.clustr || sv.down() && len(sv.disk.nodes) > 0
+	if !node || !sv.serves() && sv.holds() != service.Yes {
+		return nil
+	}
+	if b.decision.Cluster == known.root("server "+sv.at.String()) {
+		return nil
+	}
+	return refusal(fmt.Sprintf("Choose another redis.cluster.port, or stop that server on %s for good and keep %s aside.", sv.at.Host, orDefault(sv.dir, sv.at.dir())),
+		"%s is a node of another Redis Cluster (%s)", sv.at, sv.describe())
 }
 
 // class tells what a server is now, and refuses what could lose keys.
@@ -166,7 +186,7 @@ func (b *builder) class(p *part) error {
 			}
 		}
 	}
-	return nil
+	return b.checkLog(*p)
 }
 
 // remarks says what a person should know before saying yes.

@@ -68,7 +68,8 @@ func (b *builder) server(p part) []plan.Step {
 	}
 	want := w.settings(i, b.mode, len(b.s.heads))
 	step("unit", unitPart{plan.File{Path: i.dropIn(), Data: dropInText(i.dir())}, i.unit()}, "")
-	step("settings", secretFile(i.settingsFile(), w.settingsText(i, b.mode, len(b.s.heads))), "")
+	step("settings", settingsStep{File: secretFile(i.settingsFile(), w.settingsText(i, b.mode, len(b.s.heads))),
+		at: i, password: b.password(), log: w.conf.AppendOnly, save: setting{Value: w.save()}.plain()}, "")
 	if p.become {
 		return steps
 	}

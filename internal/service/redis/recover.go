@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -150,13 +151,21 @@ func (s *State) takeovers(intent service.Intent) ([]successor, error) {
 // in which a head that died is proven off.
 const staleAfter = 120
 
-// behind says whether a copy lacks what its master had: it was receiving all of
-// it, never had, or has been cut off for long.
+// behind says whether a copy lacks what its master had: it was receiving all of it,
+// never had, or has been cut off for long. One that is connected has all of it, were it
+// nothing. One that is not keeps how far it got, and since when it is cut off; where it
+// has had no connection since it started it says -1 for the time, and where it threw its
+// place away to receive everything anew, 1 for how far (replication in INFO of Redis 7
+// and 8): what it has then is as old as its files, or a part.
 func (s server) behind() bool {
-	if s.info.number("master_sync_in_progress") > 0 || s.info.number("slave_repl_offset") <= 0 {
+	if s.info.number("master_sync_in_progress") > 0 {
 		return true
 	}
-	return !s.linkUp() && s.info.number("master_link_down_since_seconds") > staleAfter
+	if s.linkUp() {
+		return false
+	}
+	since, err := strconv.Atoi(s.info["master_link_down_since_seconds"])
+	return err != nil || since < 0 || since > staleAfter || s.info.number("slave_repl_offset") <= 1
 }
 
 // misses says whether a server has heard nothing of a node for the cluster's
@@ -222,7 +231,8 @@ func (b *builder) promote() error {
 	if s.wanted.mode != modeSentinel || 2*s.voting() > len(s.heads)+len(s.witnesses) {
 		return nil
 	}
-	replica, voter := false, ""
+	var replicas []server
+	voter := ""
 	for _, h := range s.heads {
 		for _, sv := range h.wants(s.wanted) {
 			switch {
@@ -230,14 +240,14 @@ func (b *builder) promote() error {
 			case sv.role() == "master":
 				return nil
 			default:
-				replica = true
+				replicas = append(replicas, sv)
 			}
 		}
 		if voter == "" && h.voter.answer == running && b.intent.Includes(h.name) {
 			voter = h.name
 		}
 	}
-	if !replica || voter == "" {
+	if len(replicas) == 0 || voter == "" {
 		return nil
 	}
 	if silent := s.silent(); len(silent) > 0 && !b.intent.Confirmed {
@@ -247,6 +257,10 @@ func (b *builder) promote() error {
 		return refusal("Bring one of them back. If they are switched off for certain, run multihead recover with the cluster's name typed (--accept-data-loss NAME).",
 			"the master is lost, %d of %d sentinels are too few to choose another, and nothing proves that %s does not serve",
 			s.voting(), len(s.heads)+len(s.witnesses), strings.Join(silent, ", "))
+	}
+	if whole := func(sv server) bool { return !sv.behind() }; !slices.ContainsFunc(replicas, whole) && !b.intent.Confirmed {
+		return refusal("Bring the master's head back. If what it had last may be lost, run multihead recover with the cluster's name typed (--accept-data-loss NAME).",
+			"the master is lost, and no copy of it is known to have all that it had (%s): it never received everything since it started, or was cut off long before", replicas[0].at)
 	}
 	b.stage("take over", plan.Step{ID: "redis.failover", Host: voter, Action: forceFailover(s.wanted)})
 	return nil

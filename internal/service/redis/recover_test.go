@@ -22,7 +22,7 @@ func (s *State) behind(master string, offset string) {
 				if n.ID == me.MasterID && n.Addr == master {
 					host, port := splitAddr(master)
 					sv.info["master_host"], sv.info["master_port"], sv.info["master_link_status"] = host, port, "down"
-					sv.info["slave_repl_offset"] = offset
+					sv.info["slave_repl_offset"], sv.info["master_link_down_since_seconds"] = offset, "5"
 				}
 			}
 		}
@@ -129,6 +129,16 @@ func TestRecoverOfACluster(t *testing.T) {
 			gone(s, proof, 1, 3)
 			s.heads[1].servers[1].info["master_link_down_since_seconds"] = "3600"
 		}), service.Intent{Confirmed: true}, "server2:6380.takeover", ""},
+		{"the copy never had everything", three(func(s *State) {
+			gone(s, proof, 1, 3)
+			in := s.heads[1].servers[1].info
+			in["slave_repl_offset"], in["master_link_down_since_seconds"] = "1", "-1"
+		}), service.Intent{}, "", ""},
+		{"the copy never had everything, and a person said so", three(func(s *State) {
+			gone(s, proof, 1, 3)
+			in := s.heads[1].servers[1].info
+			in["slave_repl_offset"], in["master_link_down_since_seconds"] = "1", "-1"
+		}), service.Intent{Confirmed: true}, "server2:6380.takeover", ""},
 		{"the copy has its master still", three(func(s *State) { s.off(1); s.off(3); s.heads[0].dead, s.heads[2].dead = proof, proof }), service.Intent{}, "", ""},
 		{"the master's server is down on a head that is here", three(func(s *State) {
 			s.behind(s.heads[0].servers[0].at.addr(), "100")
@@ -162,7 +172,7 @@ func TestTheCopyThatHasMostTakesOver(t *testing.T) {
 	s.behind(master, "100")
 	sv := &s.heads[2].servers[1] // a second copy of it
 	sv.info["master_host"], sv.info["master_port"] = splitAddr(master)
-	sv.info["master_link_status"], sv.info["slave_repl_offset"] = "down", "101"
+	sv.info["master_link_status"], sv.info["slave_repl_offset"], sv.info["master_link_down_since_seconds"] = "down", "101", "5"
 	over, err := s.takeovers(service.Intent{})
 	if err != nil || len(over) != 1 || over[0].at.Host != "server3" {
 		t.Errorf("%v, %v", over, err)
@@ -175,12 +185,21 @@ func TestRecoverOfAPairUnderSentinels(t *testing.T) {
 		s.pair(5)
 		s.off(1)
 		s.heads[0].dead = proof
-		s.heads[1].servers[0].info["master_link_status"] = "down"
+		in := s.heads[1].servers[0].info
+		in["master_link_status"], in["slave_repl_offset"], in["master_link_down_since_seconds"] = "down", "100", "5"
+		return s
+	}
+	never := func() *State { // its copy started while the master was gone already
+		s := lost("off, twice")
+		in := s.heads[1].servers[0].info
+		in["slave_repl_offset"], in["master_link_down_since_seconds"] = "1", "-1"
 		return s
 	}
 	for _, tt := range []recoverCase{
 		{"both are here", func() *State { s := lab(2); s.pair(5); return s }(), service.Intent{}, "", ""},
 		{"the master's head is off, proven", lost("off, twice"), service.Intent{}, "server2:failover", ""},
+		{"the same, and the only copy never had everything", never(), service.Intent{}, "", "server2:6379"},
+		{"the same, and a person typed the name", never(), service.Intent{Confirmed: true}, "server2:failover", ""},
 		{"it is silent", lost(""), service.Intent{}, "", ""},
 		{"it is silent and was waited for", lost(""), service.Intent{Without: true}, "", "1 of 2 sentinels"},
 		{"it is silent, a person typed the name", lost(""), service.Intent{Confirmed: true}, "server2:failover", ""},
@@ -221,6 +240,33 @@ func TestWhatNoPersonStopped(t *testing.T) {
 	} {
 		if got := startable(out); got != want {
 			t.Errorf("%q: %v", out, got)
+		}
+	}
+}
+
+func TestBehind(t *testing.T) {
+	for _, tt := range []struct {
+		name                      string
+		link, sync, offset, since string
+		want                      bool
+	}{
+		{"in order", "up", "0", "4711", "", false},
+		{"in order, of a master that never had a key or sent a ping", "up", "0", "0", "", false},
+		{"it is receiving everything", "down", "1", "1", "-1", true},
+		{"its master died a moment ago", "down", "0", "4711", "0", false},
+		{"the master of an empty cluster died: pings have been sent", "down", "0", "14", "12", false},
+		{"its master died long ago", "down", "0", "4711", "121", true},
+		{"it never had a connection since it started", "down", "0", "1", "-1", true},
+		{"the same, and its snapshot says how far it was", "down", "0", "4711", "-1", true},
+		{"it began to receive everything anew, and its master died", "down", "0", "1", "8", true},
+		{"it does not say since when", "down", "0", "4711", "", true},
+	} {
+		in := info{"role": "slave", "master_link_status": tt.link, "master_sync_in_progress": tt.sync, "slave_repl_offset": tt.offset}
+		if tt.since != "" {
+			in["master_link_down_since_seconds"] = tt.since
+		}
+		if got := (server{info: in}).behind(); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
 		}
 	}
 }

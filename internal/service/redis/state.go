@@ -78,7 +78,10 @@ type server struct {
 type disk struct {
 	data      service.Answer // whether there are keys
 	why       string
-	snapshot  bool // a snapshot with keys, and no append-only file beside it
+	snapshot  bool           // a snapshot with keys, and no append-only file beside it
+	rdb       bool           // there is a snapshot
+	manifest  bool           // there is an append-only file that Redis would find
+	log       service.Answer // whether it keeps one when it is started as it is
 	replID    string
 	nodes     []clusterNode
 	replicaOf string // address that its state file names
@@ -101,6 +104,9 @@ type voter struct {
 
 // role is what a running server says of itself.
 func (s server) role() string { return s.info["role"] }
+
+// logs says whether a running server keeps an append-only file.
+func (s server) logs() bool { return s.info["aof_enabled"] == "1" }
 
 func (s server) keys() map[int]int { return s.info.keys() }
 

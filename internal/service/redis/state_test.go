@@ -44,7 +44,7 @@ func lab(n int) *State {
 func (s *State) alone(n, keys int, ours bool) *server {
 	sv := &s.heads[n-1].servers[0]
 	*sv = server{at: sv.at, answer: running, managed: ours, ours: ours, dir: "/var/lib/redis", version: "8.0.2",
-		info: info{"role": "master", "master_replid": nodeID(n, 9), "connected_slaves": "0"}}
+		info: info{"role": "master", "master_replid": nodeID(n, 9), "connected_slaves": "0", "aof_enabled": "1"}}
 	if keys > 0 {
 		sv.info["db0"] = fmt.Sprintf("keys=%d,expires=0", keys)
 	}
@@ -137,6 +137,31 @@ func ids(ph plan.Phase) []string {
 		}
 	}
 	return out
+}
+
+// guestOnFirst is a cluster of three heads, of which the first has a node beside it that
+// knows none of the others: one of another cluster, or one that nobody has used.
+func guestOnFirst(used bool) *State {
+	s := lab(3)
+	s.cluster([]int{1, 2, 3}, nil)
+	sv := &s.heads[0].servers[1]
+	me := clusterNode{ID: nodeID(7, 0), Addr: sv.at.addr(), Flags: []string{"myself", "master"}, Connected: true}
+	nodes := []clusterNode{me}
+	summary := info{"cluster_state": "fail", "cluster_slots_assigned": "0"}
+	if used {
+		me.Slots.addRange(0, slotCount-1)
+		nodes = []clusterNode{me, {ID: nodeID(8, 0), Addr: "198.51.100.7:6379", Flags: []string{"slave"}, MasterID: me.ID, Connected: true}}
+		summary = info{"cluster_state": "ok", "cluster_slots_assigned": fmt.Sprint(slotCount)}
+	}
+	*sv = server{at: sv.at, answer: running, clustr: true, nodes: nodes, dir: "/srv/redis", info: info{"role": "master"}, summary: summary}
+	for n := range s.heads { // the node that was there is gone
+		for k := range s.heads[n].servers {
+			if o := &s.heads[n].servers[k]; o != sv {
+				o.nodes = slices.DeleteFunc(slices.Clone(o.nodes), func(c clusterNode) bool { return c.ID == nodeID(1, 1) })
+			}
+		}
+	}
+	return s
 }
 
 func TestPlan(t *testing.T) {
@@ -313,6 +338,27 @@ func TestPlan(t *testing.T) {
 			}
 			return s
 		}, has: []string{"server1:order"}, hasNot: []string{"start", "settings", "retire"}, note: "by hand"},
+		{name: "a node of another cluster on a head of ours: refused", state: func() *State { return guestOnFirst(true) }, refused: "server1:6380 is a node of another Redis Cluster"},
+		{name: "the same, stopped, and with peers on no head of the file", state: func() *State {
+			s := guestOnFirst(true)
+			sv := &s.heads[0].servers[1]
+			*sv = server{at: sv.at, answer: absent, disk: disk{data: service.No, nodes: sv.nodes}}
+			return s
+		}, refused: "server1:6380 is a node of another Redis Cluster"},
+		{name: "the same, stopped, and set up by multihead", state: func() *State {
+			s := guestOnFirst(true)
+			sv := &s.heads[0].servers[1]
+			*sv = server{at: sv.at, answer: absent, managed: true, disk: disk{data: service.No, nodes: sv.nodes}}
+			return s
+		}, refused: "server1:6380 is a node of another Redis Cluster"},
+		{name: "a node that nobody has used is none", state: func() *State { return guestOnFirst(false) }, has: []string{"server1:meet"}},
+		{name: "a node of ours that is stopped", state: func() *State {
+			s := lab(3)
+			s.cluster([]int{1, 2, 3}, nil)
+			sv := &s.heads[2].servers[1]
+			*sv = server{at: sv.at, answer: absent, managed: true, disk: disk{data: service.No, nodes: sv.nodes}}
+			return s
+		}, has: []string{"server3:6380.start"}},
 		{name: "one node only: the others are left alone", state: func() *State { s := lab(4); s.cluster([]int{1, 2, 3}, nil); return s },
 			intent: service.Intent{Nodes: []string{"server4"}}, has: []string{"server4:6379.start", "server4:meet"}, hasNot: []string{"server1:6379.start"}},
 	} {

@@ -131,12 +131,12 @@ func slurmConf(c *config.Cluster, f found) ([]byte, error) {
 	return render("slurm.conf.tmpl", d)
 }
 
-// dbdHosts is the controllers that run slurmdbd: the one that serves, and the
+// DBDHosts is the controllers that run slurmdbd: the one that serves, and the
 // one that stands by. Those with a database of their own come first. Slurm has
 // one backup and no more, and measured: two that both serve do not know of each
 // other's changes (an account added through one cannot be used through the
 // other), because each keeps accounts in memory from its start on.
-func dbdHosts(c *config.Cluster) []config.Controller {
+func DBDHosts(c *config.Cluster) []config.Controller {
 	if !runsDBD(c) {
 		return nil
 	}
@@ -161,7 +161,7 @@ func storageHosts(c *config.Cluster) (host, backup string) {
 	if external(c) {
 		return c.Slurm.Accounting.StorageHost, ""
 	}
-	hosts := dbdHosts(c)
+	hosts := DBDHosts(c)
 	if len(hosts) > 0 {
 		host = hosts[0].Address.String()
 	}
@@ -343,7 +343,7 @@ func dbdConf(c *config.Cluster, hostname string) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("no account for the database %s", c.Slurm.Accounting.StorageLoc)
 	}
-	d := dbdData{Port: c.Slurm.Accounting.StoragePort, User: c.Users.SlurmUser, Logs: c.Slurm.LogPath, Hosts: dbdHosts(c),
+	d := dbdData{Port: c.Slurm.Accounting.StoragePort, User: c.Users.SlurmUser, Logs: c.Slurm.LogPath, Hosts: DBDHosts(c),
 		Database: c.Slurm.Accounting.StorageLoc, DBUser: user, Password: password}
 	if c.Runs(hostname, config.MariaDB) {
 		d.Host = "localhost"

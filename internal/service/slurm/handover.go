@@ -48,7 +48,10 @@ func (s *State) waits(h head) bool {
 // whoever asked for it is gone meanwhile.
 func (s *State) giveWay(h head) plan.Action {
 	dir := s.cluster.Slurm.StateSaveLocation
-	script := fmt.Sprintf(`systemctl stop %[1]s || exit 1
+	// Nobody could begin where the state cannot be read now: the one in charge has it in
+	// its memory, and keeps it.
+	script := fmt.Sprintf(`[ ! -x %[4]s ] || timeout 20 %[4]s %[5]s 0 || exit 1
+systemctl stop %[1]s || exit 1
 touch %[2]s
 for _ in $(seq 100); do
 	set -- $(od -An -tu8 --endian=big %[3]s 2>/dev/null)
@@ -56,7 +59,7 @@ for _ in $(seq 100); do
 	sleep 0.2
 done
 rm -f %[2]s
-systemctl start %[1]s`, ctldUnit, path.Join(dir, yieldFile), path.Join(dir, "heartbeat"))
+systemctl start %[1]s`, ctldUnit, path.Join(dir, yieldFile), path.Join(dir, "heartbeat"), readablePath, dir)
 	return plan.Func{
 		What: "let slurmctld hand over in order, and stand by", Kind: plan.Restart, Timeout: 150 * time.Second,
 		Change: func(ctx context.Context, r host.Host) (plan.Action, error) {

@@ -100,7 +100,7 @@ func (s *State) whyDown(h head) string {
 	why := "slurmctld does not run (" + h.units[ctldUnit] + ")"
 	switch {
 	case running(h.units[ctldUnit]), h.units[ctldUnit] == "activating":
-		return "slurmctld starts"
+		return "slurmctld starts, or waits until it can read its state"
 	case !h.ctldPast.startable(h.units[ctldUnit]):
 		return why
 	}

@@ -169,8 +169,8 @@ func updateNode(ctx context.Context, h host.Host, name string, words ...string) 
 
 // stateOfNode is a node's state by the controller; empty where it does not know it.
 func stateOfNode(ctx context.Context, h host.Reader, name string) (string, error) {
-	out, err := h.Query(ctx, askStates...)
-	return nodeStates(out)[name], err
+	states, err := statesOf(ctx, h, []string{name})
+	return states[name], err
 }
 
 // noJobs waits until the last job has ended, the cleaning up after it included.

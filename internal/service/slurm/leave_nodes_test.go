@@ -108,6 +108,10 @@ func TestWhatANodeHasToDo(t *testing.T) {
 			controller(sinfo, "17_3|alice|COMPLETING|node[001-002]\n", "18|bob|PENDING|node[001,004]\n19|bob|PENDING|node002\n",
 				"ReservationName=course StartTime=2026-01-01T00:00:00 Nodes=node[001-002] NodeCnt=2\nReservationName=other Nodes=node002\n"),
 			"17_3 of alice on node[001-002]", "18 of bob on node[001,004]", "course", ""},
+		"a job on a node that is in no partition": {
+			controller("node002 idle\n", "17|alice|RUNNING|node001\n", "", "").Answer("scontrol --oneliner show node",
+				"NodeName=node001 Arch=x86_64 State=MIXED ThreadsPerCore=1\nNodeName=node002 State=IDLE\n"),
+			"17 of alice on node001", "", "", ""},
 		"a line that is no job": {controller(sinfo, "slurm_load_jobs: nonsense\n", "", ""), "", "", "", "squeue said"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -166,7 +170,7 @@ func TestStatesThatNeedNoDraining(t *testing.T) {
 			if c.state != "" {
 				line = "node001 " + c.state + "\n"
 			}
-			m := hosttest.New("server1").Answer("sinfo --all --Node", line)
+			m := hosttest.New("server1").Answer("sinfo --all --Node", line).Answer("scontrol --oneliner show node", "NodeName=node002 State=IDLE\n")
 			for _, x := range []struct {
 				a    plan.Action
 				want bool
@@ -176,6 +180,20 @@ func TestStatesThatNeedNoDraining(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAStateByNodeIsTheStateByPartition(t *testing.T) {
+	for by, want := range map[string]string{
+		"IDLE": "idle", "MIXED+DRAIN": "draining", "IDLE+DRAIN": "drained", "ALLOCATED+DRAIN": "draining", "IDLE+COMPLETING+DRAIN": "draining",
+		"DOWN*": "down*", "DOWN+DRAIN": "drained", "DOWN*+NOT_RESPONDING": "down*+not_responding", "UNKNOWN": "unknown",
+	} {
+		if got := unpartitioned("NodeName=n1 Arch=x86_64 State=" + by + " Comment=State=IDLE\n")["n1"]; got != want {
+			t.Errorf("%s is %q, want %q", by, got, want)
+		}
+	}
+	if got := unpartitioned("No nodes in the system\n"); len(got) != 0 {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,17 +134,29 @@ func (l load) now(ctx context.Context, h host.Host) error {
 	return h.WriteFile(ctx, loaded, nil, host.Attr{})
 }
 
-// reconfigure tells the controller in charge to read its files. One that is
-// held up by something else (a database or a name that does not answer) does
-// it after the command has given up waiting, and asking again then does no
-// harm.
+// reconfigureTries is how often a controller is told to read its files.
+const reconfigureTries = 3
+
+// reconfigure tells the controller in charge to read its files. One that is held up by
+// something else (a database or a name that does not answer) does it after the command
+// has given up waiting, and one that has only just taken over may refuse without a reason
+// ("Unspecified error", seen on a busy head): asking again then does no harm. It is asked
+// once it answers.
 func reconfigure(ctx context.Context, h host.Host) error {
-	_, err := h.Run(ctx, host.Command("scontrol", "reconfigure"))
-	var exit *host.ExitError
-	if errors.As(err, &exit) && strings.Contains(exit.Stderr+exit.Stdout, "timed out") {
-		_, err = h.Run(ctx, host.Command("scontrol", "reconfigure"))
+	for try := 1; ; try++ {
+		_, err := h.Run(ctx, host.Command("scontrol", "reconfigure"))
+		var exit *host.ExitError
+		if !errors.As(err, &exit) || try == reconfigureTries {
+			return err
+		}
+		said := exit.Stderr + exit.Stdout
+		if !slices.ContainsFunc([]string{"timed out", "Unspecified error", "Unable to contact"}, func(s string) bool { return strings.Contains(said, s) }) {
+			return err
+		}
+		if _, aerr := awaitPing(h.Name()).Do(ctx, h); aerr != nil {
+			return errors.Join(err, aerr)
+		}
 	}
-	return err
 }
 
 // beforeReexec says whether this version's reconfigure leaves things out: from

@@ -184,7 +184,7 @@ func (h *head) observe(ctx context.Context, c *config.Cluster, brief bool) {
 	h.conf = conf
 	h.listens = answers(ctx, h.reader, h.units[ctldUnit], ctldPort)
 	h.dbd = answers(ctx, h.reader, h.units[dbdUnit], c.Slurm.Accounting.StoragePort)
-	h.state = lookState(ctx, h.reader, c.Slurm.StateSaveLocation)
+	h.state = lookState(ctx, h.reader, c.Slurm.StateSaveLocation, brief)
 	if h.controller {
 		h.alive(ctx, brief)
 		if !brief {
@@ -192,7 +192,7 @@ func (h *head) observe(ctx context.Context, c *config.Cluster, brief bool) {
 		}
 	}
 	if old := settings(conf)["statesavelocation"]; old != "" && path.Clean(old) != path.Clean(c.Slurm.StateSaveLocation) {
-		h.oldState = lookState(ctx, h.reader, old)
+		h.oldState = lookState(ctx, h.reader, old, brief)
 	}
 }
 

@@ -1,9 +1,16 @@
 package slurm
 
 import (
+	"context"
+	"errors"
+	"io/fs"
 	"reflect"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"multihead/internal/host"
 )
 
 func TestParsePing(t *testing.T) {
@@ -24,6 +31,43 @@ func TestParseHeartbeat(t *testing.T) {
 		if _, err := parseHeartbeat(bad); err == nil {
 			t.Errorf("%v was taken", bad)
 		}
+	}
+}
+
+// refusing is a head whose volume refuses a file for a while.
+type refusing struct {
+	host.Reader
+	until time.Time
+	with  error
+}
+
+func (r refusing) ReadFile(context.Context, string) ([]byte, error) {
+	if time.Now().Before(r.until) {
+		return nil, &fs.PathError{Op: "read", Path: beatFile, Err: r.with}
+	}
+	return []byte{0, 0, 0, 0, 0x65, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2}, nil
+}
+
+func TestAHeartbeatThatWasJustReplacedIsReadOnceTheHeadKnowsTheNextOne(t *testing.T) {
+	for name, tt := range map[string]struct {
+		refused time.Duration
+		with    error
+		want    error
+	}{
+		"there":                       {},
+		"replaced":                    {refused: time.Second, with: syscall.ESTALE},
+		"not there":                   {refused: time.Second, with: fs.ErrNotExist, want: fs.ErrNotExist},
+		"refused for another reason":  {refused: time.Hour, with: syscall.EIO, want: syscall.EIO},
+		"refused for a while as well": {refused: 300 * time.Millisecond, with: syscall.EIO},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				got, err := readHeartbeat(t.Context(), refusing{until: time.Now().Add(tt.refused), with: tt.with}, "/state")
+				if !errors.Is(err, tt.want) || err == nil && got.index != 2 {
+					t.Errorf("%v %v", got, err)
+				}
+			})
+		})
 	}
 }
 

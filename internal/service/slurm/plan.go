@@ -196,6 +196,7 @@ func (s *State) prepareHead(h head, f files, first string) ([]plan.Step, error) 
 	if s.isFirst(h) {
 		add("ctld.turn", plan.File{Path: turnPath, Data: turnScript, Attr: host.Attr{Mode: 0o755}})
 	}
+	add("ctld.readable", plan.File{Path: readablePath, Data: readableScript, Attr: host.Attr{Mode: 0o755}})
 	add("ctld.remembered", plan.File{Path: keepPath, Data: []byte(keepDropIn), Attr: public})
 	add("ctld.unit", plan.File{Path: dropIn(ctldUnit), Data: ctldDropIn(mount, c.Slurm.StateSaveLocation, s.dbdPlace(h) >= 0, s.isFirst(h)), Attr: public})
 	if s.dbdPlace(h) >= 0 {
@@ -307,13 +308,13 @@ func onDisk(dir string) plan.Action {
 // dbdPlace is 0 for the head whose slurmdbd serves, 1 for the one that stands
 // by, and -1 for others.
 func (s *State) dbdPlace(h head) int {
-	return slices.IndexFunc(dbdHosts(s.cluster), func(c config.Controller) bool { return c.Hostname == h.name })
+	return slices.IndexFunc(DBDHosts(s.cluster), func(c config.Controller) bool { return c.Hostname == h.name })
 }
 
 // servesDBD is the head whose slurmdbd will serve, of those that the plan may
 // touch.
 func (s *State) servesDBD(d service.Decision) string {
-	for _, c := range dbdHosts(s.cluster) {
+	for _, c := range DBDHosts(s.cluster) {
 		for _, h := range s.heads {
 			if h.name == c.Hostname && h.reached && !slices.Contains(d.Skipped, h.name) {
 				return h.name

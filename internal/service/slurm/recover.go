@@ -126,11 +126,16 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 	if len(dbd.Steps) > 0 {
 		ph.Stages = append(ph.Stages, dbd)
 	}
+	beatless := s.beatless(intent)
 	if !serves && len(fit) > 0 {
 		first := fit[0]
+		if beatless != nil { // a backup that begins alone takes charge by its age
+			ph.Stages = append(ph.Stages, plan.Stage{Name: "heartbeat", Steps: []plan.Step{s.putsBack(*beatless)}})
+		}
 		ph.Stages = append(ph.Stages, plan.Stage{Name: "first controller", Steps: []plan.Step{
 			step(first.name, "ctld.recover", launch(ctldUnit)),
-			step(first.name, "ctld.in-charge", s.awaitTakesCharge(first, first.place())),
+			// Or another, which could not read the state a moment ago.
+			step(first.name, "ctld.in-charge", s.awaitTakesCharge(first, anyPlace)),
 		}})
 		fit = fit[1:]
 	}
@@ -157,7 +162,30 @@ func (s *State) Recover(intent service.Intent) (plan.Phase, error) {
 	if len(others.Steps) > 0 {
 		ph.Stages = append(ph.Stages, others)
 	}
+	if beatless != nil && serves {
+		ph.Stages = append(ph.Stages, plan.Stage{Name: "heartbeat", Steps: []plan.Step{s.putsBack(*beatless)}})
+	}
 	return ph, nil
+}
+
+// beatless is a head that sees the state, no heartbeat in it, and what one is to be made
+// of, where no head sees one; nil where one does. A controller that is alone writes none.
+func (s *State) beatless(intent service.Intent) *head {
+	if len(s.cluster.SlurmControllers()) < 2 {
+		return nil
+	}
+	var out *head
+	for i := range s.heads {
+		h := &s.heads[i]
+		switch {
+		case !h.reached || h.state.data != service.Yes:
+		case h.state.beat != nil:
+			return nil
+		case out == nil && h.state.torn != "" && intent.Includes(h.name):
+			out = h
+		}
+	}
+	return out
 }
 
 // unready says what slurmctld's state still lacks on a head; empty is nothing. It
@@ -207,11 +235,15 @@ func launch(unit string, options ...string) plan.Action {
 
 func exited(err error) bool { return errors.As(err, new(*host.ExitError)) }
 
+// anyPlace is the index of whoever is in charge.
+const anyPlace = -1
+
 // awaitTakesCharge waits until the head's controller serves and has written a
 // heartbeat of its own, with that index.
 func (s *State) awaitTakesCharge(h head, index int) plan.Await {
 	listens := s.awaitInCharge(h)
 	alone := len(s.cluster.SlurmControllers()) < 2
+	before := h.state.beat // the dead one's
 	return plan.Await{
 		What: "slurmctld on " + h.name + " is in charge", Timeout: 90 * time.Second,
 		Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
@@ -223,8 +255,11 @@ func (s *State) awaitTakesCharge(h head, index int) plan.Await {
 			if err != nil {
 				return false, "", err
 			}
-			fresh := h.state.beat == nil || b.at.After(h.state.beat.at)
-			return fresh && b.index == index, "it has not taken over yet", nil
+			if before == nil && index == anyPlace {
+				before = &b
+			}
+			fresh := before == nil || b.at.After(before.at)
+			return fresh && (index == anyPlace || b.index == index), "it has not taken over yet", nil
 		},
 	}
 }

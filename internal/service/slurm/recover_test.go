@@ -182,6 +182,22 @@ func TestAFrozenControllerIsReportedToBeKilled(t *testing.T) {
 	}
 }
 
+// A backup that begins where there is no heartbeat never takes charge.
+func TestAHeartbeatIsPutBackBeforeABackupBeginsAlone(t *testing.T) {
+	torn := func(h *head) { h.state.beat, h.state.torn = nil, "heartbeat.new" }
+	ph, err := stateOf(site(t), onHead("server1", booted), onHead("server1", torn), onHead("server3", booted), onHead("server3", torn), lost("server2")).Recover(service.Intent{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, st := range ph.Stages {
+		got = append(got, st.Name)
+	}
+	if want := "heartbeat, first controller, other controllers"; strings.Join(got, ", ") != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestAHeadThatBootedSaysWhatStartsSlurmctld(t *testing.T) {
 	s := stateOf(site(t), onHead("server1", booted), onHead("server3", booted), onHead("server3", func(h *head) { h.mounted = service.No }))
 	h := s.Health()

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"time"
 
 	"multihead/internal/host"
 	"multihead/internal/service"
@@ -17,11 +18,12 @@ type stateDir struct {
 	data    service.Answer // a controller has saved its state here
 	cluster string         // whose
 	beat    *heartbeat
+	torn    string // what a heartbeat is to be made of that is missing; empty where there is one, or nothing to make it of
 	why     string
 }
 
 // lookState reads what a controller leaves in its state directory.
-func lookState(ctx context.Context, r host.Reader, dir string) stateDir {
+func lookState(ctx context.Context, r host.Reader, dir string, brief bool) stateDir {
 	d := stateDir{path: dir}
 	name, err := r.ReadFile(ctx, path.Join(dir, "clustername"))
 	switch {
@@ -40,28 +42,52 @@ func lookState(ctx context.Context, r host.Reader, dir string) stateDir {
 		return d
 	}
 	d.data = service.Yes
-	if b, err := readHeartbeat(ctx, r, dir); err == nil {
-		d.beat = &b
-	}
+	d.lookBeat(ctx, r, brief)
 	return d
 }
 
+// lookBeat reads who says that he is in charge; where that cannot be read, nobody is
+// known to. An agent, which looks again a second later, does not wait for it.
+func (d *stateDir) lookBeat(ctx context.Context, r host.Reader, brief bool) {
+	read := readHeartbeat
+	if brief {
+		read = readHeartbeatNow
+	}
+	if b, err := read(ctx, r, d.path); err == nil {
+		d.beat = &b
+	} else if errors.Is(err, fs.ErrNotExist) {
+		d.torn, _ = leftOver(ctx, r, d.path)
+	}
+}
+
+// staleFor is how long a head may be refused a file of a volume that was replaced by
+// another head: its client goes by what it knew for a second (GlusterFS's
+// performance.md-cache-timeout), and the kernel is told so however often it asks.
+const staleFor = 1200 * time.Millisecond
+
 // readHeartbeat reads what the controller in charge writes. It puts a new one in the
 // place of the old every second or two, and on a volume one that has just been
-// replaced cannot be read ("stale file handle", seen); the next one can.
+// replaced cannot be read ("stale file handle") until the head knows the next one.
 func readHeartbeat(ctx context.Context, r host.Reader, dir string) (heartbeat, error) {
-	var b heartbeat
-	var err error
-	for range 5 {
-		var data []byte
-		if data, err = r.ReadFile(ctx, path.Join(dir, "heartbeat")); err == nil {
-			b, err = parseHeartbeat(data)
+	for begin := time.Now(); ; {
+		b, err := readHeartbeatNow(ctx, r, dir)
+		if err == nil || errors.Is(err, fs.ErrNotExist) || time.Since(begin) > staleFor {
+			return b, err
 		}
-		if err == nil || ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
-			break
+		select { // nobody tells when it is over
+		case <-ctx.Done():
+			return b, err
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	return b, err
+}
+
+func readHeartbeatNow(ctx context.Context, r host.Reader, dir string) (heartbeat, error) {
+	data, err := r.ReadFile(ctx, path.Join(dir, beatFile))
+	if err != nil {
+		return heartbeat{}, err
+	}
+	return parseHeartbeat(data)
 }
 
 // active is the index in heads of the controller in charge, -1 where it is not
@@ -99,14 +125,18 @@ func (s *State) active() int {
 
 // place is the head's index among the SlurmctldHost lines of the slurm.conf
 // that it has now.
-func (h head) place() int {
+func (h head) place() int { return placeIn(h.conf, h.name) }
+
+// placeIn is a host's index among the SlurmctldHost lines of a slurm.conf, -1 where it
+// is in none.
+func placeIn(conf []byte, name string) int {
 	i := 0
-	for line := range strings.Lines(string(h.conf)) {
+	for line := range strings.Lines(string(conf)) {
 		value, ok := strings.CutPrefix(strings.TrimSpace(line), "SlurmctldHost=")
 		if !ok {
 			continue
 		}
-		if name, _, _ := strings.Cut(value, "("); name == h.name {
+		if host, _, _ := strings.Cut(value, "("); host == name {
 			return i
 		}
 		i++

@@ -29,7 +29,7 @@ func (s ownDir) String() string { return "make directory " + s.dir }
 // state of this cluster.
 func (s ownDir) Done(ctx context.Context, h host.Reader) (bool, error) {
 	if s.cluster != "" {
-		d := lookState(ctx, h, s.dir)
+		d := lookState(ctx, h, s.dir, false)
 		switch {
 		case d.data == service.Unsure:
 			return false, fmt.Errorf("%s: %s: %s", h.Name(), s.dir, d.why)

@@ -69,6 +69,32 @@ func TestTheControllerInChargeIsNotRestarted(t *testing.T) {
 	}
 }
 
+func TestAControllerThatRefusesWithoutAReasonIsAskedAgain(t *testing.T) {
+	for _, c := range []struct {
+		says  string
+		times int // it says so before it does it
+		asked int
+		ok    bool
+	}{
+		{"slurm_reconfigure error: Unspecified error", 1, 2, true},
+		{"slurm_reconfigure error: Socket timed out on send/recv operation", 2, 3, true},
+		{"slurm_reconfigure error: Unspecified error", 9, reconfigureTries, false},
+		{"slurm_reconfigure error: Access/permission denied", 1, 1, false},
+	} {
+		asked := 0
+		m := hosttest.New("server1").Answer("scontrol ping", "Slurmctld(primary) at server1 is UP\n").
+			OnRun("scontrol reconfigure", func(host.Cmd) (string, error) {
+				if asked++; asked <= c.times {
+					return "", hosttest.Exit(1, c.says)
+				}
+				return "", nil
+			})
+		if err := reconfigure(t.Context(), m); (err == nil) != c.ok || asked != c.asked {
+			t.Errorf("%q %d times: asked %d times, %v", c.says, c.times, asked, err)
+		}
+	}
+}
+
 func TestStateDirectory(t *testing.T) {
 	ctx := context.Background()
 	const dir = "/mnt/gluster/slurm/state"

@@ -26,7 +26,7 @@ for _ in $(seq 140); do # a backup serves meanwhile; systemd gives up at 90 s
 	elif [ "$2" = 0 ]; then
 		# Its own, by its own clock: after some seconds a backup takes over.
 		none=0 age=$(($(date +%s) - $1))
-		[ "$age" -ge 5 ] && [ "$age" -le 40 ] && standby || exit 0
+		[ "$age" -ge 4 ] && [ "$age" -le 40 ] && standby || exit 0
 	else
 		none=0
 		if [ "$1" = "$last" ]; then same=$((same + 1)); else same=0 last=$1; fi

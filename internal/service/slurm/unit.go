@@ -36,6 +36,7 @@ func ctldDropIn(mount, state string, dbd, first bool) []byte {
 	if first {
 		fmt.Fprintf(&b, "ExecStartPre=-%s %s\n", turnPath, state)
 	}
+	fmt.Fprintf(&b, "ExecStartPre=+/usr/bin/timeout 40 %s %s 8\n", readablePath, state)
 	// Not always: one that another takes over from, by scontrol takeover, is told to
 	// end and would be in charge again before the other is.
 	b.WriteString("Restart=on-failure\nRestartSec=1\n")

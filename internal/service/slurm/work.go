@@ -36,6 +36,7 @@ func (j job) String() string {
 // The questions. The separator is one that no user's name has.
 var (
 	askStates = []string{"sinfo", "--all", "--Node", "--noheader", "--format=%N %T"}
+	askNodes  = []string{"scontrol", "--oneliner", "show", "node"}
 	jobFormat = "--format=%i|%u|%T|%N"
 )
 
@@ -60,11 +61,10 @@ func (s *State) askWork(ctx context.Context, names []string) {
 }
 
 func (w *work) ask(ctx context.Context, r host.Reader) error {
-	out, err := r.Query(ctx, askStates...)
-	if err != nil {
+	var err error
+	if w.states, err = statesOf(ctx, r, w.nodes); err != nil {
 		return err
 	}
-	w.states = nodeStates(out)
 	known := w.known(w.nodes)
 	if len(known) == 0 {
 		return nil
@@ -72,7 +72,8 @@ func (w *work) ask(ctx context.Context, r host.Reader) error {
 	if w.jobs, err = jobsOn(ctx, r, known); err != nil {
 		return err
 	}
-	if out, err = r.Query(ctx, "squeue", "--all", "--noheader", "--states=PENDING", "--format=%i|%u|%T|%n"); err != nil {
+	out, err := r.Query(ctx, "squeue", "--all", "--noheader", "--states=PENDING", "--format=%i|%u|%T|%n")
+	if err != nil {
 		return err
 	}
 	waiting, err := parseJobs(out)
@@ -115,6 +116,60 @@ func jobsOn(ctx context.Context, r host.Reader, names []string) ([]job, error) {
 		return nil, err
 	}
 	return parseJobs(out)
+}
+
+// statesOf is what the controller says of nodes, at least of these; those that it does
+// not know are not in it. sinfo goes through the partitions: a node that is in none is
+// not in its answer, and may have jobs.
+func statesOf(ctx context.Context, r host.Reader, names []string) (map[string]string, error) {
+	out, err := r.Query(ctx, askStates...)
+	if err != nil {
+		return nil, err
+	}
+	states := nodeStates(out)
+	if !slices.ContainsFunc(names, func(n string) bool { return states[n] == "" }) {
+		return states, nil
+	}
+	if out, err = r.Query(ctx, askNodes...); err != nil {
+		return nil, err
+	}
+	for name, state := range unpartitioned(out) {
+		if states[name] == "" {
+			states[name] = state
+		}
+	}
+	return states, nil
+}
+
+// unpartitioned reads the answer to askNodes: node → state, in sinfo's words as far as
+// they are told apart here.
+func unpartitioned(text string) map[string]string {
+	out := map[string]string{}
+	for line := range strings.Lines(text) {
+		name, state := "", ""
+		for word := range strings.FieldsSeq(line) {
+			if v, ok := strings.CutPrefix(word, "NodeName="); ok && name == "" {
+				name = v
+			}
+			if v, ok := strings.CutPrefix(word, "State="); ok && state == "" {
+				state = strings.ToLower(v)
+			}
+		}
+		base, flags, _ := strings.Cut(state, "+")
+		busy := base == "allocated" || base == "mixed" || strings.Contains(flags, "completing")
+		switch {
+		case name == "":
+			continue
+		case strings.Contains(flags, "drain") && busy:
+			state = "draining"
+		case strings.Contains(flags, "drain"):
+			state = "drained"
+		case state == "":
+			state = "unknown"
+		}
+		out[name] = state
+	}
+	return out
 }
 
 // nodeStates reads the answer to askStates: node → state.

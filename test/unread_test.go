@@ -1,0 +1,72 @@
+//go:build lab
+
+package test
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// stateMissesABrick has a head return without what slurmctld saved while it was away, and
+// the primary lose its power before that is on its brick: too few bricks have the state,
+// and it cannot be opened until the third is back. Nobody begins without the jobs.
+func (h *hosts) stateMissesABrick() {
+	h.t.Helper()
+	ctx := h.t.Context()
+	const state, brick = "/mnt/gluster/slurm/state", "/data/glusterfs/brick/slurm/state"
+	const away, dies, stays = "server3", "server1", "server2"
+	h.eventually("the first head is in charge", 2*time.Minute, func() (bool, string) {
+		out := h.run("status").stdout
+		return strings.Contains(out, "primary "+dies), out
+	})
+	const did = "killed slurmctld, which stood by and would begin without its jobs"
+	before := strings.Count(h.must("events").stdout, did)
+	var jobs []string
+	submit := func() {
+		h.t.Helper()
+		for range 3 {
+			jobs = append(jobs, h.sh("node001", "sbatch --parsable --hold --output=/dev/null --wrap=true"))
+		}
+		h.eventually("the jobs are saved", time.Minute, func() (bool, string) {
+			out, err := h.trySh(stays, fmt.Sprintf("[ $(stat -c %%Y %[1]s/job_state) -gt $(stat -c %%Y %[1]s/hash.%[2]s/job.%[3]s/script) ]",
+				state, jobs[len(jobs)-1][len(jobs[len(jobs)-1])-1:], jobs[len(jobs)-1]))
+			return err == nil, out
+		})
+	}
+	submit()
+	healers := []string{dies, stays}
+	h.each(healers, "kill -STOP $(cat /run/gluster/shd/*/*.pid)") // it stays so
+	h.t.Cleanup(func() { _, _ = h.trySh(stays, "kill -CONT $(cat /run/gluster/shd/*/*.pid)") })
+	if err := h.PowerOff(ctx, away); err != nil {
+		h.t.Fatal(err)
+	}
+	submit()
+	if err := h.PowerOn(ctx, away); err != nil {
+		h.t.Fatal(err)
+	}
+	h.eventually("its brick has the heartbeat again", time.Minute, func() (bool, string) {
+		out, err := h.trySh(away, "[ $(($(date +%s) - $(stat -c %Y "+brick+"/heartbeat))) -le 2 ]")
+		return err == nil, out
+	})
+	if err := h.PowerOff(ctx, dies); err != nil {
+		h.t.Fatal(err)
+	}
+	begin := time.Now()
+	h.eventually("slurmctld is killed", time.Minute, func() (bool, string) {
+		out := h.run("events").stdout
+		return strings.Count(out, did) > before, out
+	})
+	h.t.Logf("it was killed within %.1f s of the primary's death", time.Since(begin).Seconds())
+	if err := h.PowerOn(ctx, dies); err != nil {
+		h.t.Fatal(err)
+	}
+	h.sh(stays, "kill -CONT $(cat /run/gluster/shd/*/*.pid)")
+	h.eventually("the jobs are there", 3*time.Minute, func() (bool, string) {
+		out, err := h.trySh("node001", "timeout 30 squeue --noheader --format=%i,%T --jobs="+strings.Join(jobs, ","))
+		return err == nil && strings.Count(out, "PENDING") == len(jobs), out
+	})
+	h.t.Logf("all %d jobs were there %.1f s after the primary's death", len(jobs), time.Since(begin).Seconds())
+	h.sh("node001", "scancel "+strings.Join(jobs, " "))
+	h.green()
+}
