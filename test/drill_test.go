@@ -53,6 +53,7 @@ func TestDrills(t *testing.T) {
 	// Replays of what drills found.
 	t.Run("the primary dies while it replaces its heartbeat", func(t *testing.T) { h.in(t).heartbeatLost() })
 	t.Run("the state misses a brick, and the primary dies", func(t *testing.T) { h.in(t).stateMissesABrick() })
+	t.Run("a script is on no disk", func(t *testing.T) { h.in(t).scriptLost() })
 	t.Run("a brick comes back with what the others have removed", func(t *testing.T) { h.in(t).removedComesBack() })
 	t.Run("a client dies in the middle of a change, and a brick comes back", func(t *testing.T) { h.in(t).replacedMeanwhile("server3", "server1", "server2") })
 	t.Run("the self-heal daemons stand still", func(t *testing.T) { h.in(t).healersStandStill() })

@@ -75,3 +75,33 @@ func (h *hosts) stateMissesABrick() {
 	h.sh("node001", "scancel "+strings.Join(jobs, " "))
 	h.green()
 }
+
+// scriptLost takes a waiting job's script from the volume, as a power cut of all heads
+// does right after a submission: slurmctld ends itself when it starts the job, once, and
+// the job fails.
+func (h *hosts) scriptLost() {
+	h.t.Helper()
+	const alarm = "slurmctld is to fail a job whose script is lost"
+	id := h.sh("node001", "cd /tmp && sbatch --parsable --hold --output=/dev/null --wrap=true")
+	files := fmt.Sprintf("/mnt/gluster/slurm/state/hash.%s/job.%s", id[len(id)-1:], id)
+	h.eventually("the job is saved", time.Minute, func() (bool, string) {
+		out, err := h.trySh("server2", fmt.Sprintf("[ $(stat -c %%Y %s/../../job_state) -gt $(stat -c %%Y %[1]s/script) ]", files))
+		return err == nil, out
+	})
+	h.sh("server2", ": > "+files+"/script")
+	h.sh("node001", "scontrol release "+id)
+	begin := time.Now()
+	h.eventually("the job has failed", 2*time.Minute, func() (bool, string) {
+		out, err := h.trySh("node001", "timeout 30 sacct --noheader --parsable2 --allocations --format=State --jobs="+id)
+		return err == nil && out == "FAILED", out
+	})
+	h.sh("node001", "cd /tmp && sbatch --output=/dev/null --wrap=true")
+	h.t.Logf("the job had failed and another was taken after %.1f s", time.Since(begin).Seconds())
+	if out := h.must("events").stdout; !strings.Contains(out, alarm) {
+		h.t.Errorf("nobody says that the job failed:\n%s", out)
+	}
+	if out := h.sh("server2", "cat /mnt/gluster/slurm/state/.multihead-kept/job."+id+".*/environment | wc -c"); out == "0" {
+		h.t.Error("what there was of the job is not kept")
+	}
+	h.green()
+}

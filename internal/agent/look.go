@@ -55,7 +55,7 @@ func (a *Agent) watchServices(ctx context.Context, g *errgroup.Group) {
 		})
 		if guarded, ok := s.(service.Guarded); ok {
 			g.Go(func() error {
-				guarded.Guard(ctx, a.Local, a.Cluster, func(what, why string) { a.event("kill", a.Name, s.Name(), what, why) })
+				guarded.Guard(ctx, a.Local, a.Cluster, func(kind, what, why string) { a.event(kind, a.Name, s.Name(), what, why) })
 				return nil
 			})
 		}

@@ -30,6 +30,6 @@ type Survivor interface {
 // looks that come and go, for it would do harm before the next one.
 type Guarded interface {
 	// Guard watches over the daemon on this host until ctx ends. tell takes what was
-	// done and why, for people.
-	Guard(ctx context.Context, h host.Host, c *config.Cluster, tell func(what, why string))
+	// done and why, for people, as an event of that kind ("kill", "alarm").
+	Guard(ctx context.Context, h host.Host, c *config.Cluster, tell func(kind, what, why string))
 }

@@ -48,7 +48,7 @@ const (
 //
 // What is left: a state that becomes unreadable in the second or two between the last
 // look and slurmctld's own, or when both have waited for it.
-func (*Service) Guard(ctx context.Context, h host.Host, c *config.Cluster, tell func(what, why string)) {
+func (*Service) Guard(ctx context.Context, h host.Host, c *config.Cluster, tell func(kind, what, why string)) {
 	controllers := c.SlurmControllers()
 	if len(controllers) < 2 || !slices.ContainsFunc(controllers, func(x config.Controller) bool { return x.Hostname == h.Name() }) {
 		return
@@ -70,7 +70,7 @@ func (*Service) Guard(ctx context.Context, h host.Host, c *config.Cluster, tell 
 type guard struct {
 	h      host.Host
 	c      *config.Cluster
-	tell   func(what, why string)
+	tell   func(kind, what, why string)
 	killed string // the process that was
 
 	mu    sync.Mutex
@@ -146,9 +146,12 @@ func (g *guard) act(ctx context.Context) {
 		return
 	}
 	g.mu.Lock()
-	g.watch.process(pid)
+	began := g.watch.process(pid)
 	harm, refused := g.watch.harmful(time.Now())
 	g.mu.Unlock()
+	if began {
+		g.tellLost(ctx)
+	}
 	if !harm || pid == g.killed {
 		return
 	}
@@ -160,5 +163,5 @@ func (g *guard) act(ctx context.Context) {
 	if refused.scripts {
 		what = "would miss scripts of its jobs"
 	}
-	g.tell("killed slurmctld, which stood by and "+what+"; it starts again once it can read them", refused.why)
+	g.tell("kill", "killed slurmctld, which stood by and "+what+"; it starts again once it can read them", refused.why)
 }

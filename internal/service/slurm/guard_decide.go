@@ -44,16 +44,17 @@ type unread struct {
 	scripts bool   // that is scripts of jobs and nothing else
 }
 
-// process notes who runs. One that was started anew reads the state, and its unit has
-// looked whether it can.
-func (w *watch) process(pid string) {
+// process notes who runs, and says whether that is another than before. One that was
+// started anew reads the state, and its unit has looked whether it can.
+func (w *watch) process(pid string) bool {
 	if w.looked && pid == w.pid {
-		return
+		return false
 	}
 	w.known, w.stood, w.read = w.looked, false, false
 	w.looked = true
 	w.refused, w.scripts = unread{}, true
 	w.pid, w.own = pid, 0
+	return pid != ""
 }
 
 // saw takes a heartbeat as it was read. place is this head's own.

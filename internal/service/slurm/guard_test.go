@@ -286,7 +286,7 @@ func TestItIsKilledOnce(t *testing.T) {
 		return "", nil
 	})
 	var told []string
-	g := guard{h: m, tell: func(_, why string) { told = append(told, why) }}
+	g := guard{h: m, tell: func(_, _, why string) { told = append(told, why) }}
 	g.watch.advanced = time.Now().Add(-time.Minute)
 	refuse := func() {
 		g.watch.known, g.watch.read = true, true

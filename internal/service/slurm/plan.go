@@ -197,6 +197,7 @@ func (s *State) prepareHead(h head, f files, first string) ([]plan.Step, error) 
 		add("ctld.turn", plan.File{Path: turnPath, Data: turnScript, Attr: host.Attr{Mode: 0o755}})
 	}
 	add("ctld.readable", plan.File{Path: readablePath, Data: readableScript, Attr: host.Attr{Mode: 0o755}})
+	add("ctld.lost", plan.File{Path: lostPath, Data: lostScript, Attr: host.Attr{Mode: 0o755}})
 	add("ctld.remembered", plan.File{Path: keepPath, Data: []byte(keepDropIn), Attr: public})
 	add("ctld.unit", plan.File{Path: dropIn(ctldUnit), Data: ctldDropIn(mount, c.Slurm.StateSaveLocation, s.dbdPlace(h) >= 0, s.isFirst(h)), Attr: public})
 	if s.dbdPlace(h) >= 0 {

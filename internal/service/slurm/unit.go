@@ -37,6 +37,7 @@ func ctldDropIn(mount, state string, dbd, first bool) []byte {
 		fmt.Fprintf(&b, "ExecStartPre=-%s %s\n", turnPath, state)
 	}
 	fmt.Fprintf(&b, "ExecStartPre=+/usr/bin/timeout 40 %s %s 8\n", readablePath, state)
+	fmt.Fprintf(&b, "ExecStartPre=+-/usr/bin/timeout 40 %s %s %s\n", lostPath, state, lostFile)
 	// Not always: one that another takes over from, by scontrol takeover, is told to
 	// end and would be in charge again before the other is.
 	b.WriteString("Restart=on-failure\nRestartSec=1\n")
