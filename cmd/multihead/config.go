@@ -306,7 +306,7 @@ func newConfigConvertCmd(a *app) *cobra.Command {
 func (a *app) convert(path string, write bool) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return &exitError{exitConfig, fmt.Errorf("cluster file: %w", err)}
+		return configError(path, fmt.Errorf("cluster file: %w", err))
 	}
 	out, changes, err := config.Convert(path, data)
 	if err != nil {

@@ -52,6 +52,9 @@ func (a *app) findClusterFile() (string, error) {
 func configError(path string, err error) error {
 	var invalid *config.InvalidError
 	if !errors.As(err, &invalid) {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w\nname another with -f FILE, or write a new one with: multihead init", err)
+		}
 		return &exitError{exitConfig, err}
 	}
 	n := len(invalid.Problems.Errors())

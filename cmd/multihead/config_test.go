@@ -82,7 +82,7 @@ func TestConfigVerbs(t *testing.T) {
 		"broken, as JSON":                 {"config validate broken.yaml -o json", 78, `"line": 5`, ""},
 		"broken, as a table":              {"config validate broken.yaml -o table", 78, "WRITE INSTEAD", "2 errors"},
 		"a broken file for another verb":  {"config vip -f broken.yaml", 78, "", "did you mean vip_owner?"},
-		"no file":                         {"config show -f none.yaml", 78, "", "no such file"},
+		"no file":                         {"config show -f none.yaml", 78, "", "no such file or directory\nname another with -f FILE, or write a new one with: multihead init"},
 		"two files":                       {"config validate -f a.yaml b.yaml", 64, "", "name one file"},
 		"one value":                       {"config get network.vip.address", 0, "10.0.0.10\n", ""},
 		"one value of a host":             {"config get nodes.controllers[server2].priority", 0, "99\n", ""},
