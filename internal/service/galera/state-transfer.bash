@@ -16,6 +16,12 @@
 # cluster's may be the only copy of something, and is moved into a directory
 # of its own there (.kept). The histories are told apart by what InnoDB itself says, which
 # mariadbd was started with.
+#
+# 3. No script of a joiner waits for the disk. After a power cut in the half minute after
+# a transfer InnoDB had its last position, and what was copied beside it was empty:
+# "Incorrect information in file: './mysql/db.frm'", and mariadbd ended at every start
+# (seen on two joiners of two). Here the copy is on the disk before the file goes that
+# says that it is a part of one.
 
 case "${0##*/}" in
 wsrep_sst_mariabackup)
@@ -109,6 +115,18 @@ wsrep_sst_mariabackup)
         done
         wsrep_log_info "The data here was of $own up to $seqno, and the cluster's is of ${theirs:-an unknown history}:" \
             "it may hold what nobody else has and is kept in $aside"
+    }
+    ;;
+esac
+
+case "${0##*/}" in
+wsrep_sst_mariabackup | wsrep_sst_rsync)
+    rm() {
+        local last=${*: -1}
+        if [ "${last##*/}" = sst_in_progress ] && [ "${WSREP_SST_OPT_ROLE:-}" = joiner ]; then
+            sync -f "${last%/*}" || return
+        fi
+        command rm "$@"
     }
     ;;
 esac

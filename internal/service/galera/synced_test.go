@@ -1,0 +1,64 @@
+package galera
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The end of a joiner's script: the file that says that the copy is a part of one goes
+// once all of it is on the disk.
+func TestACopyIsOnTheDiskBeforeItCountsAsWhole(t *testing.T) {
+	for name, tt := range map[string]struct {
+		script, role, file string
+		sync               string // what stands for sync does
+		synced, stays      bool
+	}{
+		"a joiner":               {script: "wsrep_sst_mariabackup", role: "joiner", file: "sst_in_progress", sync: "true", synced: true},
+		"a joiner by rsync":      {script: "wsrep_sst_rsync", role: "joiner", file: "sst_in_progress", sync: "true", synced: true},
+		"the disk refuses":       {script: "wsrep_sst_mariabackup", role: "joiner", file: "sst_in_progress", sync: "false", synced: true, stays: true},
+		"another file":           {script: "wsrep_sst_mariabackup", role: "joiner", file: "xtrabackup_ist", sync: "true"},
+		"a donor":                {script: "wsrep_sst_mariabackup", role: "donor", file: "sst_in_progress", sync: "true"},
+		"another script's":       {script: "wsrep_notify", role: "joiner", file: "sst_in_progress", sync: "true"},
+		"it does not exist, too": {script: "wsrep_sst_mariabackup", role: "joiner", file: "", sync: "true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			data := filepath.Join(dir, "data")
+			for file, text := range map[string]string{
+				"data/sst_in_progress":   "",
+				"data/xtrabackup_ist":    "",
+				"bin/sync":               "#!/bin/sh\n[ -e " + data + "/sst_in_progress ] && echo \"$@\" >>" + dir + "/synced\n" + tt.sync + "\n",
+				"bin/state-transfer":     helperText,
+				"bin/" + tt.script:       "set -ue\nWSREP_SST_OPT_ROLE=" + tt.role + "\nrm -f " + filepath.Join(data, tt.file) + " 2>/dev/null || :\n",
+				"data/mysql/db.frm":      "the copy",
+				"data/mysql/servers.frm": "the copy",
+			} {
+				p := filepath.Join(dir, file)
+				if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(p, []byte(text), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := exec.CommandContext(t.Context(), "bash", filepath.Join(dir, "bin", tt.script))
+			cmd.Env = append(os.Environ(), "PATH="+dir+"/bin:"+os.Getenv("PATH"), "BASH_ENV="+dir+"/bin/state-transfer")
+			if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+				t.Fatalf("%v: %s", err, out)
+			}
+			said, _ := os.ReadFile(filepath.Join(dir, "synced"))
+			if synced := strings.TrimSpace(string(said)) == "-f "+data; synced != tt.synced {
+				t.Errorf("synced: %q", said)
+			}
+			if tt.file == "" {
+				return
+			}
+			if _, err := os.Stat(filepath.Join(data, tt.file)); (err == nil) != tt.stays {
+				t.Errorf("%s: %v", tt.file, err)
+			}
+		})
+	}
+}
