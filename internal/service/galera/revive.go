@@ -121,8 +121,9 @@ func parseRecovered(out string) (uuid string, seqno int64, err error) {
 	return m[1], seqno, nil
 }
 
-// readOnlyVariable is the server's number for a variable that cannot be set.
-const readOnlyVariable = 1238
+// unknownVariable is the server's number for a variable that it has not
+// (ER_UNKNOWN_SYSTEM_VARIABLE).
+const unknownVariable = 1193
 
 // giveQuorum makes a node that runs without quorum the beginning of a component
 // that has it.
@@ -149,11 +150,12 @@ func (s *State) giveQuorum(n node) plan.Action {
 				return nil, fmt.Errorf("%s: mariadbd is not as it was looked at (%s, %s); run again", h.Name(), st.component, st.cluster)
 			}
 			// From MariaDB 11 on each option of the library is a variable of its own,
-			// and the one with all of them cannot be set.
-			_, err = db.ExecContext(ctx, "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'")
+			// and the one with all of them cannot be set. (It is refused with 1238 or,
+			// seen in 11.8.9, 1210.)
+			_, err = db.ExecContext(ctx, "SET GLOBAL wsrep_provider_pc_bootstrap=ON")
 			var refused *mysql.MySQLError
-			if errors.As(err, &refused) && refused.Number == readOnlyVariable {
-				_, err = db.ExecContext(ctx, "SET GLOBAL wsrep_provider_pc_bootstrap=ON")
+			if errors.As(err, &refused) && refused.Number == unknownVariable {
+				_, err = db.ExecContext(ctx, "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'")
 			}
 			return nil, err
 		},
