@@ -100,7 +100,9 @@ gfid() { getfattr --absolute-names -e hex -n trusted.gfid "$1" | sed -n 's/.*=0x
 		return err == nil && out == "x\n0", out
 	})
 	h.sh("server3", paths+`for n in 0 1; do setfattr -n trusted.afr.shared_data-client-$n -v 0x000000010000000100000001 $b; done
-ln "$(ls $i/xattrop-* | head -n 1)" $i/$(gfid $b)`)
+base=$(find $i -name 'xattrop-*' -print -quit) # none before the brick had anything to heal since its start
+[ -n "$base" ] || { base=$i/xattrop-$(cat /proc/sys/kernel/random/uuid); : >$base; }
+ln $base $i/$(gfid $b)`)
 	for _, head := range []string{"server1", "server2"} {
 		h.sh(head, paths+`for f in $b/f $b; do x=$(gfid $f); rm -rf $f $g/$(echo $x | cut -c1-2)/$(echo $x | cut -c3-4)/$x; done`)
 	}

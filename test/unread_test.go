@@ -35,7 +35,7 @@ func (h *hosts) stateMissesABrick() {
 			jobs = append(jobs, h.sh("node001", "sbatch --parsable --hold --output=/dev/null --wrap=true"))
 		}
 		h.eventually("the jobs are saved", time.Minute, func() (bool, string) {
-			out, err := h.trySh(stays, fmt.Sprintf("[ $(stat -c %%Y %[1]s/job_state) -gt $(stat -c %%Y %[1]s/hash.%[2]s/job.%[3]s/script) ]",
+			out, err := h.trySh(stays, fmt.Sprintf("[ %[1]s/job_state -nt %[1]s/hash.%[2]s/job.%[3]s/script ]",
 				state, jobs[len(jobs)-1][len(jobs[len(jobs)-1])-1:], jobs[len(jobs)-1]))
 			return err == nil, out
 		})
@@ -85,7 +85,7 @@ func (h *hosts) scriptLost() {
 	id := h.sh("node001", "cd /tmp && sbatch --parsable --hold --output=/dev/null --wrap=true")
 	files := fmt.Sprintf("/mnt/gluster/slurm/state/hash.%s/job.%s", id[len(id)-1:], id)
 	h.eventually("the job is saved", time.Minute, func() (bool, string) {
-		out, err := h.trySh("server2", fmt.Sprintf("[ $(stat -c %%Y %s/../../job_state) -gt $(stat -c %%Y %[1]s/script) ]", files))
+		out, err := h.trySh("server2", fmt.Sprintf("[ %s/../../job_state -nt %[1]s/script ]", files))
 		return err == nil, out
 	})
 	h.sh("server2", ": > "+files+"/script")
