@@ -88,7 +88,7 @@ func (h *hosts) scriptLost() {
 		out, err := h.trySh("server2", fmt.Sprintf("[ %s/../../job_state -nt %[1]s/script ]", files))
 		return err == nil, out
 	})
-	h.sh("server2", ": > "+files+"/script")
+	h.sh("server2", "rm "+files+"/script")
 	h.sh("node001", "scontrol release "+id)
 	begin := time.Now()
 	h.eventually("the job has failed", 2*time.Minute, func() (bool, string) {
@@ -97,7 +97,7 @@ func (h *hosts) scriptLost() {
 	})
 	h.sh("node001", "cd /tmp && sbatch --output=/dev/null --wrap=true")
 	h.t.Logf("the job had failed and another was taken after %.1f s", time.Since(begin).Seconds())
-	if out := h.must("events").stdout; !strings.Contains(out, alarm) {
+	if out := h.must("events").stdout; !strings.Contains(out, alarm) || !strings.Contains(out, "the script of job "+id+" is on no disk") {
 		h.t.Errorf("nobody says that the job failed:\n%s", out)
 	}
 	if out := h.sh("server2", "cat /mnt/gluster/slurm/state/.multihead-kept/job."+id+".*/environment | wc -c"); out == "0" {

@@ -122,11 +122,20 @@ esac
 case "${0##*/}" in
 wsrep_sst_mariabackup | wsrep_sst_rsync)
     rm() {
-        local last=${*: -1}
-        if [ "${last##*/}" = sst_in_progress ] && [ "${WSREP_SST_OPT_ROLE:-}" = joiner ]; then
-            sync -f "${last%/*}" || return
+        local last=${*: -1} dir
+        if [ "${last##*/}" != sst_in_progress ] || [ "${WSREP_SST_OPT_ROLE:-}" != joiner ]; then
+            command rm "$@"
+            return
         fi
-        command rm "$@"
+        if [ "${WSREP_SST_OPT_BYPASS:-0}" = 0 ]; then # it was sent a copy, and not what it had missed
+            for dir in "${last%/*}" "${ib_home_dir:-}" "${ib_undo_dir:-}" "${ib_log_dir:-}" "${ar_log_dir:-}"; do
+                if [ -d "$dir" ] && ! sync -f "$dir"; then
+                    logger -t "${0##*/}" -p daemon.err "$dir could not be synced: $last stays, and says that the copy may not be whole"
+                    return 1
+                fi
+            done
+        fi
+        command rm "$@" && sync "${last%/*}"
     }
     ;;
 esac

@@ -14,15 +14,19 @@ func TestACopyIsOnTheDiskBeforeItCountsAsWhole(t *testing.T) {
 	for name, tt := range map[string]struct {
 		script, role, file string
 		sync               string // what stands for sync does
+		more               string // that the script has set
 		synced, stays      bool
+		logs               bool // synced too
 	}{
-		"a joiner":               {script: "wsrep_sst_mariabackup", role: "joiner", file: "sst_in_progress", sync: "true", synced: true},
-		"a joiner by rsync":      {script: "wsrep_sst_rsync", role: "joiner", file: "sst_in_progress", sync: "true", synced: true},
-		"the disk refuses":       {script: "wsrep_sst_mariabackup", role: "joiner", file: "sst_in_progress", sync: "false", synced: true, stays: true},
-		"another file":           {script: "wsrep_sst_mariabackup", role: "joiner", file: "xtrabackup_ist", sync: "true"},
-		"a donor":                {script: "wsrep_sst_mariabackup", role: "donor", file: "sst_in_progress", sync: "true"},
-		"another script's":       {script: "wsrep_notify", role: "joiner", file: "sst_in_progress", sync: "true"},
-		"it does not exist, too": {script: "wsrep_sst_mariabackup", role: "joiner", file: "", sync: "true"},
+		"a joiner":                     {script: "wsrep_sst_mariabackup", role: "joiner", file: "sst_in_progress", sync: "true", synced: true},
+		"a joiner by rsync":            {script: "wsrep_sst_rsync", role: "joiner", file: "sst_in_progress", sync: "true", synced: true},
+		"the disk refuses":             {script: "wsrep_sst_mariabackup", role: "joiner", file: "sst_in_progress", sync: "false", synced: true, stays: true},
+		"it had only missed something": {script: "wsrep_sst_mariabackup", role: "joiner", more: "WSREP_SST_OPT_BYPASS=1", file: "sst_in_progress", sync: "true"},
+		"its logs lie elsewhere":       {script: "wsrep_sst_mariabackup", role: "joiner", more: "ib_log_dir=$PWD", file: "sst_in_progress", sync: "true", synced: true, logs: true},
+		"another file":                 {script: "wsrep_sst_mariabackup", role: "joiner", file: "xtrabackup_ist", sync: "true"},
+		"a donor":                      {script: "wsrep_sst_mariabackup", role: "donor", file: "sst_in_progress", sync: "true"},
+		"another script's":             {script: "wsrep_notify", role: "joiner", file: "sst_in_progress", sync: "true"},
+		"it does not exist, too":       {script: "wsrep_sst_mariabackup", role: "joiner", file: "", sync: "true"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -31,8 +35,9 @@ func TestACopyIsOnTheDiskBeforeItCountsAsWhole(t *testing.T) {
 				"data/sst_in_progress":   "",
 				"data/xtrabackup_ist":    "",
 				"bin/sync":               "#!/bin/sh\n[ -e " + data + "/sst_in_progress ] && echo \"$@\" >>" + dir + "/synced\n" + tt.sync + "\n",
+				"bin/logger":             "#!/bin/sh\n",
 				"bin/state-transfer":     helperText,
-				"bin/" + tt.script:       "set -ue\nWSREP_SST_OPT_ROLE=" + tt.role + "\nrm -f " + filepath.Join(data, tt.file) + " 2>/dev/null || :\n",
+				"bin/" + tt.script:       "set -ue\nWSREP_SST_OPT_ROLE=" + tt.role + "\n" + tt.more + "\nrm -f " + filepath.Join(data, tt.file) + " 2>/dev/null || :\n",
 				"data/mysql/db.frm":      "the copy",
 				"data/mysql/servers.frm": "the copy",
 			} {
@@ -46,11 +51,16 @@ func TestACopyIsOnTheDiskBeforeItCountsAsWhole(t *testing.T) {
 			}
 			cmd := exec.CommandContext(t.Context(), "bash", filepath.Join(dir, "bin", tt.script))
 			cmd.Env = append(os.Environ(), "PATH="+dir+"/bin:"+os.Getenv("PATH"), "BASH_ENV="+dir+"/bin/state-transfer")
+			cmd.Dir = dir
 			if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 				t.Fatalf("%v: %s", err, out)
 			}
 			said, _ := os.ReadFile(filepath.Join(dir, "synced"))
-			if synced := strings.TrimSpace(string(said)) == "-f "+data; synced != tt.synced {
+			want := "-f " + data
+			if tt.logs {
+				want += "\n-f " + dir
+			}
+			if synced := strings.TrimSpace(string(said)) == want; synced != tt.synced || !synced && len(said) > 0 {
 				t.Errorf("synced: %q", said)
 			}
 			if tt.file == "" {
