@@ -50,11 +50,13 @@ const (
 // look and slurmctld's own, or when both have waited for it.
 func (*Service) Guard(ctx context.Context, h host.Host, c *config.Cluster, tell func(kind, what, why string)) {
 	controllers := c.SlurmControllers()
-	if len(controllers) < 2 || !slices.ContainsFunc(controllers, func(x config.Controller) bool { return x.Hostname == h.Name() }) {
+	if !slices.ContainsFunc(controllers, func(x config.Controller) bool { return x.Hostname == h.Name() }) {
 		return
 	}
 	g := guard{h: h, c: c, tell: tell, watch: watch{advanced: time.Now()}}
-	go g.read(ctx)
+	if len(controllers) > 1 { // one that is alone takes over from nobody, and writes no heartbeat
+		go g.read(ctx)
+	}
 	for tick := time.NewTicker(guardEvery); ; {
 		g.act(ctx)
 		select {
