@@ -107,8 +107,11 @@ func (c conf) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 	return plan.Both(again, undo), err
 }
 
+// loadLimit bounds it, with a controller that has to be killed on the way.
+const loadLimit = 3 * time.Minute
+
 func (l load) now(ctx context.Context, h host.Host) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, loadLimit)
 	defer cancel()
 	version, err := h.Query(ctx, "scontrol", "version")
 	if err != nil {
@@ -141,7 +144,10 @@ const reconfigureTries = 3
 // something else (a database or a name that does not answer) does it after the command
 // has given up waiting, and one that has only just taken over may refuse without a reason
 // ("Unspecified error", seen on a busy head): asking again then does no harm. It is asked
-// once it answers.
+// once it answers. One that takes connections and says nothing for long has locked itself
+// up over it (seen in 24.11 on a busy head: its last words were "Reconfigure signal (SIGHUP)
+// received", its heartbeat went on, so that no other took over): it is killed, and reads
+// the files when its unit starts it again.
 func reconfigure(ctx context.Context, h host.Host) error {
 	for try := 1; ; try++ {
 		_, err := h.Run(ctx, host.Command("scontrol", "reconfigure"))
@@ -153,10 +159,29 @@ func reconfigure(ctx context.Context, h host.Host) error {
 		if !slices.ContainsFunc([]string{"timed out", "Unspecified error", "Unable to contact"}, func(s string) bool { return strings.Contains(said, s) }) {
 			return err
 		}
+		if strings.Contains(said, "timed out") && deaf(ctx, h) {
+			plan.Tell(ctx, "slurmctld takes connections and answers none since it was told to read its files: it is killed, and starts again")
+			if _, kerr := h.Run(ctx, host.Command("systemctl", "kill", "--signal=KILL", "--kill-whom=main", ctldUnit)); kerr != nil {
+				return errors.Join(err, kerr)
+			}
+		}
 		if _, aerr := awaitPing(h.Name()).Do(ctx, h); aerr != nil {
 			return errors.Join(err, aerr)
 		}
 	}
+}
+
+// deafTries is how often in a row a controller has to be silent, for 1.5 s each.
+const deafTries = 10
+
+// deaf says whether slurmctld answers to nothing for so long.
+func deaf(ctx context.Context, r host.Reader) bool {
+	for range deafTries {
+		if ctx.Err() != nil || !dumb(ctx, r) {
+			return false
+		}
+	}
+	return true
 }
 
 // beforeReexec says whether this version's reconfigure leaves things out: from

@@ -2,8 +2,10 @@ package slurm
 
 import (
 	"context"
+	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"multihead/internal/host"
@@ -92,6 +94,47 @@ func TestAControllerThatRefusesWithoutAReasonIsAskedAgain(t *testing.T) {
 		if err := reconfigure(t.Context(), m); (err == nil) != c.ok || asked != c.asked {
 			t.Errorf("%q %d times: asked %d times, %v", c.says, c.times, asked, err)
 		}
+	}
+}
+
+func TestAControllerThatLockedItselfUpOverItsFilesIsKilled(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answers bool // it hangs up on what is no message, as one does that is only late
+		kills   int
+	}{
+		"it says nothing": {kills: 1},
+		"it is only late": {answers: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				locked, kills := true, 0
+				m := hosttest.New("server1").Answer("scontrol ping", "Slurmctld(primary) at server1 is UP\n").
+					OnRun("scontrol reconfigure", func(host.Cmd) (string, error) {
+						if locked {
+							locked = !tt.answers
+							return "", hosttest.Exit(1, "slurm_reconfigure error: Socket timed out on send/recv operation")
+						}
+						return "", nil
+					}).
+					OnRun("systemctl kill --signal=KILL --kill-whom=main slurmctld.service", func(host.Cmd) (string, error) {
+						locked, kills = false, kills+1
+						return "", nil
+					}).
+					OnDial("tcp", "127.0.0.1:6817", func(context.Context) (net.Conn, error) {
+						here, there := net.Pipe()
+						go func() {
+							_, _ = there.Read(make([]byte, 8))
+							if tt.answers {
+								_ = there.Close()
+							}
+						}()
+						return here, nil
+					})
+				if err := reconfigure(t.Context(), m); err != nil || kills != tt.kills {
+					t.Errorf("killed %d times, %v", kills, err)
+				}
+			})
+		})
 	}
 }
 
