@@ -33,6 +33,12 @@ func TestTheDatabaseComesBackAndNothingIsOverwritten(t *testing.T) {
 		h.bootWithoutDatabase(heads...)
 		h.recoverDatabase(heads)
 		w.complete(h, heads)
+		// Two of them had their whole copy for less than half a minute.
+		for _, head := range heads {
+			if out := h.sh(head, "journalctl -q --no-pager -b -u mariadb | grep -F 'Incorrect information in file' | head -n 3"); out != "" {
+				t.Errorf("what %s was sent was not on its disk: %s", head, out)
+			}
+		}
 	})
 	t.Run("all lose their power, and one is missing: nothing begins while it may only be late", func(t *testing.T) {
 		h := h.in(t)
