@@ -51,6 +51,12 @@ func lookDisk(ctx context.Context, r host.Reader, dir string) disk {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return disk{why: err.Error()}
 	}
+	if half, err := keptInPart(ctx, r, dir); err != nil || half != "" {
+		if err != nil {
+			return disk{why: err.Error()}
+		}
+		return disk{why: "what it had of another history is moved to " + half + " in part; mariadbd goes on with that when it starts"}
+	}
 	var schemas []string
 	for _, e := range entries {
 		switch {
@@ -85,6 +91,22 @@ func lookDisk(ctx context.Context, r host.Reader, dir string) disk {
 		d.data, d.why = service.No, "no database but the server's own"
 	}
 	return d
+}
+
+// keptInPart is the directory to which the script of state transfers was moving what is
+// here when it was cut off; empty where there is none. What is left here says nothing
+// of what it was then.
+func keptInPart(ctx context.Context, r host.Reader, dir string) (string, error) {
+	entries, err := r.ReadDir(ctx, path.Join(dir, keptDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name, ".part") {
+			return path.Join(dir, keptDir, e.Name), nil
+		}
+	}
+	return "", nil
 }
 
 // emptySchema says whether a database has no table: its directory holds

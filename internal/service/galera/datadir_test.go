@@ -55,6 +55,13 @@ func TestLookDisk(t *testing.T) {
 			packaged(m).Dir("/var/lib/mysql/slurm_acct_db").File("/var/lib/mysql/mariadb_backup_galera_info_SST", "x").
 				File("/var/lib/mysql/grastate.dat", state(noUUID, "-1", "0"))
 		}, service.No, "cut off"},
+		{"cut off while what it had was moved aside", func(m *hosttest.Machine) {
+			packaged(m).Dir("/var/lib/mysql/.sst", "/var/lib/mysql/.kept", "/var/lib/mysql/.kept/"+someUUID+"-7.part").
+				File("/var/lib/mysql/grastate.dat", state(noUUID, "-1", "0"))
+		}, service.Unsure, someUUID + "-7.part in part"},
+		{"what it had was moved aside, and the copy was cut off", func(m *hosttest.Machine) {
+			m.Dir("/var/lib/mysql/.sst", "/var/lib/mysql/.kept/"+someUUID+"-7").File("/var/lib/mysql/grastate.dat", state(noUUID, "-1", "0"))
+		}, service.No, "cut off"},
 		{"a server of its own that was once restored from a backup", func(m *hosttest.Machine) {
 			packaged(m).Dir("/var/lib/mysql/slurm_acct_db").File("/var/lib/mysql/xtrabackup_galera_info", "x")
 		}, service.Yes, "databases slurm_acct_db"},

@@ -36,13 +36,93 @@ func TestANewIdentitySaysWhereItComesFrom(t *testing.T) {
 	}
 }
 
-// The script is run as bash runs it in the place of the daemon's own: with the
-// file read first, then what the joiner's script does before it deletes.
-func TestWhatAJoinerHadOfAnotherHistoryIsKept(t *testing.T) {
+// transferred is a joiner's data directory and the script that is about to empty it, run
+// as bash runs it in the place of the daemon's own: with the file read first, then what
+// that script does before it deletes.
+type transferred struct {
+	dir     string
+	started string // what mariadbd was started with
+	theirs  string // what the donor said of itself
+	role    string
+	logs    string // where InnoDB's logs lie, if not with the rest
+	more    string // lines of the script besides
+}
+
+func newTransfer(t *testing.T, state string) *transferred {
+	t.Helper()
+	s := &transferred{dir: t.TempDir(), role: "joiner"}
+	s.write(t, "data/ibdata1", "rows")
+	s.write(t, "data/slurm_acct_db/job.ibd", "rows")
+	s.write(t, "data/.hidden", "rows")
+	s.write(t, "data/.sst/new", "the copy that is on its way")
+	s.write(t, "data/.kept/before-1/ibdata1", "older rows")
+	s.write(t, "data/grastate.dat", "# GALERA saved state\nversion: 2.1\nuuid:    "+state+"\nseqno:   -1\n")
+	s.write(t, "state-transfer.bash", helperText)
+	return s
+}
+
+func (s *transferred) write(t *testing.T, name, text string) {
+	t.Helper()
+	p := filepath.Join(s.dir, name)
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *transferred) run(t *testing.T) (string, error) {
+	t.Helper()
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		t.Fatal("the script cannot be tried:", err)
 	}
+	s.write(t, "magic", s.theirs+"\n")
+	// What stands for mariadbd has its argument and lives as long.
+	s.write(t, "wsrep_sst_mariabackup", `set -ue
+wsrep_log_info() { echo "$*" >&2; }
+wsrep_log_error() { echo "$*" >&2; }
+WSREP_SST_OPT_ROLE=`+s.role+`
+DATA=`+filepath.Join(s.dir, "data")+`
+MAGIC_FILE=`+filepath.Join(s.dir, "magic")+`
+ib_home_dir= ib_undo_dir= ib_log_dir=`+s.logs+` ar_log_dir=
+cpat='.*galera\.cache$\|.*\.sst$\|.*grastate\.dat$'
+`+bash+` -c 'sleep 60; :' mariadbd --wsrep_start_position=`+s.started+` >/dev/null 2>&1 &
+WSREP_SST_OPT_PARENT=$!
+trap 'kill $WSREP_SST_OPT_PARENT' EXIT
+until tr '\0' ' ' <"/proc/$WSREP_SST_OPT_PARENT/cmdline" | grep -q 'mariadbd --wsrep'; do sleep 0.01; done
+`+s.more+`
+find -L "$DATA" -mindepth 1 -prune -regex "$cpat" -o -exec rm -rf {} >&2 \+
+`)
+	cmd := exec.CommandContext(t.Context(), bash, filepath.Join(s.dir, "wsrep_sst_mariabackup"))
+	cmd.Env = append(os.Environ(), "BASH_ENV="+filepath.Join(s.dir, "state-transfer.bash"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// has says whether a file of the data directory has what was written to it.
+func (s *transferred) has(t *testing.T, name string) bool {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(s.dir, "data", name))
+	return err == nil && string(b) == "rows"
+}
+
+// list is what a directory of the data directory has.
+func (s *transferred) list(t *testing.T, name string) string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(s.dir, "data", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return strings.Join(out, " ")
+}
+
+func TestWhatAJoinerHadOfAnotherHistoryIsKept(t *testing.T) {
 	next := successor(uuidA, 48, "")
 	tests := []struct {
 		name    string
@@ -59,6 +139,8 @@ func TestWhatAJoinerHadOfAnotherHistoryIsKept(t *testing.T) {
 		{name: "an earlier history, and more", started: uuidA + ":49", state: uuidA, theirs: next + ":50 0", kept: uuidA + "-49"},
 		{name: "an earlier history, and nobody knows how far", started: noUUID + ":-1", state: uuidA, theirs: next + ":50 0", kept: uuidA + "-unknown"},
 		{name: "a history before the last", started: uuidA + ":3", state: uuidA, theirs: successor(next, 60, "") + ":61 0", kept: uuidA + "-3"},
+		{name: "the same history, and more", started: uuidA + ":40", state: uuidA, theirs: uuidA + ":39 0", kept: uuidA + "-40"},
+		{name: "the same history, and nobody knows how far", started: noUUID + ":-1", state: uuidA, theirs: uuidA + ":39 0"},
 		{name: "another history", started: uuidB + ":3", state: uuidB, theirs: uuidA + ":99 0", kept: uuidB + "-3"},
 		{name: "what the donor said is not understood", started: uuidA + ":3", state: uuidA, theirs: "?", kept: uuidA + "-3"},
 		{name: "the file and the data disagree: the data counts", started: uuidA + ":3", state: uuidB, theirs: uuidA + ":9 0"},
@@ -69,82 +151,81 @@ func TestWhatAJoinerHadOfAnotherHistoryIsKept(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := t.TempDir()
-			data := filepath.Join(dir, "data")
-			write := func(name, text string) {
-				t.Helper()
-				p := filepath.Join(dir, name)
-				if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
+			s := newTransfer(t, tt.state)
+			s.started, s.theirs, s.logs = tt.started, tt.theirs, tt.logs
+			if tt.role != "" {
+				s.role = tt.role
 			}
-			write("data/ibdata1", "rows")
-			write("data/slurm_acct_db/job.ibd", "rows")
-			write("data/.hidden", "rows")
-			write("data/.sst/new", "the copy that is on its way")
-			write("data/.kept/before-1/ibdata1", "older rows")
-			write("data/grastate.dat", "# GALERA saved state\nversion: 2.1\nuuid:    "+tt.state+"\nseqno:   -1\n")
-			write("magic", tt.theirs+"\n")
-			write("state-transfer.bash", helperText)
-			// What stands for mariadbd has its argument and lives as long.
-			role := tt.role
-			if role == "" {
-				role = "joiner"
-			}
-			write("wsrep_sst_mariabackup", `set -ue
-wsrep_log_info() { echo "$*" >&2; }
-wsrep_log_error() { echo "$*" >&2; }
-WSREP_SST_OPT_ROLE=`+role+`
-DATA=`+data+`
-MAGIC_FILE=`+filepath.Join(dir, "magic")+`
-ib_home_dir= ib_undo_dir= ib_log_dir=`+tt.logs+` ar_log_dir=
-cpat='.*galera\.cache$\|.*\.sst$\|.*grastate\.dat$'
-`+bash+` -c 'sleep 60; :' mariadbd --wsrep_start_position=`+tt.started+` >/dev/null 2>&1 &
-WSREP_SST_OPT_PARENT=$!
-trap 'kill $WSREP_SST_OPT_PARENT' EXIT
-until tr '\0' ' ' <"/proc/$WSREP_SST_OPT_PARENT/cmdline" | grep -q 'mariadbd --wsrep'; do sleep 0.01; done
-find -L "$DATA" -mindepth 1 -prune -regex "$cpat" -o -exec rm -rf {} >&2 \+
-`)
-			cmd := exec.CommandContext(t.Context(), bash, filepath.Join(dir, "wsrep_sst_mariabackup"))
-			cmd.Env = append(os.Environ(), "BASH_ENV="+filepath.Join(dir, "state-transfer.bash"))
-			out, err := cmd.CombinedOutput()
+			out, err := s.run(t)
 			if tt.fails {
-				if b, rerr := os.ReadFile(filepath.Join(data, "ibdata1")); err == nil || rerr != nil || string(b) != "rows" {
-					t.Fatalf("%v, %v\n%s", err, rerr, out)
+				if err == nil || !s.has(t, "ibdata1") {
+					t.Fatalf("%v\n%s", err, out)
 				}
 				return
 			}
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			var left []string
-			entries, err := os.ReadDir(data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range entries {
-				left = append(left, e.Name())
-			}
 			want := ".kept .sst grastate.dat"
-			if role == "donor" {
+			if s.role == "donor" {
 				want = ".sst grastate.dat" // it is not what this is for
 			}
-			if got := strings.Join(left, " "); got != want {
+			if got := s.list(t, ""); got != want {
 				t.Fatalf("left is %q, want %q", got, want)
 			}
-			if tt.kept == "" {
-				if more, err := os.ReadDir(filepath.Join(data, ".kept")); err == nil && len(more) != 1 {
-					t.Errorf("%v", more)
+			switch {
+			case s.role == "donor":
+			case tt.kept == "":
+				if got := s.list(t, ".kept"); got != "before-1" {
+					t.Errorf("kept is %q", got)
 				}
-				return
+			default:
+				for _, name := range []string{"ibdata1", "slurm_acct_db/job.ibd", ".hidden"} {
+					if !s.has(t, filepath.Join(".kept", tt.kept, name)) {
+						t.Errorf("%s is not kept: %q", name, s.list(t, ".kept"))
+					}
+				}
 			}
-			for _, name := range []string{"ibdata1", "slurm_acct_db/job.ibd", ".hidden"} {
-				if b, err := os.ReadFile(filepath.Join(data, ".kept", tt.kept, name)); err != nil || string(b) != "rows" {
-					t.Errorf("%s: %q, %v", name, b, err)
-				}
+		})
+	}
+}
+
+// A keeping that ends in the middle is followed by another start within seconds. What is
+// left says of itself by then that it never was part of anything.
+func TestWhatIsKeptInPartIsNeverDeleted(t *testing.T) {
+	for name, mv := range map[string]string{
+		"one of the databases cannot be moved": `mv() { case "$*" in */slurm_acct_db" "*) return 1 ;; esac; command mv "$@"; }`,
+		"killed before a database":             `mv() { case "$*" in */slurm_acct_db" "*) kill -KILL $$ ;; esac; command mv "$@"; }`,
+		"killed before InnoDB's own files":     `mv() { case "$*" in */ibdata1" "*) kill -KILL $$ ;; esac; command mv "$@"; }`,
+		"killed before it has its name":        `mv() { case "$*" in *.part" "*) kill -KILL $$ ;; esac; command mv "$@"; }`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTransfer(t, uuidB)
+			s.started, s.theirs, s.more = uuidB+":3", uuidA+":99 0", mv
+			if out, err := s.run(t); err == nil {
+				t.Fatalf("it was not cut off\n%s", out)
+			}
+			if strings.HasPrefix(name, "one of") && !s.has(t, "ibdata1") {
+				t.Error("the next start makes new files of InnoDB, and again at each")
+			}
+			// The daemon has made its files anew meanwhile, and its state says nothing.
+			if !s.has(t, "ibdata1") {
+				s.write(t, "data/ibdata1", "nothing")
+			}
+			s.write(t, "data/grastate.dat", state(noUUID, "-1", "0"))
+			s.started, s.more = noUUID+":-1", ""
+			if out, err := s.run(t); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if got := s.list(t, ""); got != ".kept .sst grastate.dat" {
+				t.Errorf("left is %q", got)
+			}
+			if got := s.list(t, ".kept"); got != uuidB+"-3 before-1" {
+				t.Errorf("kept is %q", got)
+			}
+			kept := filepath.Join(".kept", uuidB+"-3")
+			if !s.has(t, kept+"/ibdata1") && !s.has(t, kept+"/ibdata1.~1~") || !s.has(t, kept+"/slurm_acct_db/job.ibd") || !s.has(t, kept+"/.hidden") {
+				t.Errorf("of what was here %q is kept", s.list(t, kept))
 			}
 		})
 	}

@@ -13,9 +13,9 @@
 #
 # 2. The joiner's script deletes what is in the data directory before it takes the
 # copy. Here it first looks whose that is: data of another history than the
-# cluster's may be the only copy of something, and is moved into a directory
-# of its own there (.kept). The histories are told apart by what InnoDB itself says, which
-# mariadbd was started with.
+# cluster's, or of the same one and further, may be the only copy of something, and is
+# moved into a directory of its own there (.kept). The histories are told apart by what
+# InnoDB itself says, which mariadbd was started with.
 
 case "${0##*/}" in
 wsrep_sst_mariabackup)
@@ -65,49 +65,67 @@ wsrep_sst_mariabackup)
 
     # Moves what is in the data directory aside unless it is known to hold nothing
     # that the cluster has not. An error ends the transfer with nothing deleted.
+    #
+    # What was moved in part is not judged again: mariadbd is started anew after an
+    # error, and would be told by what is left that nothing ever was here. So the rest
+    # follows, whatever it looks like, into the directory that was begun (.part).
     keep_other_history() {
         local id='[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
         local none=00000000-0000-0000-0000-000000000000
-        local own='' seqno=-1 theirs='' sum aside other name
-        if [[ "$(tr '\0' '\n' <"/proc/$WSREP_SST_OPT_PARENT/cmdline")" =~ wsrep[-_]start[-_]position=($id):(-?[0-9]+) ]]; then
-            own=${BASH_REMATCH[1]} seqno=${BASH_REMATCH[2]}
-        fi
-        if [ -z "$own" ] || [ "$own" = $none ]; then
-            [[ "$(cat "$DATA/grastate.dat" 2>/dev/null)" =~ uuid:[[:space:]]*($id) ]] || return 0
-            own=${BASH_REMATCH[1]} seqno=-1
-            [ "$own" != $none ] || return 0 # it never was part of anything
-        fi
-        [[ "$(cat "$MAGIC_FILE" 2>/dev/null)" =~ ^($id): ]] && theirs=${BASH_REMATCH[1]}
-        [ "$own" != "$theirs" ] || return 0 # the same history, and behind it
-        if [ "${theirs:14:1}" = 8 ] && [ "$seqno" -ge 0 ]; then
-            # The cluster goes on from another one, up to a position; see history.go.
-            sum=$(printf %s "$own" | sha256sum) || sum=
-            if [ "${sum:0:12}" = "${theirs:0:8}${theirs:9:4}" ] && [ "$seqno" -le $((16#${theirs:24:12})) ]; then
-                wsrep_log_info "The data here goes up to $seqno of $own, and cluster $theirs has all of that"
-                return 0
-            fi
-        fi
-        for other in "${ib_home_dir:-}" "${ib_undo_dir:-}" "${ib_log_dir:-}" "${ar_log_dir:-}"; do
-            if [ -n "$other" ] && [ "${other%/}" != "${DATA%/}" ]; then
-                wsrep_log_error "The data here is of $own, and the cluster's of ${theirs:-an unknown history}; part of it lies in $other." \
-                    "Nothing is deleted: move $DATA and $other aside by hand"
-                return 1
-            fi
+        local own='' seqno=-1 theirs='' at=-1 sum aside='' turn other name
+        for name in "$DATA"/.kept/*.part; do
+            [ ! -d "$name" ] || aside=${name%.part}
         done
-        [ "$seqno" -ge 0 ] || seqno=unknown
-        aside=$DATA/.kept/$own-$seqno
-        while [ -e "$aside" ]; do aside=$aside+; done
-        mkdir -p "$aside" || return 1
-        for name in "$DATA"/* "$DATA"/.[!.]*; do
-            case "${name##*/}" in
-            '*' | '.[!.]*' | .kept | .sst | sst_in_progress | lost+found | *.pem | galera.cache | gvwstate.dat | grastate.dat) continue ;;
-            esac
-            if ! mv -n -- "$name" "$aside/" || [ -e "$name" ]; then
-                wsrep_log_error "$name could not be kept aside in $aside; nothing is deleted"
-                return 1
+        if [ -z "$aside" ]; then
+            if [[ "$(tr '\0' '\n' <"/proc/$WSREP_SST_OPT_PARENT/cmdline")" =~ wsrep[-_]start[-_]position=($id):(-?[0-9]+) ]]; then
+                own=${BASH_REMATCH[1]} seqno=${BASH_REMATCH[2]}
             fi
+            if [ -z "$own" ] || [ "$own" = $none ]; then
+                [[ "$(cat "$DATA/grastate.dat" 2>/dev/null)" =~ uuid:[[:space:]]*($id) ]] || return 0
+                own=${BASH_REMATCH[1]} seqno=-1
+                [ "$own" != $none ] || return 0 # it never was part of anything
+            fi
+            [[ "$(cat "$MAGIC_FILE" 2>/dev/null)" =~ ^($id):(-?[0-9]+) ]] && theirs=${BASH_REMATCH[1]} at=${BASH_REMATCH[2]}
+            if [ "$own" = "$theirs" ] && { [ "$seqno" -le "$at" ] || [ "$at" -lt 0 ]; }; then
+                return 0 # the same history, and behind it
+            fi
+            if [ "${theirs:14:1}" = 8 ] && [ "$seqno" -ge 0 ]; then
+                # The cluster goes on from another one, up to a position; see history.go.
+                sum=$(printf %s "$own" | sha256sum) || sum=
+                if [ "${sum:0:12}" = "${theirs:0:8}${theirs:9:4}" ] && [ "$seqno" -le $((16#${theirs:24:12})) ]; then
+                    wsrep_log_info "The data here goes up to $seqno of $own, and cluster $theirs has all of that"
+                    return 0
+                fi
+            fi
+            for other in "${ib_home_dir:-}" "${ib_undo_dir:-}" "${ib_log_dir:-}" "${ar_log_dir:-}"; do
+                if [ -n "$other" ] && [ "${other%/}" != "${DATA%/}" ]; then
+                    wsrep_log_error "The data here is of $own, and the cluster's of ${theirs:-an unknown history}; part of it lies in $other." \
+                        "Nothing is deleted: move $DATA and $other aside by hand"
+                    return 1
+                fi
+            done
+            [ "$seqno" -ge 0 ] || seqno=unknown
+            aside=$DATA/.kept/$own-$seqno
+            while [ -e "$aside" ]; do aside=$aside+; done
+        fi
+        mkdir -p "$aside.part" || return 1
+        # InnoDB's own files go last: where one of the others cannot be moved, mariadbd
+        # finds them at its next start and makes no new ones.
+        for turn in others innodb; do
+            for name in "$DATA"/* "$DATA"/.[!.]*; do
+                case $turn:${name##*/} in
+                others:ib* | others:undo*) continue ;;
+                *:'*' | *:'.[!.]*' | *:.kept | *:.sst | *:sst_in_progress | *:lost+found | *:*.pem | *:galera.cache | *:gvwstate.dat | *:grastate.dat) continue ;;
+                esac
+                # What mariadbd made in the meantime is moved beside what was here.
+                if ! mv --backup=numbered -- "$name" "$aside.part/" || [ -e "$name" ]; then
+                    wsrep_log_error "$name could not be kept aside in $aside.part; nothing is deleted"
+                    return 1
+                fi
+            done
         done
-        wsrep_log_info "The data here was of $own up to $seqno, and the cluster's is of ${theirs:-an unknown history}:" \
+        mv -T -- "$aside.part" "$aside" || return 1
+        wsrep_log_info "The data here was of another history than the cluster's, ${theirs:-which is not known}, or goes further:" \
             "it may hold what nobody else has and is kept in $aside"
     }
     ;;
