@@ -52,8 +52,8 @@ func TestLookDisk(t *testing.T) {
 				File("/var/lib/mysql/grastate.dat", state(noUUID, "-1", "0"))
 		}, service.No, "cut off"},
 		{"killed after a state transfer, before it was written down", func(m *hosttest.Machine) {
-			packaged(m).Dir("/var/lib/mysql/slurm_acct_db").File("/var/lib/mysql/mariadb_backup_galera_info_SST", "x").
-				File("/var/lib/mysql/grastate.dat", state(noUUID, "-1", "0"))
+			packaged(m).Dir("/var/lib/mysql/slurm_acct_db").File("/var/lib/mysql/grastate.dat", state(noUUID, "-1", "0")).
+				File("/var/lib/mysql/mariadb_backup_galera_info_SST", "x")
 		}, service.No, "cut off"},
 		{"cut off while what it had was moved aside", func(m *hosttest.Machine) {
 			packaged(m).Dir("/var/lib/mysql/.sst", "/var/lib/mysql/.kept", "/var/lib/mysql/.kept/"+someUUID+"-7.part").

@@ -53,6 +53,7 @@ func newTransfer(t *testing.T, state string) *transferred {
 	s := &transferred{dir: t.TempDir(), role: "joiner"}
 	s.write(t, "data/ibdata1", "rows")
 	s.write(t, "data/slurm_acct_db/job.ibd", "rows")
+	s.write(t, "data/mysql/user.frm", "rows")
 	s.write(t, "data/.hidden", "rows")
 	s.write(t, "data/.sst/new", "the copy that is on its way")
 	s.write(t, "data/.kept/before-1/ibdata1", "older rows")
@@ -180,13 +181,37 @@ func TestWhatAJoinerHadOfAnotherHistoryIsKept(t *testing.T) {
 					t.Errorf("kept is %q", got)
 				}
 			default:
-				for _, name := range []string{"ibdata1", "slurm_acct_db/job.ibd", ".hidden"} {
+				for _, name := range []string{"ibdata1", "slurm_acct_db/job.ibd", "mysql/user.frm", ".hidden"} {
 					if !s.has(t, filepath.Join(".kept", tt.kept, name)) {
 						t.Errorf("%s is not kept: %q", name, s.list(t, ".kept"))
 					}
 				}
 			}
 		})
+	}
+}
+
+// Nothing is deleted before mysql is out of the way, which is what a later look goes by.
+func TestTheFirstThingThatGoesIsWhatALookGoesBy(t *testing.T) {
+	s := newTransfer(t, uuidA)
+	s.started, s.theirs = uuidA+":3", uuidA+":99 0"
+	s.write(t, "bin/find", "#!/bin/sh\nexit 9\n")
+	if err := os.Chmod(filepath.Join(s.dir, "bin/find"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.more = "PATH=" + filepath.Join(s.dir, "bin") + ":$PATH"
+	if out, err := s.run(t); err == nil {
+		t.Fatalf("it was not cut off\n%s", out)
+	}
+	if got := s.list(t, ""); got != ".gone .hidden .kept .sst grastate.dat ibdata1 slurm_acct_db" {
+		t.Errorf("left is %q", got)
+	}
+	s.more = ""
+	if out, err := s.run(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if got := s.list(t, ""); got != ".kept .sst grastate.dat" {
+		t.Errorf("left is %q", got)
 	}
 }
 

@@ -33,6 +33,10 @@ func (r renew) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 	if s.size > 1 {
 		return nil, fmt.Errorf("%s: %d others are in its cluster by now, and mariadbd there was not restarted; run up again", h.Name(), s.size-1)
 	}
+	// What would keep it from starting again is better seen before it stops.
+	if d := lookDisk(ctx, h, r.at.dataDir); d.state.uuid != s.cluster {
+		return nil, fmt.Errorf("%s: mariadbd serves %s, its data directory does not say so now (%s), and it was not restarted; run up again", h.Name(), s.cluster, d.why)
+	}
 	return renewed{r, s.cluster}, r.anew(ctx, h, s.cluster)
 }
 

@@ -46,7 +46,7 @@ func (p position) Done(ctx context.Context, r host.Reader) (bool, error) {
 	if d.data == service.Unsure {
 		return false, errors.New(d.why)
 	}
-	return d.state.seqno >= 0, nil
+	return d.goesTo().seqno >= 0, nil
 }
 
 // Do kills the daemon unless it serves by now.
@@ -76,9 +76,9 @@ func (p position) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 	switch {
 	case d.data == service.Unsure:
 		return nil, fmt.Errorf("%s: %s", h.Name(), d.why)
-	case d.state.uuid == "":
+	case d.state.uuid == "" && !d.interrupted():
 		return nil, fmt.Errorf("%s: grastate.dat has no identity any more (%s); run again", h.Name(), d.why)
-	case d.state.seqno >= 0:
+	case d.goesTo().seqno >= 0:
 		return nil, nil // it had not begun to write
 	}
 	// In a unit of its own: it is mariadbd itself, which takes as much memory as
@@ -90,6 +90,10 @@ func (p position) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 	uuid, seqno, err := parseRecovered(out)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", h.Name(), err)
+	}
+	if d.interrupted() {
+		plan.Tell(ctx, fmt.Sprintf("its data goes up to %d; it was stopped in the middle of something", seqno))
+		return nil, rewrite(ctx, h, p.at.dataDir, func(old []byte) []byte { return markFound(old, gtid{uuid, seqno}) })
 	}
 	if at, begun := descends(d.state.uuid, uuid); uuid != d.state.uuid && !(begun && at == seqno) {
 		return nil, fmt.Errorf("%s: grastate.dat is of cluster %s and the data of %s: which is right is for a person to say", h.Name(), d.state.uuid, uuid)

@@ -60,6 +60,8 @@ wsrep_sst_mariabackup)
             [ "$word" != "${cpat:-}" ] || word="$word\\|.*/\\.kept$"
             words+=("$word")
         done
+        # Whoever looks later whether anything was deleted sees it by this one.
+        [ ! -d "$DATA/mysql" ] || mv -T -- "$DATA/mysql" "$DATA/.gone" || exit 17
         command find "${words[@]}"
     }
 
