@@ -149,17 +149,18 @@ func (s *State) Evidence() []service.Evidence {
 		}
 	}
 	for i := range out {
-		later(&out[i], out, lives)
+		s.later(&out[i], out, lives)
 	}
 	return out
 }
 
 // later turns data of an identity that the cluster had before into data of the
 // one that it has. Galera sends such a head a whole copy; what goes further than
-// where the new identity began, or may, is kept aside then.
-func later(e *service.Evidence, all []service.Evidence, lives bool) {
+// where the new identity began, or may, is kept aside then, and is no part of it where
+// it would be overwritten.
+func (s *State) later(e *service.Evidence, all []service.Evidence, lives bool) {
 	for _, o := range all {
-		at, earlier := descends(o.Cluster, e.Cluster)
+		at, earlier := s.replaces(o.Cluster, gtid{e.Cluster, e.Position})
 		if !earlier || e.Live == service.Yes || lives && o.Live != service.Yes {
 			continue
 		}
@@ -167,6 +168,14 @@ func later(e *service.Evidence, all []service.Evidence, lives bool) {
 		e.Cluster, e.Position, e.Clean = o.Cluster, 0, service.Yes
 		return
 	}
+}
+
+// replaces says whether a cluster goes on from data of an earlier identity, and up to
+// which position both are the same; and a copy of it may take that data's place: nothing
+// of it is lost, or the script of state transfers keeps it aside.
+func (s *State) replaces(cluster string, data gtid) (at int64, ok bool) {
+	at, ok = descends(cluster, data.uuid)
+	return at, ok && (s.conf.Galera.SSTMethod == "mariabackup" || data.seqno >= 0 && data.seqno <= at)
 }
 
 // preferSafe lets the cluster start from the node that stopped last, where

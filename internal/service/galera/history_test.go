@@ -191,6 +191,33 @@ func TestWhatAJoinerHadOfAnotherHistoryIsKept(t *testing.T) {
 	}
 }
 
+// rsync deletes at the joiner what the donor has not.
+func TestWhatWasKeptIsNoPartOfACopyByRsync(t *testing.T) {
+	for role, want := range map[string]string{
+		"donor":  "-f - /.kept --dirs --delete data/ rsync://s2\n./.sst\n./mysql\n./slurm_acct_db\n",
+		"joiner": "--dirs --delete data/ rsync://s2\n./.kept\n./.sst\n./mysql\n./slurm_acct_db\n",
+	} {
+		t.Run(role, func(t *testing.T) {
+			s := newTransfer(t, uuidA)
+			s.write(t, "bin/rsync", "#!/bin/sh\necho \"$@\"\n")
+			if err := os.Chmod(filepath.Join(s.dir, "bin/rsync"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			s.write(t, "wsrep_sst_rsync", `set -ue
+eval rsync --dirs --delete data/ "'rsync://s2'"
+cd `+filepath.Join(s.dir, "data")+`
+find -L . -maxdepth 1 -mindepth 1 -type d -not -name lost+found -print0 | tr '\0' '\n' | sort
+`)
+			cmd := exec.CommandContext(t.Context(), "bash", filepath.Join(s.dir, "wsrep_sst_rsync"), "--role", role, "--address", "s2")
+			cmd.Env = append(os.Environ(), "BASH_ENV="+filepath.Join(s.dir, "state-transfer.bash"), "PATH="+filepath.Join(s.dir, "bin")+":"+os.Getenv("PATH"))
+			out, err := cmd.CombinedOutput()
+			if err != nil || string(out) != want {
+				t.Errorf("%v\n%s\nwant\n%s", err, out, want)
+			}
+		})
+	}
+}
+
 // Nothing is deleted before mysql is out of the way, which is what a later look goes by.
 func TestTheFirstThingThatGoesIsWhatALookGoesBy(t *testing.T) {
 	s := newTransfer(t, uuidA)

@@ -1,8 +1,10 @@
 package galera
 
 import (
+	"strings"
 	"testing"
 
+	"multihead/internal/config"
 	"multihead/internal/host"
 	"multihead/internal/host/hosttest"
 	"multihead/internal/service"
@@ -177,5 +179,44 @@ func TestDecideAboutAHeadThatWasInterrupted(t *testing.T) {
 	}
 	if e := stateOf(interrupted("s1", -1, 5, 1)).Evidence()[0]; e.Data != service.Unsure {
 		t.Errorf("%+v", e)
+	}
+}
+
+// What rsync had sent when it was cut off looks like the whole of it.
+func TestWithRsyncAPartIsNotToldFromTheWhole(t *testing.T) {
+	for method, want := range map[string]service.Answer{"mariabackup": service.Yes, "rsync": service.Unsure} {
+		m := packaged(machine("failed")).Dir("/var/lib/mysql/portal").File("/var/lib/mysql/grastate.dat", state(noUUID, "-1", "0"))
+		conf := config.MariaDBConfig{}
+		conf.Galera.SSTMethod = method
+		n := observe(t.Context(), service.Node{Spec: config.HostSpec{Hostname: "s1"}, Reader: m}, conf, false)
+		if n.disk.data != want || n.unread() != (want == service.Yes) {
+			t.Errorf("%s: %+v", method, n.disk)
+		}
+	}
+}
+
+// With rsync the data of before the cluster began anew is overwritten, not kept aside.
+func TestWithRsyncDataThatMayBeMoreIsNotOverwritten(t *testing.T) {
+	next := successor(uuidA, 20, "")
+	for name, c := range map[string]struct {
+		old   node
+		joins bool
+	}{
+		"all of it is there":           {crashed("s2", 20, 5, 1, 2), true},
+		"it goes further":              {crashed("s2", 21, 5, 1, 2), false},
+		"nobody knows how far it goes": {crashed("s2", -1, 5, 1, 2), false},
+	} {
+		for _, method := range []string{"mariabackup", "rsync"} {
+			joins := c.joins || method == "mariabackup"
+			s := stateOf(live("s1", next), c.old)
+			s.conf.Galera.SSTMethod = method
+			if _, err := s.decide(auto); (err == nil) != joins {
+				t.Errorf("%s, %s: up: %v", name, method, err)
+			}
+			p, err := s.Recover(auto)
+			if err != nil || strings.Contains(outline(p), "start/s2") != joins {
+				t.Errorf("%s, %s: recover: %v\n%s", name, method, err, outline(p))
+			}
+		}
 	}
 }

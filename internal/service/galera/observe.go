@@ -113,6 +113,11 @@ func observe(ctx context.Context, h service.Node, conf config.MariaDBConfig, bri
 		return n
 	}
 	n.look(ctx, h.Reader, conf.RootPassword, brief)
+	if conf.Galera.SSTMethod == "rsync" && n.unread() {
+		// Nothing tells a part of what rsync sends from the whole.
+		n.disk.data = service.Unsure
+		n.disk.why = "grastate.dat has no identity any more, and with sst_method rsync what is here may be a part of a copy; beside a cluster that serves, systemctl start " + unit + " has it sent a whole one"
+	}
 	if !brief {
 		n.kept = keptAside(ctx, h.Reader, n.at.dataDir)
 	}

@@ -1,6 +1,7 @@
 package galera
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -20,7 +21,7 @@ func (r *recovery) mayBegin() *service.Refusal {
 	var silent []string
 	for _, n := range r.missing {
 		if n.dead == "" {
-			silent = append(silent, fmt.Sprintf("%s (%s)", n.name, strings.TrimSuffix(n.why, ".")))
+			silent = append(silent, fmt.Sprintf("%s (%s)", n.name, strings.TrimSuffix(cmp.Or(n.why, n.disk.why), ".")))
 		}
 	}
 	if len(silent) == 0 || r.intent.Confirmed {
@@ -33,7 +34,7 @@ func (r *recovery) mayBegin() *service.Refusal {
 	}
 	for _, n := range r.missing {
 		if n.reached {
-			return refuse("%s is up, and what its mariadbd does is not known", n.name)
+			return refuse("%s is up, and what its mariadbd does or holds is not known", n.name)
 		}
 	}
 	if !r.intent.Without {

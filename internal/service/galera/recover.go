@@ -331,7 +331,7 @@ func (r *recovery) rejoin() (plan.Phase, error) {
 	var back []node
 	for _, n := range r.hand {
 		at := n.disk.goesTo()
-		_, earlier := descends(cluster, at.uuid)
+		_, earlier := r.s.replaces(cluster, at)
 		belongs := at.uuid == cluster || earlier || n.disk.partial
 		switch {
 		case n.stands == off && n.unread():

@@ -16,6 +16,9 @@
 # cluster's, or of the same one and further, may be the only copy of something, and is
 # moved into a directory of its own there (.kept). The histories are told apart by what
 # InnoDB itself says, which mariadbd was started with.
+#
+# 3. The donor's script for rsync makes the joiner's directory like its own. What either
+# kept aside is no part of that: it is neither deleted nor sent.
 
 case "${0##*/}" in
 wsrep_sst_mariabackup)
@@ -130,5 +133,22 @@ wsrep_sst_mariabackup)
         wsrep_log_info "The data here was of another history than the cluster's, ${theirs:-which is not known}, or goes further:" \
             "it may hold what nobody else has and is kept in $aside"
     }
+    ;;
+wsrep_sst_rsync)
+    # The joiner's script goes by the process id of what it starts under this name.
+    case " $* " in
+    *' --role donor '*)
+        rsync() { command rsync -f '- /.kept' "$@"; }
+
+        find() {
+            local words=() word
+            for word in "$@"; do
+                [ "$word" != -print0 ] || words+=(-not -name .kept)
+                words+=("$word")
+            done
+            command find "${words[@]}"
+        }
+        ;;
+    esac
     ;;
 esac
