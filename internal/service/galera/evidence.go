@@ -120,10 +120,16 @@ func (s *State) decide(intent service.Intent) (service.Decision, error) {
 	if errors.As(err, &refused) && !lives && s.cutOff() {
 		refused.Remedy = byRecover
 	}
-	if err != nil || d.Verdict != service.Resume {
+	if err != nil || d.Verdict == service.Joins {
 		return d, err
 	}
-	return s.preferSafe(d), nil
+	if refused := s.mayLiveElsewhere(intent); refused != nil {
+		return service.Decision{}, refused
+	}
+	if d.Verdict == service.Resume {
+		d = s.preferSafe(d)
+	}
+	return d, nil
 }
 
 // byRecover is what a person does after all heads have lost their power.

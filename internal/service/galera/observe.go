@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,6 +61,7 @@ type State struct {
 	nets      []netip.Prefix // where clients of the cluster come from
 	stamp     string         // of this run
 	nodes     []node         // heads with the service, in the file's order
+	elsewhere []string       // where nobody serves: addresses at which somebody else may
 	witnesses []voter
 }
 
@@ -89,6 +91,9 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 		})
 	}
 	_ = g.Wait() // what went wrong is part of what was found
+	if !in.Brief && !slices.ContainsFunc(s.nodes, node.member) {
+		s.elsewhere = strangers(ctx, heads, s.nodes)
+	}
 	return s, nil
 }
 

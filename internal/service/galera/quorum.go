@@ -18,6 +18,9 @@ import (
 //     cannot have gone on; or
 //   - a person said so.
 func (r *recovery) mayBegin() *service.Refusal {
+	if refused := r.s.mayLiveElsewhere(r.intent); refused != nil {
+		return refused
+	}
 	var silent []string
 	for _, n := range r.missing {
 		if n.dead == "" {
