@@ -93,6 +93,9 @@ func lookDisk(ctx context.Context, r host.Reader, dir string) disk {
 		d.data, d.why = service.Yes, "databases "+strings.Join(schemas, ", ")
 		if d.hasState {
 			d.why = "grastate.dat has no identity any more: it was stopped while tables were changed, or before it was sent data"
+			if begun {
+				d.why = "it was stopped before it was sent data (sst_in_progress or .sst is there)"
+			}
 		}
 	default:
 		d.data, d.why = service.No, "no database but the server's own"

@@ -43,7 +43,7 @@ type node struct {
 	ends    bool     // it is being stopped
 	unit    job      // where it does not run
 	kept    []string // directories with what it had of another history
-	due     bool     // it is to be restarted: its settings change, or did since it started
+	due     bool     // of the only member: its settings change, or did since it started
 }
 
 // voter is a witness that is to run the arbiter.
@@ -77,9 +77,6 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 	for i, h := range heads {
 		g.Go(func() error {
 			s.nodes[i] = observe(ctx, h, s.conf, in.Brief)
-			if !in.Brief && s.nodes[i].member() {
-				s.nodes[i].due = s.restartDue(ctx, h.Reader, s.nodes[i])
-			}
 			return nil
 		})
 	}
@@ -91,10 +88,21 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 		})
 	}
 	_ = g.Wait() // what went wrong is part of what was found
-	if !in.Brief && !slices.ContainsFunc(s.nodes, node.member) {
-		s.elsewhere = strangers(ctx, heads, s.nodes)
+	if !in.Brief {
+		s.askMore(ctx, heads)
 	}
 	return s, nil
+}
+
+// askMore asks what matters only where nobody serves, or one alone.
+func (s *State) askMore(ctx context.Context, heads []service.Node) {
+	i := slices.IndexFunc(s.nodes, node.member)
+	switch {
+	case i < 0:
+		s.elsewhere = strangers(ctx, heads, s.nodes)
+	case !slices.ContainsFunc(s.nodes[i+1:], node.member):
+		s.nodes[i].due = s.restartDue(ctx, heads[i].Reader, s.nodes[i])
+	}
 }
 
 func observe(ctx context.Context, h service.Node, conf config.MariaDBConfig, brief bool) node {

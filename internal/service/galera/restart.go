@@ -24,8 +24,14 @@ func (b *builder) restart() {
 		return -1
 	})
 	for _, n := range nodes {
-		if len(b.d.Members) == 1 {
+		switch {
+		case len(b.d.Members) == 1:
 			b.restartLast(n)
+			continue
+		case !slices.ContainsFunc(b.s.nodes, func(o node) bool {
+			return o.name != n.name && o.member() && (o.current() || b.intent.Includes(o.name))
+		}):
+			b.goesOn(n)
 			continue
 		}
 		u := plan.Running(unit, n.at.settingsFile(), dropInFile)
@@ -46,8 +52,7 @@ func (b *builder) restartLast(n node) {
 	case others == votes:
 		aside = true
 	default:
-		b.out.Notes = append(b.out.Notes, fmt.Sprintf("mariadbd on %s goes on with the settings that it has: %d others are in its cluster, and whether one of them has all data was not seen. Run up again when they can be looked at.", n.name, others))
-		b.stage("at boot", atBoot(n))
+		b.goesOn(n)
 		return
 	}
 	if aside {
@@ -59,6 +64,12 @@ func (b *builder) restartLast(n node) {
 	if aside {
 		b.voteAgain()
 	}
+}
+
+// goesOn leaves out the restart of a node that may be the only one with all data.
+func (b *builder) goesOn(n node) {
+	b.out.Notes = append(b.out.Notes, fmt.Sprintf("mariadbd on %s is not restarted, and goes on with the settings that it has: %d others are in its cluster, and none of them was seen to have all data. Run up again when one has.", n.name, n.status.size-1))
+	b.stage("at boot", atBoot(n))
 }
 
 func (b *builder) restartBy(n node, a plan.Action) {

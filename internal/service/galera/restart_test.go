@@ -31,23 +31,28 @@ func TestWhoIsRestartedAndWhatGoesOnMeanwhile(t *testing.T) {
 	s1 := func(size int) node { return with(live("s1", uuidA), of(size)) }
 	const one = "settings on s1: boot/s1 unit/s1 restarted/s1"
 	aside := "the witness steps aside: arbiter-aside/w1\n" + one + "\nthe witness votes again: arbiter-back/w1"
+	onlyHere := service.Intent{Nodes: []string{"s1"}}
 	for name, c := range map[string]struct {
-		s    *State
-		want string
+		s      *State
+		want   string
+		intent service.Intent
 	}{
-		"the only head":                                      {stateOf(s1(1)), one},
-		"the other is off, and nobody votes":                 {stateOf(s1(1), lost("s2")), one},
-		"the other is off, and a witness votes":              {witness(stateOf(s1(2), lost("s2")), service.Yes), aside},
-		"the other is off, and nothing changes":              {witness(stateOf(with(s1(2), func(n *node) { n.due = false }), lost("s2")), service.Yes), one},
-		"the other is off, and the witness does not run":     {witness(stateOf(s1(1), lost("s2")), service.No), one},
-		"the other is off, and nobody can ask the witness":   {witness(stateOf(s1(2), lost("s2")), service.Unsure), "at boot: boot/s1\nnote: mariadbd on s1 goes on with the settings that it has: 1 others"},
-		"the others were not reached and may serve":          {stateOf(s1(3), lost("s2"), lost("s3")), "at boot: boot/s1\nnote: mariadbd on s1 goes on with the settings that it has: 2 others"},
-		"the other starts, and this one may be sending data": {stateOf(s1(2), starts("s2")), "at boot: boot/s1\nnote: mariadbd on s1 goes on with the settings that it has: 1 others"},
-		"one of three is off":                                {stateOf(s1(2), live("s2", uuidA), lost("s3")), one + "\n" + strings.ReplaceAll(one, "s1", "s2")},
-		"one has not all data yet":                           {stateOf(s1(2), joining("s2", uuidA)), strings.ReplaceAll(one, "s1", "s2") + "\n" + one},
+		"the only head":                                      {s: stateOf(s1(1)), want: one},
+		"the other is off, and nobody votes":                 {s: stateOf(s1(1), lost("s2")), want: one},
+		"the other is off, and a witness votes":              {s: witness(stateOf(s1(2), lost("s2")), service.Yes), want: aside},
+		"the other is off, and nothing changes":              {s: witness(stateOf(with(s1(2), func(n *node) { n.due = false }), lost("s2")), service.Yes), want: one},
+		"the other is off, and the witness does not run":     {s: witness(stateOf(s1(1), lost("s2")), service.No), want: one},
+		"the other is off, and nobody can ask the witness":   {s: witness(stateOf(s1(2), lost("s2")), service.Unsure), want: "at boot: boot/s1\nnote: mariadbd on s1 is not restarted, and goes on with the settings that it has: 1 others"},
+		"the others were not reached and may serve":          {s: stateOf(s1(3), lost("s2"), lost("s3")), want: "at boot: boot/s1\nnote: mariadbd on s1 is not restarted, and goes on with the settings that it has: 2 others"},
+		"the other starts, and this one may be sending data": {s: stateOf(s1(2), starts("s2")), want: "at boot: boot/s1\nnote: mariadbd on s1 is not restarted, and goes on with the settings that it has: 1 others"},
+		"one of three is off":                                {s: stateOf(s1(2), live("s2", uuidA), lost("s3")), want: one + "\n" + strings.ReplaceAll(one, "s1", "s2")},
+		"one has not all data yet":                           {s: stateOf(s1(2), joining("s2", uuidA)), want: strings.ReplaceAll(one, "s1", "s2") + "\n" + one},
+		"one has not all data yet, and is not asked for": {s: stateOf(s1(2), joining("s2", uuidA)), intent: onlyHere,
+			want: "at boot: boot/s1\nnote: mariadbd on s1 is not restarted, and goes on with the settings that it has: 1 others"},
+		"another has all data, and is not asked for": {s: stateOf(s1(2), live("s2", uuidA)), intent: onlyHere, want: one},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := renewals(planOf(t, c.s, auto)); !strings.HasPrefix(got, c.want) || strings.Count(got, "\n") != strings.Count(c.want, "\n") {
+			if got := renewals(planOf(t, c.s, c.intent)); !strings.HasPrefix(got, c.want) || strings.Count(got, "\n") != strings.Count(c.want, "\n") {
 				t.Errorf("got\n%s\nwant\n%s", got, c.want)
 			}
 		})
