@@ -238,12 +238,18 @@ func exited(err error) bool { return errors.As(err, new(*host.ExitError)) }
 // anyPlace is the index of whoever is in charge.
 const anyPlace = -1
 
+// unreadableFor is after how long a heartbeat that is there and cannot be read is one for
+// the volume's recovery, which comes with the next look: where the bricks have it as
+// different files, no waiting has it read.
+const unreadableFor = 10 * time.Second
+
 // awaitTakesCharge waits until the head's controller serves and has written a
 // heartbeat of its own, with that index.
 func (s *State) awaitTakesCharge(h head, index int) plan.Await {
-	listens := s.awaitInCharge(h)
+	listens := awaitPort("", ctldPort)
 	alone := len(s.cluster.SlurmControllers()) < 2
 	before := h.state.beat // the dead one's
+	var refused time.Time  // since when its heartbeat cannot be read
 	return plan.Await{
 		What: "slurmctld on " + h.name + " is in charge", Timeout: 90 * time.Second,
 		Until: func(ctx context.Context, r host.Reader) (bool, string, error) {
@@ -252,9 +258,19 @@ func (s *State) awaitTakesCharge(h head, index int) plan.Await {
 				return ok, state, err
 			}
 			b, err := readHeartbeat(ctx, r, h.state.path)
-			if err != nil {
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				refused = time.Time{}
+				return false, "it has written no heartbeat yet", nil
+			case err != nil && refused.IsZero():
+				refused = time.Now()
+				return false, "", err
+			case err != nil && time.Since(refused) > unreadableFor:
+				return false, "", plan.Never(err)
+			case err != nil:
 				return false, "", err
 			}
+			refused = time.Time{}
 			if before == nil && index == anyPlace {
 				before = &b
 			}
