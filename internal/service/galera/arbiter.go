@@ -109,6 +109,30 @@ func (b *builder) arbiters() {
 	b.stage("witness", steps...)
 }
 
+// stepAside takes the witness's vote out while the only head with the data starts the
+// cluster again. Left with the quorum for that moment it would keep it, and the head
+// would be no member of what it has. It starts at boot all the same, and with the next
+// up, if this one does not come to voteAgain.
+func (b *builder) stepAside() {
+	no := false
+	b.onVoters("the witness steps aside", "mariadb.arbiter-aside", plan.Unit{Name: arbiterUnit, Active: &no})
+}
+
+func (b *builder) voteAgain() {
+	yes := true
+	b.onVoters("the witness votes again", "mariadb.arbiter-back", plan.Unit{Name: arbiterUnit, Active: &yes})
+}
+
+func (b *builder) onVoters(stage, id string, a plan.Action) {
+	var steps []plan.Step
+	for _, w := range b.s.arbiters() {
+		if w.runs == service.Yes {
+			steps = append(steps, plan.Step{ID: id, Host: w.name, Action: a})
+		}
+	}
+	b.stage(stage, steps...)
+}
+
 // arbiterOptions are the nodes' own, less what concerns data.
 func arbiterOptions(t timing) string {
 	var out []string

@@ -42,6 +42,7 @@ type node struct {
 	ends    bool     // it is being stopped
 	unit    job      // where it does not run
 	kept    []string // directories with what it had of another history
+	due     bool     // it is to be restarted: its settings change, or did since it started
 }
 
 // voter is a witness that is to run the arbiter.
@@ -74,6 +75,9 @@ func (*Service) Observe(ctx context.Context, in service.Input) (service.State, e
 	for i, h := range heads {
 		g.Go(func() error {
 			s.nodes[i] = observe(ctx, h, s.conf, in.Brief)
+			if !in.Brief && s.nodes[i].member() {
+				s.nodes[i].due = s.restartDue(ctx, h.Reader, s.nodes[i])
+			}
 			return nil
 		})
 	}

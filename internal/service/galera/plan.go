@@ -211,30 +211,6 @@ func (b *builder) accounts() {
 	b.stage("databases", plan.Step{ID: "mariadb.accounts", Host: n.name, Action: b.s.keepAccounts(n, back)})
 }
 
-// restart brings changed settings into effect on nodes that run, one after the
-// other, each back with all data before the next one goes.
-func (b *builder) restart() {
-	for _, n := range b.nodes(b.d.Members...) {
-		u := plan.Running(unit, n.at.settingsFile(), dropInFile)
-		u.Enabled, u.Timeout, u.Then = nil, startLimit, b.s.await(n, 1)
-		var restart plan.Action = u
-		if len(b.d.Members) == 1 {
-			restart = renew{Unit: u, at: n.at, root: b.s.conf.RootPassword}
-		}
-		b.stage("settings on "+n.name,
-			atBoot(n), // a step of its own: it restarts nothing
-			plan.Step{ID: "mariadb.unit", Host: n.name, Action: restart, Effect: b.effectOfRestart(n)},
-			b.synced("mariadb.restarted", n))
-	}
-}
-
-func (b *builder) effectOfRestart(n node) string {
-	if len(b.d.Members) == 1 {
-		return fmt.Sprintf("mariadbd on %s restarts, and no other head has the data yet: the database is away for some seconds", n.name)
-	}
-	return fmt.Sprintf("mariadbd on %s restarts; connections to it end, the other heads go on serving", n.name)
-}
-
 // join starts everybody else: all at once where the cluster was formed a moment
 // ago and there is next to nothing to copy. Where there is data, as many at once
 // as there are donors: a joiner that finds every donor busy waits, and gives up

@@ -31,24 +31,31 @@ func (r renew) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 		return nil, fmt.Errorf("%s: mariadbd: %w", h.Name(), err)
 	}
 	if s.size > 1 {
-		// Somebody has joined since it was looked at.
-		return r.Unit.Do(ctx, h)
+		return nil, fmt.Errorf("%s: %d others are in its cluster by now, and mariadbd there was not restarted; run up again", h.Name(), s.size-1)
 	}
+	return renewed{r, s.cluster}, r.anew(ctx, h, s.cluster)
+}
+
+// anew stops the daemon and starts the cluster again from its data.
+func (r renew) anew(ctx context.Context, h host.Host, cluster string) error {
 	if err := halt(ctx, h); err != nil {
-		return nil, err
+		return err
 	}
 	d := lookDisk(ctx, h, r.at.dataDir)
-	if d.data != service.Yes || d.state.uuid != s.cluster || !d.state.safe {
-		return nil, fmt.Errorf("%s: mariadbd was stopped and its data directory does not say that it may start the cluster %s again (%s); run up again", h.Name(), s.cluster, d.why)
+	if d.data != service.Yes || d.state.uuid != cluster || !d.state.safe {
+		return fmt.Errorf("%s: mariadbd was stopped and its data directory does not say that it may start the cluster %s again (%s); run up again", h.Name(), cluster, d.why)
 	}
 	if _, err := h.Run(ctx, host.Command("galera_new_cluster")); err != nil {
-		return renewed{r}, explain(ctx, h, err)
+		return explain(ctx, h, err)
 	}
-	return renewed{r}, nil
+	return nil
 }
 
 // renewed is the way back: the same with the old files.
-type renewed struct{ renew }
+type renewed struct {
+	renew
+	cluster string
+}
 
 // Late implements plan.Late.
 func (renewed) Late() {}
@@ -56,7 +63,13 @@ func (renewed) Late() {}
 // Done is never sure: what counts is when the files were read.
 func (renewed) Done(context.Context, host.Reader) (bool, error) { return false, nil }
 
+// Do restarts it. Where it does not run, it did not come up with the new files: nobody
+// else has been a member since, so the cluster starts from it all the same. It would
+// look for others, if it were left to itself, and serve nobody.
 func (r renewed) Do(ctx context.Context, h host.Host) (plan.Action, error) {
+	if _, err := ask(ctx, h, r.at, r.root); err != nil && noDaemon(err) {
+		return nil, r.anew(ctx, h, r.cluster)
+	}
 	_, err := r.renew.Do(ctx, h)
 	return nil, err
 }
