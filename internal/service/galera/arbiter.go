@@ -133,6 +133,28 @@ func (b *builder) onVoters(stage, id string, a plan.Action) {
 	b.stage(stage, steps...)
 }
 
+// letGo restarts garbd before a cluster is begun. Where all heads have left in order, as
+// they do when they are shut down, it keeps the quorum alone and looks for nobody any
+// more: it would not vote in what is begun, or the one would abort where they met. One
+// that has just started has no quorum and looks for one.
+func (s *State) letGo() []plan.Step {
+	var steps []plan.Step
+	for _, w := range s.witnesses {
+		if w.runs != service.Yes {
+			continue
+		}
+		steps = append(steps, plan.Step{ID: "mariadb.arbiter-anew", Host: w.name, Action: plan.Func{
+			What: "restart garbd, which may have the quorum alone",
+			Kind: plan.Restart,
+			Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
+				_, err := h.Run(ctx, host.Command("systemctl", "try-restart", arbiterUnit))
+				return nil, err
+			},
+		}})
+	}
+	return steps
+}
+
 // arbiterOptions are the nodes' own, less what concerns data.
 func arbiterOptions(t timing) string {
 	var out []string

@@ -165,6 +165,7 @@ func (b *builder) first() {
 	for _, n := range b.nodes(b.d.Joiners...) {
 		steps = append(steps, atBoot(n))
 	}
+	b.stage("no quorum elsewhere", b.s.letGo()...)
 	b.stage("begin on "+b.d.First, steps...)
 }
 

@@ -150,6 +150,39 @@ func TestAnArbiterVotesOnlyWhereItMakesTheNumberOdd(t *testing.T) {
 	}
 }
 
+// Heads that were shut down in order leave the quorum to the witness: what is begun
+// beside it would abort.
+func TestAWitnessLetsGoBeforeAClusterIsBegun(t *testing.T) {
+	heads := func() *State { return stateOf(stopped("s1", uuidA, 9, true), stopped("s2", uuidA, 9, false)) }
+	lostPower := func() *State { return stateOf(crashed("s1", 9, 5, 1, 2, 3), crashed("s2", 8, 5, 1, 2, 3)) }
+	for name, c := range map[string]struct {
+		s       *State
+		recover bool
+		want    bool
+	}{
+		"up":                           {s: witness(heads(), service.Yes), want: true},
+		"up, and it does not run":      {s: witness(heads(), service.No)},
+		"up, and it cannot be asked":   {s: witness(heads(), service.Unsure)},
+		"up beside a cluster":          {s: witness(stateOf(live("s1", uuidA), blank("s2")), service.Yes)},
+		"recover":                      {s: witness(lostPower(), service.Yes), recover: true, want: true},
+		"recover, and it does not run": {s: witness(lostPower(), service.No), recover: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := c.s.Plan(auto)
+			if c.recover {
+				p, err = c.s.Recover(auto)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := outline(p)
+			if got := strings.Contains(out, "no quorum elsewhere: arbiter-anew/w1\nbegin on s1: begin/s1"); got != c.want || !got && strings.Contains(out, "arbiter-anew") {
+				t.Errorf("%s", out)
+			}
+		})
+	}
+}
+
 func TestOriginDecidesWhatUndoingMeans(t *testing.T) {
 	tests := []struct {
 		name string

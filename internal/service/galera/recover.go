@@ -269,6 +269,7 @@ func (r *recovery) begin(n node, anew bool) {
 		r.note("%s may hold commits that nobody else has. The cluster goes on without them under a new identity, so that nothing of them is mixed in or overwritten later: a head that comes back is sent a whole copy, and what it had is kept in %s/%s where it may be more.",
 			r.names(r.missing), n.at.dataDir, keptDir)
 	}
+	r.stage("no quorum elsewhere", r.s.letGo())
 	r.stage("begin on "+n.name, []plan.Step{
 		{ID: "mariadb.begin", Host: n.name, Action: from, Final: plan.Final{Why: "the cluster serves again"}},
 		{ID: "mariadb.begun", Host: n.name, Action: r.s.await(n, 1)},

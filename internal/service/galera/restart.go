@@ -36,8 +36,8 @@ func (b *builder) restart() {
 
 // restartLast is for the only member that was found. It may be no more than the only
 // one that was reached: one that has the data has to go on, and whether the others have
-// it is not known. A witness has not, and left alone it would keep the quorum: no head
-// is let in any more then, for nobody can give it what it missed meanwhile.
+// it is not known. A witness has not, and left alone it keeps the quorum: the head that
+// comes back would look for the other heads, for ever.
 func (b *builder) restartLast(n node) {
 	votes, _ := b.s.arbitersRun()
 	aside := false
