@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"multihead/internal/host"
 	"multihead/internal/plan"
@@ -133,6 +134,9 @@ func (b *builder) onVoters(stage, id string, a plan.Action) {
 	b.stage(stage, steps...)
 }
 
+// letGoLimit bounds the restart of garbd, which nothing depends on but its own vote.
+const letGoLimit = 20 * time.Second
+
 // letGo restarts garbd before a cluster is begun. Where all heads have left in order, as
 // they do when they are shut down, it keeps the quorum alone and looks for nobody any
 // more: it would not vote in what is begun, or the one would abort where they met. One
@@ -147,8 +151,12 @@ func (s *State) letGo() []plan.Step {
 			What: "restart garbd, which may have the quorum alone",
 			Kind: plan.Restart,
 			Change: func(ctx context.Context, h host.Host) (plan.Action, error) {
-				_, err := h.Run(ctx, host.Command("systemctl", "try-restart", arbiterUnit))
-				return nil, err
+				ctx, cancel := context.WithTimeout(ctx, letGoLimit)
+				defer cancel()
+				if _, err := h.Run(ctx, host.Command("systemctl", "try-restart", arbiterUnit)); err != nil {
+					plan.Tell(ctx, "not restarted: "+err.Error())
+				}
+				return nil, nil // the database begins without its vote rather than not at all
 			},
 		}})
 	}

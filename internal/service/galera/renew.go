@@ -3,6 +3,7 @@ package galera
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"multihead/internal/config"
 	"multihead/internal/host"
@@ -26,14 +27,31 @@ func (r renew) String() string {
 
 // Do restarts it; the undo does the same, once the old files are back.
 func (r renew) Do(ctx context.Context, h host.Host) (plan.Action, error) {
-	s, err := ask(ctx, h, r.at, r.root)
+	cluster, err := r.only(ctx, h)
 	if err != nil {
-		return nil, fmt.Errorf("%s: mariadbd: %w", h.Name(), err)
+		return nil, err
 	}
-	if s.size > 1 {
-		return nil, fmt.Errorf("%s: %d others are in its cluster by now, and mariadbd there was not restarted; run up again", h.Name(), s.size-1)
-	}
-	return renewed{r, s.cluster}, r.anew(ctx, h, s.cluster)
+	return renewed{r, cluster}, r.anew(ctx, h, cluster)
+}
+
+// leftWithin is how long a witness that has just stopped may still count as a member.
+const leftWithin = 15 * time.Second
+
+// only waits until the daemon is the only member and says of which cluster it is. A
+// witness that steps aside has stopped before its node sees that it is gone.
+func (r renew) only(ctx context.Context, h host.Host) (cluster string, err error) {
+	_, err = plan.Await{
+		What: "mariadbd on " + h.Name() + " is the only member of its cluster (where another has joined, run up again)", Timeout: leftWithin,
+		Until: func(ctx context.Context, r2 host.Reader) (bool, string, error) {
+			s, err := ask(ctx, r2, r.at, r.root)
+			if err != nil {
+				return false, "", fmt.Errorf("mariadbd: %w", err)
+			}
+			cluster = s.cluster
+			return s.size == 1, fmt.Sprintf("%d are in it", s.size), nil
+		},
+	}.Do(ctx, h)
+	return cluster, err
 }
 
 // anew stops the daemon and starts the cluster again from its data.
