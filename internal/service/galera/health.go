@@ -74,8 +74,12 @@ func (n node) health() service.NodeHealth {
 		h.State = service.Unknown
 	case n.stands == off:
 		h.State, h.Reason = service.Down, "mariadbd does not run"
-		if n.disk.data == service.Unsure {
+		switch {
+		case n.disk.data == service.Unsure:
 			h.Reason += ": " + n.disk.why
+		case n.unit.known && n.parked():
+			// It may have been a run that failed as well.
+			h.Reason += ": it was stopped in order, or does not start at boot, and nobody but multihead up starts it again"
 		}
 		h.Facts["state"] = "stopped"
 	case n.stands == starting:

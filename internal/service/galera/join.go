@@ -46,7 +46,8 @@ func (j join) Done(ctx context.Context, r host.Reader) (bool, error) {
 
 // Do starts it. A start that failed is ended at once: systemd would try again,
 // and a node that goes while it is half in counts as one that died, which takes
-// the quorum from a cluster that it makes the second of.
+// the quorum from a cluster that it makes the second of. A member that is back and
+// lacks some data after a while goes on: it is sent it.
 func (j join) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 	if s, err := ask(ctx, h, j.at, j.root); err == nil && s.component == disconnected {
 		if err := halt(ctx, h); err != nil {
@@ -69,14 +70,41 @@ func (j join) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 	} else if err == nil {
 		err = j.settle(ctx, h)
 	}
-	if err != nil {
-		err = errors.Join(err, halt(context.WithoutCancel(ctx), h))
+	if err != nil && j.from == returning && j.isIn(ctx, h) {
+		undo = nil
+		err = fmt.Errorf("it goes on, and is left to it: %w", err)
+	} else if err != nil {
+		err = errors.Join(err, j.end(context.WithoutCancel(ctx), h))
 	}
 	err = errors.Join(err, h.Remove(context.WithoutCancel(ctx), j.at.joinFile()))
 	if undo == nil || j.from == returning {
 		return undo, err
 	}
 	return plan.Both(leave{at: j.at, from: j.from}, undo), err
+}
+
+// isIn says whether the node is part of a cluster with quorum.
+func (j join) isIn(ctx context.Context, h host.Host) bool {
+	s, err := ask(context.WithoutCancel(ctx), h, j.at, j.root)
+	return err == nil && s.primary()
+}
+
+// end stops a daemon whose start failed. That of a member does not forget that it
+// failed, and one that has left the cluster need not leave in order: an orderly stop
+// counts as a person's, and the agents would not bring it back.
+func (j join) end(ctx context.Context, h host.Host) error {
+	if j.from != returning {
+		return halt(ctx, h)
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopLimit)
+	defer cancel()
+	if s, err := ask(ctx, h, j.at, j.root); err == nil && s.component == disconnected {
+		if _, err := h.Run(ctx, host.Command("systemctl", "kill", "--signal=SIGKILL", unit)); err != nil {
+			return err
+		}
+	}
+	_, err := h.Run(ctx, host.Command("systemctl", "stop", unit))
+	return err
 }
 
 // start starts the daemon, for the donors given, until it has all data.
