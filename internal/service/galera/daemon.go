@@ -91,7 +91,7 @@ func (b begin) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 		// last to stop, unless it is told so on disk.
 		err := rewrite(ctx, h, b.at.dataDir, func(old []byte) []byte {
 			if b.anew != "" {
-				old = markPosition(old, b.anew, b.was.state.seqno)
+				old = markPosition(old, b.anew, b.was.goesTo().seqno)
 			}
 			return markSafe(old)
 		})
@@ -119,7 +119,7 @@ func (b begin) unchanged(ctx context.Context, r host.Reader) error {
 	switch {
 	case d.data == service.Unsure:
 		return fmt.Errorf("%s: %s", r.Name(), d.why)
-	case b.from == fresh && d.data != service.No, d.state != b.was.state:
+	case b.from == fresh && d.data != service.No, d.state != b.was.state, d.found != b.was.found:
 		return fmt.Errorf("%s: the data directory has changed since it was looked at (%s); run again", r.Name(), d.why)
 	}
 	return nil

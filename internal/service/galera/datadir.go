@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"multihead/internal/host"
 	"multihead/internal/service"
@@ -17,6 +18,7 @@ type disk struct {
 	data     service.Answer // data that somebody would miss
 	state    saved          // of grastate.dat, where there is one
 	hasState bool
+	found    gtid   // of one that was interrupted: what InnoDB says
 	last     view   // whom it saw last with quorum; none after an orderly stop, or where the file is damaged
 	partial  bool   // a state transfer was cut off: what is there is a part of a copy
 	why      string // what was seen
@@ -42,7 +44,7 @@ func lookDisk(ctx context.Context, r host.Reader, dir string) disk {
 		if d.state, err = parseSaved(raw); err != nil {
 			return disk{why: err.Error()}
 		}
-		d.hasState = true
+		d.hasState, d.found = true, parseFound(raw)
 	case !errors.Is(err, fs.ErrNotExist):
 		return disk{why: err.Error()}
 	}
@@ -52,13 +54,19 @@ func lookDisk(ctx context.Context, r host.Reader, dir string) disk {
 		return disk{why: err.Error()}
 	}
 	var schemas []string
+	var written time.Time // grastate.dat
+	for _, e := range entries {
+		if e.Name == "grastate.dat" {
+			written = e.ModTime
+		}
+	}
 	for _, e := range entries {
 		switch {
 		case e.Name == "sst_in_progress" || e.Name == ".sst":
 			d.partial = true
-		case strings.Contains(e.Name, "_galera_info") && d.hasState && d.state.uuid == "":
+		case strings.Contains(e.Name, "_galera_info") && d.hasState && d.state.uuid == "" && !e.ModTime.Before(written):
 			// The copy is there, and the daemon was killed before it had written
-			// down what it is of.
+			// down what it is of. (One that came before is what it has served from since.)
 			d.partial = true
 		case e.IsDir() && e.Name == "test":
 			if empty, err := emptySchema(ctx, r, path.Join(dir, e.Name)); err != nil {
@@ -81,6 +89,9 @@ func lookDisk(ctx context.Context, r host.Reader, dir string) disk {
 		d.data, d.why = service.No, "a part of a state transfer that was cut off"
 	case len(schemas) > 0:
 		d.data, d.why = service.Yes, "databases "+strings.Join(schemas, ", ")
+		if d.interrupted() {
+			d.why = "grastate.dat has no identity any more: it was stopped while tables were changed"
+		}
 	default:
 		d.data, d.why = service.No, "no database but the server's own"
 	}

@@ -52,8 +52,8 @@ func TestLookDisk(t *testing.T) {
 				File("/var/lib/mysql/grastate.dat", state(noUUID, "-1", "0"))
 		}, service.No, "cut off"},
 		{"killed after a state transfer, before it was written down", func(m *hosttest.Machine) {
-			packaged(m).Dir("/var/lib/mysql/slurm_acct_db").File("/var/lib/mysql/mariadb_backup_galera_info_SST", "x").
-				File("/var/lib/mysql/grastate.dat", state(noUUID, "-1", "0"))
+			packaged(m).Dir("/var/lib/mysql/slurm_acct_db").File("/var/lib/mysql/grastate.dat", state(noUUID, "-1", "0")).
+				File("/var/lib/mysql/mariadb_backup_galera_info_SST", "x")
 		}, service.No, "cut off"},
 		{"a server of its own that was once restored from a backup", func(m *hosttest.Machine) {
 			packaged(m).Dir("/var/lib/mysql/slurm_acct_db").File("/var/lib/mysql/xtrabackup_galera_info", "x")

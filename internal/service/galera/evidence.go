@@ -65,6 +65,11 @@ func (n node) evidence(lives bool) service.Evidence {
 		e.Why = n.disk.why
 		switch {
 		case e.Data != service.Yes:
+		case n.unread():
+			e.Data = service.Unsure
+			e.Why += "; multihead recover finds out how far its data goes"
+		case n.disk.interrupted():
+			e.Cluster, e.Position, e.Clean = n.disk.found.uuid, n.disk.found.seqno, service.Yes
 		case n.disk.state.uuid == "":
 			e = standalone(e, "a stopped MariaDB of its own with "+n.disk.why)
 		default:
@@ -132,10 +137,16 @@ func (s *State) cutOff() bool {
 
 // Evidence implements service.Holder.
 func (s *State) Evidence() []service.Evidence {
-	lives := slices.ContainsFunc(s.nodes, node.member)
+	first := slices.IndexFunc(s.nodes, node.member)
+	lives := first >= 0
 	out := make([]service.Evidence, len(s.nodes))
 	for i, n := range s.nodes {
 		out[i] = n.evidence(lives)
+		if lives && n.stands == starting && n.unread() {
+			// Nothing that is decided here would keep it from what it is at: it asks
+			// those that live for a whole copy. It is waited for.
+			out[i].Data, out[i].Cluster, out[i].Why = service.Yes, s.nodes[first].status.cluster, n.why
+		}
 	}
 	for i := range out {
 		later(&out[i], out, lives)
@@ -159,17 +170,23 @@ func later(e *service.Evidence, all []service.Evidence, lives bool) {
 }
 
 // preferSafe lets the cluster start from the node that stopped last, where
-// several hold equally much.
+// several hold equally much, and not from one that was interrupted, where others hold as
+// much.
 func (s *State) preferSafe(d service.Decision) service.Decision {
-	first := s.node(d.First)
-	if first.disk.state.safe {
-		return d
+	rank := func(n node) int {
+		switch {
+		case n.disk.interrupted():
+			return 0
+		case n.disk.state.safe:
+			return 2
+		}
+		return 1
 	}
+	first := s.node(d.First)
 	for i, name := range d.Joiners {
 		n := s.node(name)
-		if n.disk.state.uuid == first.disk.state.uuid && n.disk.state.seqno == first.disk.state.seqno && n.disk.state.safe {
-			d.First, d.Joiners[i] = name, d.First
-			break
+		if at := n.disk.goesTo(); at.uuid != "" && at == first.disk.goesTo() && rank(n) > rank(first) {
+			d.First, d.Joiners[i], first = name, first.name, n
 		}
 	}
 	return d

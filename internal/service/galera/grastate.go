@@ -88,6 +88,7 @@ var (
 // markPosition returns the content of grastate.dat with this identity and
 // position, and everything else as it is: what an orderly stop leaves.
 func markPosition(b []byte, uuid string, seqno int64) []byte {
+	b = foundLine.ReplaceAll(b, nil)
 	b = uuidLine.ReplaceAll(b, []byte("uuid:    "+uuid))
 	return seqnoLine.ReplaceAll(b, []byte("seqno:   "+strconv.FormatInt(seqno, 10)))
 }

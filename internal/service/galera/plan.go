@@ -152,7 +152,7 @@ func (b *builder) first() {
 	var steps []plan.Step
 	for _, n := range b.nodes(b.d.First) {
 		from := b.origin(n)
-		start := plan.Step{ID: "mariadb.begin", Host: n.name, Action: begin{at: n.at, from: from, was: n.disk, root: b.s.conf.RootPassword}}
+		start := plan.Step{ID: "mariadb.begin", Host: n.name, Action: begin{at: n.at, from: from, was: n.disk, root: b.s.conf.RootPassword, anew: n.anew(b.s.stamp)}}
 		if from == returning {
 			start.Final.Why = "the cluster serves again"
 		}
@@ -182,7 +182,7 @@ func (b *builder) origin(n node) origin {
 		return adopted
 	case n.own(), n.disk.data != service.Yes:
 		return fresh
-	case n.disk.state.uuid == "":
+	case n.disk.state.uuid == "" && !n.disk.interrupted():
 		return adopted
 	}
 	return returning

@@ -57,7 +57,7 @@ func (n node) atHand() bool {
 		return false
 	case n.own():
 		// Whatever it wrote since it left the cluster is in no history.
-		return n.disk.state.uuid == ""
+		return n.disk.goesTo().uuid == "" && !n.disk.interrupted()
 	}
 	return true
 }
@@ -74,7 +74,7 @@ func (n node) identity() string {
 	if n.adrift() && n.status.cluster != "" && n.status.cluster != noUUID {
 		return n.status.cluster
 	}
-	return n.disk.state.uuid
+	return n.disk.goesTo().uuid
 }
 
 // position is how far its data goes; negative is unknown. A daemon that is just
@@ -84,7 +84,7 @@ func (n node) position() int64 {
 	case n.adrift():
 		return n.status.committed
 	case n.stands == off:
-		return n.disk.state.seqno
+		return n.disk.goesTo().seqno
 	}
 	return -1
 }
@@ -107,25 +107,36 @@ func (r *recovery) stage(name string, steps []plan.Step) {
 func (r *recovery) revive() (plan.Phase, error) {
 	ids := map[string]bool{}
 	idle := true
+	var parts []node
 	for _, n := range r.hand {
+		if n.disk.partial && !n.parked() {
+			parts = append(parts, n)
+		}
 		if n.identity() != "" {
 			ids[n.identity()] = true
+		}
+		if n.identity() != "" || n.unread() {
 			idle = idle && n.parked()
 		}
 	}
-	if len(ids) == 0 || idle {
+	switch {
+	case idle && len(ids) == 0 && len(parts) > 0 && len(r.missing) > 0:
+		return r.refuse("Bring back the head that the copy came from.",
+			"nobody serves, %s have no more than a part of a copy, and %s are missing", r.names(parts), r.names(r.missing))
+	case idle:
 		return plan.Phase{}, nil // nothing ever was, or a person stopped it
 	}
 	current, ok := latest(ids)
-	if !ok {
+	if !ok && len(ids) > 0 {
 		return r.refuse("Decide which one holds the truth and move the other's data aside by hand.",
 			"the heads hold data of different clusters: %s", strings.Join(sorted(ids), ", "))
 	}
 	for _, n := range r.hand {
-		if n.identity() == current {
+		holds := n.identity() != "" && n.identity() == current || n.unread()
+		if holds {
 			r.holders = append(r.holders, n)
 		}
-		if n.identity() == current || n.disk.partial {
+		if holds || n.disk.partial {
 			r.voters = append(r.voters, n)
 		}
 	}
@@ -221,11 +232,13 @@ func (r *recovery) first() (node, *service.Refusal) {
 		case n.parked():
 			return 0
 		case n.adrift():
-			return 3 + n.status.size
+			return 4 + n.status.size
+		case n.disk.interrupted():
+			return 1
 		case n.disk.state.safe:
-			return 2
+			return 3
 		}
-		return 1
+		return 2
 	}
 	for _, n := range r.holders {
 		if rank(n) > rank(best) {
@@ -263,9 +276,12 @@ func (r *recovery) resurrect(n node) {
 
 // begin starts the cluster on one node and then the others.
 func (r *recovery) begin(n node, anew bool) {
-	from := begin{at: n.at, from: returning, was: n.disk, root: r.s.conf.RootPassword}
+	from := begin{at: n.at, from: returning, was: n.disk, root: r.s.conf.RootPassword, anew: n.anew(r.s.stamp)}
+	if from.anew != "" {
+		r.note("%s goes furthest, and was stopped in the middle of a change of tables: the others are sent whole copies.", n.name)
+	}
 	if anew {
-		from.anew = r.identityFor(n)
+		from.anew = cmp.Or(from.anew, r.identityFor(n))
 		r.note("%s may hold commits that nobody else has. The cluster goes on without them under a new identity, so that nothing of them is mixed in or overwritten later: a head that comes back is sent a whole copy, and what it had is kept in %s/%s where it may be more.",
 			r.names(r.missing), n.at.dataDir, keptDir)
 	}
@@ -310,23 +326,27 @@ func (r *recovery) rejoin() (plan.Phase, error) {
 	cluster := r.members[0].status.cluster
 	var back []node
 	for _, n := range r.hand {
-		_, earlier := descends(cluster, n.disk.state.uuid)
-		belongs := n.disk.state.uuid == cluster || earlier || n.disk.partial
+		at := n.disk.goesTo()
+		_, earlier := descends(cluster, at.uuid)
+		belongs := at.uuid == cluster || earlier || n.disk.partial
 		switch {
 		case !(n.closed() || n.stands == off && !n.parked()):
 			// It is on its way, or a person stopped it.
+		case n.unread():
+			r.holders = append(r.holders, n)
 		case !belongs && n.disk.data == service.Yes:
-			r.note("%s holds data of another cluster (%s) and is left as it is.", n.name, cmp.Or(n.disk.state.uuid, "its own"))
+			r.note("%s holds data of another cluster (%s) and is left as it is.", n.name, cmp.Or(at.uuid, "its own"))
 		case !belongs:
 			// It never was a member: that is for up.
-		case n.disk.state.uuid == cluster && furthest >= 0 && n.disk.state.seqno > furthest:
+		case at.uuid == cluster && furthest >= 0 && at.seqno > furthest:
 			r.note("%s holds data of this cluster that goes further (%d) than what lives (%d), and is left as it is: the cluster was started again without it by hand. Move its data directory aside and keep it; then run up.",
-				n.name, n.disk.state.seqno, furthest)
+				n.name, at.seqno, furthest)
 		default:
 			back = append(back, n)
 		}
 	}
 	r.wake(back)
+	r.measure(node.unread)
 	return r.out, nil
 }
 

@@ -144,8 +144,25 @@ func TestRecover(t *testing.T) {
 		{name: "one goes further than those that serve", nodes: []node{live("s1", uuidA), crashed("s2", 10, 5, 1, 2)}, note: "goes further (10)"},
 		{name: "one has data of another cluster", nodes: []node{live("s1", uuidA), with(crashed("s2", 10, 5, 1, 2), of(uuidB))}, note: "another cluster"},
 		{name: "one has data of before the cluster began anew", nodes: []node{live("s1", next), crashed("s2", 25, 5, 1, 2)}, steps: "start/s2"},
+		{name: "one was interrupted while others serve: it is found out what it holds", nodes: []node{live("s1", uuidA), interrupted("s2", -1, 5, 1, 2), crashed("s3", -1, 5, 1, 2)}, steps: "start/s3 position/s2"},
+		{name: "one was interrupted while others serve, and is behind", nodes: []node{live("s1", uuidA), interrupted("s2", 9, 5, 1, 2)}, steps: "start/s2"},
+		{name: "one was interrupted while others serve, and goes further", nodes: []node{live("s1", uuidA), interrupted("s2", 10, 5, 1, 2)}, note: "goes further (10)"},
+		{name: "one was voted out", nodes: []node{live("s1", uuidA), with(left("s2", uuidA), func(n *node) { n.disk.state.uuid, n.disk.data = "", service.Yes })}, note: "its own"},
 		{name: "two serve, each its own", nodes: []node{live("s1", uuidA), live("s2", uuidB)}, refused: "two clusters live"},
 
+		{name: "all were interrupted: nobody has an identity", nodes: []node{interrupted("s1", -1, 5, 1, 2), with(interrupted("s2", -1, 5, 1, 2), func(n *node) { n.stands = starting })},
+			steps: "position/s1 position/s2"},
+		{name: "one was interrupted, and may go furthest", nodes: []node{crashed("s1", 7, 5, 1, 2, 3), crashed("s2", 8, 5, 1, 2, 3), interrupted("s3", -1, 5, 1, 2, 3)}, steps: "position/s3"},
+		{name: "one was interrupted and goes furthest: the others are sent whole copies", nodes: []node{crashed("s1", 7, 5, 1, 2, 3), crashed("s2", 8, 5, 1, 2, 3), interrupted("s3", 9, 5, 1, 2, 3)},
+			steps: "begin/s3 start/s1 start/s2", anew: true},
+		{name: "one was interrupted and goes as far as another", nodes: []node{with(interrupted("s1", 9, 5, 1, 2), func(n *node) { n.disk.state.safe = true }), crashed("s2", 9, 5, 1, 2)}, steps: "begin/s2 start/s1"},
+		{name: "one was interrupted, and another is missing", nodes: []node{crashed("s1", 7, 5, 1, 2, 3), interrupted("s2", -1, 5, 1, 2, 3), lost("s3")}, refused: "waited for"},
+		{name: "a person keeps it from starting", nodes: []node{with(interrupted("s1", -1, 5, 1), func(n *node) { n.unit.enabled = false })}},
+		{name: "a person keeps it from starting while others serve", nodes: []node{live("s2", uuidA), with(interrupted("s1", -1, 5, 1, 2), func(n *node) { n.unit.enabled = false })}},
+		{name: "one was interrupted, and a person has started it by itself", nodes: []node{crashed("s1", 7, 5, 1, 2), with(interrupted("s2", 9, 5, 1, 2), func(n *node) { n.stands, n.status = answering, status{} })},
+			refused: "s2 () cannot be looked at"},
+		{name: "the one that sent a copy is gone, and it was not complete", nodes: []node{lost("s1"), with(crashed("s2", -1, 0), func(n *node) { n.disk = disk{data: service.No, partial: true} })},
+			intent: waited, refused: "s2 have no more than a part of a copy"},
 		{name: "data of two clusters", nodes: []node{crashed("s1", 7, 5, 1, 2), with(crashed("s2", 9, 5, 1, 2), of(uuidB))}, refused: "different clusters"},
 		{name: "one missed that the cluster began anew, and all lost their power again", nodes: []node{with(crashed("s1", 22, 2, 1, 2), of(next)), with(crashed("s2", 21, 2, 1, 2), of(next)), hunting("s3", 5, 1, 2, 3)},
 			steps: "begin/s1 start/s2"},
@@ -202,6 +219,8 @@ func TestRecoverOverEveryCombination(t *testing.T) {
 		"far":     func(name string) node { return crashed(name, 11, 5, 1, 2, 3) },
 		"later":   func(name string) node { return crashed(name, 10, 6, 2, 3) },
 		"drift":   func(name string) node { return drifting(name, 9, 3, 5, 1, 2, 3) },
+		"unread":  func(name string) node { return interrupted(name, -1, 5, 1, 2, 3) },
+		"torn":    func(name string) node { return interrupted(name, 11, 5, 1, 2, 3) },
 	}
 	for a, one := range kinds {
 		for b, two := range kinds {
@@ -230,6 +249,9 @@ func TestRecoverOverEveryCombination(t *testing.T) {
 						}
 						if silent >= 2 {
 							t.Errorf("%v: %s without a majority", all, step.ID)
+						}
+						if count(all, "unread") > 0 {
+							t.Errorf("%v: %s, and how far another goes is not known", all, step.ID)
 						}
 						for _, o := range s.nodes {
 							if o.position() > n.position() {

@@ -31,6 +31,10 @@ func (r renew) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What would keep it from starting again is better seen before it stops.
+	if d := lookDisk(ctx, h, r.at.dataDir); d.state.uuid != cluster {
+		return nil, fmt.Errorf("%s: mariadbd serves %s, its data directory does not say so now (%s), and it was not restarted; run up again", h.Name(), cluster, d.why)
+	}
 	return renewed{r, cluster}, r.anew(ctx, h, cluster)
 }
 

@@ -46,7 +46,7 @@ func (p position) Done(ctx context.Context, r host.Reader) (bool, error) {
 	if d.data == service.Unsure {
 		return false, errors.New(d.why)
 	}
-	return d.state.seqno >= 0, nil
+	return d.goesTo().seqno >= 0 || d.found == nowhere, nil
 }
 
 // Do kills the daemon unless it serves by now.
@@ -76,9 +76,9 @@ func (p position) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 	switch {
 	case d.data == service.Unsure:
 		return nil, fmt.Errorf("%s: %s", h.Name(), d.why)
-	case d.state.uuid == "":
+	case d.state.uuid == "" && !d.interrupted() && d.found != nowhere:
 		return nil, fmt.Errorf("%s: grastate.dat has no identity any more (%s); run again", h.Name(), d.why)
-	case d.state.seqno >= 0:
+	case d.goesTo().seqno >= 0 || d.found == nowhere:
 		return nil, nil // it had not begun to write
 	}
 	// In a unit of its own: it is mariadbd itself, which takes as much memory as
@@ -88,8 +88,16 @@ func (p position) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 		return nil, explain(ctx, h, err)
 	}
 	uuid, seqno, err := parseRecovered(out)
+	if errors.Is(err, errNoPosition) && d.interrupted() {
+		plan.Tell(ctx, "it never was part of a cluster")
+		return nil, rewrite(ctx, h, p.at.dataDir, func(old []byte) []byte { return markFound(old, nowhere) })
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", h.Name(), err)
+	}
+	if d.interrupted() {
+		plan.Tell(ctx, fmt.Sprintf("its data goes up to %d; it was stopped while tables were changed", seqno))
+		return nil, rewrite(ctx, h, p.at.dataDir, func(old []byte) []byte { return markFound(old, gtid{uuid, seqno}) })
 	}
 	if at, begun := descends(d.state.uuid, uuid); uuid != d.state.uuid && !(begun && at == seqno) {
 		return nil, fmt.Errorf("%s: grastate.dat is of cluster %s and the data of %s: which is right is for a person to say", h.Name(), d.state.uuid, uuid)
@@ -105,6 +113,8 @@ func (p position) Preview(context.Context, host.Reader) (plan.Preview, error) {
 
 var recovered = regexp.MustCompile(`--wsrep[-_]start[-_]position=([0-9a-f-]{36}):(-?[0-9]+)`)
 
+var errNoPosition = errors.New("galera_recovery found no position: the data directory is a part of a copy")
+
 // parseRecovered reads what galera_recovery prints: the option that it starts the
 // daemon with.
 func parseRecovered(out string) (uuid string, seqno int64, err error) {
@@ -116,7 +126,7 @@ func parseRecovered(out string) (uuid string, seqno int64, err error) {
 		return "", -1, err
 	}
 	if seqno < 0 || m[1] == noUUID {
-		return "", -1, errors.New("galera_recovery found no position: the data directory is a part of a copy")
+		return "", -1, errNoPosition
 	}
 	return m[1], seqno, nil
 }
