@@ -169,7 +169,7 @@ func (l leave) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 }
 
 // membership is what Galera puts into a data directory.
-var membership = []string{"grastate.dat", "gvwstate.dat", "galera.cache"}
+var membership = []string{"grastate.dat", "gvwstate.dat", seenAside, "galera.cache"}
 
 // forget takes away what made a server of its own a member. The cluster it was
 // a member of lived in this run alone.

@@ -48,10 +48,18 @@ func lookDisk(ctx context.Context, r host.Reader, dir string) disk {
 	case !errors.Is(err, fs.ErrNotExist):
 		return disk{why: err.Error()}
 	}
-	if raw, err := r.ReadFile(ctx, path.Join(dir, "gvwstate.dat")); err == nil {
-		d.last, _ = parseView(raw) // a damaged one proves nothing, like none
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return disk{why: err.Error()}
+	for _, name := range []string{"gvwstate.dat", seenAside} {
+		raw, err := r.ReadFile(ctx, path.Join(dir, name))
+		if err == nil {
+			d.last, _ = parseView(raw) // a damaged one proves nothing, like none
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return disk{why: err.Error()}
+		}
+		if d.state.uuid != "" {
+			break // what is aside is of before it had its identity
+		}
 	}
 	var schemas []string
 	var written time.Time // grastate.dat

@@ -95,4 +95,6 @@ func (l layout) joinFile() string { return l.confDir + "/zz-multihead-join.cnf" 
 const (
 	dropInFile = "/etc/systemd/system/mariadb.service.d/multihead.conf"
 	helperFile = "/usr/local/lib/multihead/state-transfer.bash"
+	// interruptedFile runs before each start of mariadbd.
+	interruptedFile = "/usr/local/lib/multihead/mariadb-interrupted"
 )

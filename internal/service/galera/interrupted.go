@@ -21,6 +21,10 @@ import (
 // a change of tables still has it. One that asked for a state transfer has the same file
 // too; it is a part of a copy by the marks of that, and whoever it asked has more.
 
+// seenAside is where interrupted.sh keeps what such a head saw last of the cluster, so that
+// Galera does not go by it.
+const seenAside = "gvwstate.dat.interrupted"
+
 // gtid is an identity and how far data goes under it.
 type gtid struct {
 	uuid  string // empty where it is not known

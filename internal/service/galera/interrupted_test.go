@@ -1,6 +1,11 @@
 package galera
 
 import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +38,7 @@ func TestWhatIsLeftOfAHeadThatWasInterrupted(t *testing.T) {
 		{"while tables were changed, long after a copy came", func(m *hosttest.Machine) {
 			rows(m).File(dir+"mariadb_backup_galera_info", "x", at(-time.Hour)).File(dir+"donor_galera_info", "x", at(-time.Hour))
 		}, service.Yes, true, ""},
+		{"the same, and it has begun to look for the others", func(m *hosttest.Machine) { left(m).File(dir+seenAside, seen(who(1, 1), 5, who(1, 1), who(2, 1))) }, service.Yes, true, ""},
 		{"it was voted out, and left in order", func(m *hosttest.Machine) { left(m) }, service.Yes, false, ""},
 		{"whom it saw last is not known", func(m *hosttest.Machine) { left(m).File(dir+"gvwstate.dat", "") }, service.Yes, false, ""},
 		{"a copy has come, and is not written down", func(m *hosttest.Machine) {
@@ -60,6 +66,56 @@ func TestWhatIsLeftOfAHeadThatWasInterrupted(t *testing.T) {
 			}
 			if d.state.seqno >= 0 || d.state.safe {
 				t.Errorf("its position counts: %+v", d)
+			}
+		})
+	}
+}
+
+// Such a head does not form the cluster again with what others know less of: Galera forms
+// it by itself where all come back that were there last.
+func TestAHeadThatWasInterruptedDoesNotBeginByItself(t *testing.T) {
+	const none = "uuid:    " + noUUID + "\n"
+	for name, tt := range map[string]struct {
+		files []string // in the order of their age
+		was   string   // grastate.dat
+		left  string
+	}{
+		"while tables were changed":          {files: []string{"grastate.dat", "gvwstate.dat"}, was: none, left: "grastate.dat gvwstate.dat.interrupted"},
+		"the same, long after a copy came":   {files: []string{"donor_galera_info", "grastate.dat", "gvwstate.dat"}, was: none, left: "donor_galera_info grastate.dat gvwstate.dat.interrupted"},
+		"and again":                          {files: []string{"grastate.dat", "gvwstate.dat.interrupted"}, was: none, left: "grastate.dat gvwstate.dat.interrupted"},
+		"it has seen others since":           {files: []string{"grastate.dat", "gvwstate.dat.interrupted", "gvwstate.dat"}, was: none, left: "grastate.dat gvwstate.dat.interrupted"},
+		"it lost its power":                  {files: []string{"grastate.dat", "gvwstate.dat"}, was: "uuid: " + uuidA + "\n", left: "grastate.dat gvwstate.dat"},
+		"it has an identity again":           {files: []string{"grastate.dat", "gvwstate.dat.interrupted"}, was: "uuid: " + uuidA + "\n", left: "grastate.dat"},
+		"it is a part of a copy":             {files: []string{"grastate.dat", "gvwstate.dat", "sst_in_progress"}, was: none, left: "grastate.dat gvwstate.dat sst_in_progress"},
+		"a copy comes":                       {files: []string{"grastate.dat", "gvwstate.dat", ".sst"}, was: none, left: ".sst grastate.dat gvwstate.dat"},
+		"the copy is there, and not written": {files: []string{"grastate.dat", "gvwstate.dat", "donor_galera_info"}, was: none, left: "donor_galera_info grastate.dat gvwstate.dat"},
+		"it left in order":                   {files: []string{"grastate.dat"}, was: none, left: "grastate.dat"},
+		"it never was a member":              {files: []string{"ibdata1"}, left: "ibdata1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for i, f := range tt.files {
+				p := filepath.Join(dir, f)
+				at := time.Date(2026, 1, 2, 3, 4, i, 0, time.UTC)
+				if err := errors.Join(os.WriteFile(p, []byte(tt.was), 0o600), os.Chtimes(p, at, at)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 { // each start
+				if out, err := exec.CommandContext(t.Context(), "sh", "-c", interruptedText, "mariadb-interrupted", dir).CombinedOutput(); err != nil || len(out) > 0 {
+					t.Fatalf("%v: %s", err, out)
+				}
+			}
+			entries, err := os.ReadDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var left []string
+			for _, e := range entries {
+				left = append(left, e.Name())
+			}
+			if got := strings.Join(left, " "); got != tt.left {
+				t.Errorf("left is %q", got)
 			}
 		})
 	}

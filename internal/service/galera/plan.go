@@ -92,13 +92,13 @@ func (b *builder) prepare() error {
 	if err != nil {
 		return err
 	}
-	drop, err := dropIn()
-	if err != nil {
-		return err
-	}
 	var steps []plan.Step
 	for _, n := range b.all() {
 		settings, err := b.s.settings(n)
+		if err != nil {
+			return err
+		}
+		drop, err := dropIn(n.at)
 		if err != nil {
 			return err
 		}
@@ -114,6 +114,7 @@ func (b *builder) prepare() error {
 		add("members", plan.File{Path: n.at.membersFile(), Data: members, Attr: readable})
 		add("drop-in", plan.File{Path: dropInFile, Data: drop, Attr: readable})
 		add("transfer", plan.File{Path: helperFile, Data: []byte(helperText), Attr: readable})
+		add("interrupted", plan.File{Path: interruptedFile, Data: []byte(interruptedText), Attr: host.Attr{Mode: 0o755}})
 	}
 	// A plan for the new head alone changes one thing on the others: whom they
 	// look for when they start.

@@ -24,6 +24,8 @@ var (
 	dropInText string
 	//go:embed state-transfer.bash
 	helperText string
+	//go:embed interrupted.sh
+	interruptedText string
 )
 
 // timing is how a cluster notices that a head is gone. Values that contradict
@@ -146,8 +148,8 @@ func (s *State) members() ([]byte, error) {
 	return render("members", membersText, map[string]any{"Addresses": strings.Join(addrs, ",")})
 }
 
-func dropIn() ([]byte, error) {
-	return render("unit", dropInText, map[string]any{"Helper": helperFile})
+func dropIn(l layout) ([]byte, error) {
+	return render("unit", dropInText, map[string]any{"Helper": helperFile, "Interrupted": interruptedFile, "Data": l.dataDir})
 }
 
 // bufferPool is InnoDB's memory in MiB: an eighth of the head's, from 128 to

@@ -25,7 +25,7 @@ func TestFilesAsWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden.Check(t, "testdata/members.cnf", members)
-	drop, err := dropIn()
+	drop, err := dropIn(debian)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func (s *State) restartDue(ctx context.Context, r host.Reader, n node) bool {
 	if err != nil {
 		return false // there will be no plan
 	}
-	drop, err := dropIn()
+	drop, err := dropIn(n.at)
 	if err != nil {
 		return false
 	}

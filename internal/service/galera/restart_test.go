@@ -109,7 +109,7 @@ func TestARestartIsDue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	drop, err := dropIn()
+	drop, err := dropIn(debian)
 	if err != nil {
 		t.Fatal(err)
 	}
