@@ -4,9 +4,12 @@ package test
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"multihead/internal/lab"
 )
 
 // eitherHeadMayGo shows what two heads and a witness are for: the power of one head is
@@ -57,6 +60,25 @@ func eitherHeadMayGo(h *hosts) {
 		h.green()
 		h.arbiterIs("witness1")
 	})
+	h.t.Run("the database runs on one head alone, and its settings change", func(t *testing.T) { h.in(t).settingsOfTheOnlyOne() })
+	h.t.Run("both were shut down in order, and the witness stayed on", func(t *testing.T) {
+		h := h.in(t)
+		for _, name := range []string{"server2", "server1"} {
+			h.sh(name, "systemctl stop mariadb")
+		}
+		for _, name := range []string{"server1", "server2"} {
+			if err := h.PowerOff(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range []string{"server1", "server2"} {
+			if err := h.PowerOn(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.green()
+		h.votes(3)
+	})
 	h.t.Run("a client dies in the middle of a change, and a brick comes back", func(t *testing.T) {
 		h.in(t).replacedMeanwhile("server2", "server1", "witness1")
 	})
@@ -77,6 +99,59 @@ func eitherHeadMayGo(h *hosts) {
 		h.green()
 		h.arbiterIs("witness1")
 	})
+}
+
+// settingsOfTheOnlyOne has MariaDB's settings changed where it runs on one head alone,
+// beside a witness that would keep the quorum without it and let nobody in any more; and
+// then to some that it does not start with.
+func (h *hosts) settingsOfTheOnlyOne() {
+	h.t.Helper()
+	file := h.file
+	defer func() { h.file = file }()
+	settings := func(text string) {
+		h.t.Helper()
+		data, err := os.ReadFile(file)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		h.file = h.t.TempDir() + "/cluster.yaml"
+		now := strings.Replace(string(data), "\n  mariadb:\n", "\n  mariadb:\n    config: {"+text+"}\n", 1)
+		if err := os.WriteFile(h.file, []byte(now), 0o600); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	const allowed = `mariadb -N -e "SELECT @@max_connections"`
+	h.sh("server2", "systemctl stop mariadb")
+	settings("innodb_nonsense: 1")
+	if r := h.run("up", "--yes"); r.code == 0 || !strings.Contains(r.stdout+r.stderr, "unknown variable") {
+		h.t.Fatalf("settings that mariadbd does not start with: %s", r)
+	}
+	if got := h.sh("server1", allowed); got == "222" {
+		h.t.Errorf("max_connections is %s before", got)
+	}
+	settings("max_connections: 222")
+	h.must("up", "--yes")
+	h.green()
+	h.votes(3)
+	for _, name := range []string{"server1", "server2"} {
+		if got := h.sh(name, allowed); got != "222" {
+			h.t.Errorf("max_connections on %s is %s", name, got)
+		}
+	}
+	h.file = file
+	h.must("up", "--yes")
+	h.green()
+	h.votes(3)
+}
+
+// votes makes sure of how many vote in the database, those without data among them.
+func (h *hosts) votes(want int) {
+	h.t.Helper()
+	for _, name := range h.names(lab.Head) {
+		if got := h.sh(name, `mariadb -N -e "SHOW STATUS LIKE 'wsrep_cluster_size'"`); !strings.HasSuffix(got, fmt.Sprint("\t", want)) {
+			h.t.Errorf("%s: %s; %d are to vote", name, got, want)
+		}
+	}
 }
 
 // arbiterIs looks whether a witness has the arbiter's brick: every name and nothing

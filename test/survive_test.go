@@ -81,6 +81,16 @@ func allLosePower(h *hosts) {
 		}
 		h.each(heads, "systemctl disable --now --quiet agent-killer; rm /etc/systemd/system/agent-killer.service /root/agent-killer; systemctl daemon-reload; sync")
 	})
+	t.Run("one is behind, and the others change tables", func(t *testing.T) {
+		h := h.in(t)
+		h.goDarkWhileTablesChange(acked, heads[0], heads[2])
+		h.boot(heads...)
+		h.backByItself(acked, running, heads)
+		if out := h.must("events").stdout; !strings.Contains(out, "under a new identity") {
+			t.Errorf("the tables of %s are not what the others were sent:\n%s", heads[0], out)
+		}
+		h.sh(heads[0], `mariadb -e "DROP DATABASE ddl"`)
+	})
 	t.Run("one never returns, and then it does", func(t *testing.T) {
 		h := h.in(t)
 		h.goDark(acked)
@@ -254,6 +264,38 @@ func (h *hosts) goDark(l *ledger) {
 	}
 	stop()
 	wg.Wait()
+}
+
+// goDarkWhileTablesChange cuts the power of all heads while a statement changes tables,
+// with a row before it that one of them has taken and another has not: Galera, left to
+// itself, takes the one that is behind for the only one with a position.
+func (h *hosts) goDarkWhileTablesChange(l *ledger, takes, behind string) {
+	h.t.Helper()
+	// One that takes a second or more to change.
+	h.sh(takes, `mariadb -e "CREATE DATABASE ddl; CREATE TABLE ddl.wide (n INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(200))"
+mariadb ddl -e "INSERT INTO wide (v) SELECT REPEAT('x', 180) FROM seq_1_to_500000"`)
+	for _, head := range h.names(lab.Head) {
+		h.eventually(head+" has the table", 2*time.Minute, func() (bool, string) {
+			out, err := h.trySh(head, `mariadb -N -e "SELECT COUNT(*) FROM ddl.wide"`)
+			return err == nil && out == "500000", out
+		})
+	}
+	h.sh(behind, `systemd-run --quiet mariadb -e "FLUSH TABLES WITH READ LOCK; DO SLEEP(600)"`)
+	h.eventually(behind+" applies nothing", time.Minute, func() (bool, string) {
+		out, err := h.trySh(behind, `mariadb -N -e "SELECT INFO FROM information_schema.PROCESSLIST"`)
+		return err == nil && strings.Contains(out, "DO SLEEP"), out
+	})
+	l.last++
+	h.sh(takes, fmt.Sprintf(`mariadb -e "INSERT INTO auth_portal.acked VALUES (%d)"`, l.last))
+	l.rows = append(l.rows, l.last)
+	h.sh(takes, `systemd-run --quiet mariadb -e "ALTER TABLE ddl.wide FORCE, ALGORITHM=COPY"`)
+	h.eventually(takes+" changes the table", time.Minute, func() (bool, string) {
+		out, err := h.trySh(takes, "grep uuid /var/lib/mysql/grastate.dat")
+		return err == nil && strings.Contains(out, " 00000000-0000-0000-0000-000000000000"), out
+	})
+	if err := h.PowerOff(h.t.Context(), h.names(lab.Head)...); err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 func (h *hosts) boot(heads ...string) {
