@@ -149,7 +149,7 @@ func (s *State) members() ([]byte, error) {
 }
 
 func dropIn(l layout) ([]byte, error) {
-	return render("unit", dropInText, map[string]any{"Helper": helperFile, "Interrupted": interruptedFile, "Data": l.dataDir})
+	return render("unit", dropInText, map[string]any{"Helper": helperFile, "Interrupted": interruptedFile, "Data": l.dataDir, "Aside": seenAside})
 }
 
 // bufferPool is InnoDB's memory in MiB: an eighth of the head's, from 128 to
