@@ -75,7 +75,7 @@ func (a *Agent) watchCluster(ctx context.Context) {
 		}
 		l.looked = now
 		waited := l.waited && !a.mayHaveGoneOn(missing, peers)
-		intent := service.Intent{Mode: service.Auto, Nodes: a.tended(), Without: len(missing) == 0 || waited}
+		intent := service.Intent{Mode: service.Auto, Nodes: a.tended(), Without: len(missing) == 0 || waited, Unattended: true}
 		did, again, err := a.bringBack(ctx, intent, strings.Join(wrong, "; "))
 		if !did {
 			a.waits(again)

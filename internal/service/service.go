@@ -88,6 +88,8 @@ type Intent struct {
 	// do not answer: what a majority of the last quorum holds may go on. It
 	// replaces no proof: without a majority it changes nothing.
 	Without bool
+	// Unattended is set by the agents: what a person has stopped they do not touch.
+	Unattended bool
 	// Leaving are heads and witnesses that are to be no part of the service any
 	// more; only Leaver.Leave looks at it. The file still names them.
 	Leaving []string

@@ -116,13 +116,33 @@ func (b *builder) arbiters() {
 // up, if this one does not come to voteAgain.
 func (b *builder) stepAside() {
 	no := false
-	b.onVoters("the witness steps aside", "mariadb.arbiter-aside", plan.Unit{Name: arbiterUnit, Active: &no})
+	b.onVoters("the witness steps aside", "mariadb.arbiter-aside", aside{plan.Unit{Name: arbiterUnit, Active: &no}})
 }
 
 func (b *builder) voteAgain() {
 	yes := true
-	b.onVoters("the witness votes again", "mariadb.arbiter-back", plan.Unit{Name: arbiterUnit, Active: &yes})
+	b.onVoters("the witness votes again", "mariadb.arbiter-back", aside{plan.Unit{Name: arbiterUnit, Active: &yes}})
 }
+
+// aside is a witness's step around the restart of the only member. It is taken back
+// where that is, last of all and in the same order: the witness has to be away while the
+// old settings are read, too.
+type aside struct{ plan.Unit }
+
+// Do implements plan.Action.
+func (s aside) Do(ctx context.Context, h host.Host) (plan.Action, error) {
+	undo, err := s.Unit.Do(ctx, h)
+	if undo != nil {
+		undo = lately{undo}
+	}
+	return undo, err
+}
+
+// lately is an undo that comes when the daemons are restarted.
+type lately struct{ plan.Action }
+
+// Late implements plan.Late.
+func (lately) Late() {}
 
 func (b *builder) onVoters(stage, id string, a plan.Action) {
 	var steps []plan.Step

@@ -25,4 +25,8 @@ fi
 for copy in *_galera_info*; do
 	[ ! "$copy" -nt grastate.dat ] || exit 0
 done
-[ ! -e "$seen" ] || { mv -fT "$seen" "$aside" && sync .; }
+# What was found out is of before this start.
+! grep -q '^# InnoDB goes up to ' grastate.dat || sed -i '/^# InnoDB goes up to /d' grastate.dat
+[ -e "$seen" ] || exit 0
+echo "Tables were being changed when it ended: it does not begin by itself. The agents find out how far each head goes, or multihead recover does."
+mv -fT "$seen" "$aside" && sync .

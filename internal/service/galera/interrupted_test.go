@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,7 @@ func TestAHeadThatWasInterruptedDoesNotBeginByItself(t *testing.T) {
 	}{
 		"while tables were changed":          {files: []string{"grastate.dat", "gvwstate.dat"}, was: none, left: "grastate.dat gvwstate.dat.interrupted"},
 		"the same, long after a copy came":   {files: []string{"donor_galera_info", "grastate.dat", "gvwstate.dat"}, was: none, left: "donor_galera_info grastate.dat gvwstate.dat.interrupted"},
+		"its position was found out":         {files: []string{"grastate.dat", "gvwstate.dat.interrupted"}, was: string(markFound([]byte(none), gtid{uuidA, 12})), left: "grastate.dat gvwstate.dat.interrupted"},
 		"and again":                          {files: []string{"grastate.dat", "gvwstate.dat.interrupted"}, was: none, left: "grastate.dat gvwstate.dat.interrupted"},
 		"it has seen others since":           {files: []string{"grastate.dat", "gvwstate.dat.interrupted", "gvwstate.dat"}, was: none, left: "grastate.dat gvwstate.dat.interrupted"},
 		"it lost its power":                  {files: []string{"grastate.dat", "gvwstate.dat"}, was: "uuid: " + uuidA + "\n", left: "grastate.dat gvwstate.dat"},
@@ -101,8 +103,10 @@ func TestAHeadThatWasInterruptedDoesNotBeginByItself(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for range 2 { // each start
-				if out, err := exec.CommandContext(t.Context(), "sh", "-c", interruptedText, "mariadb-interrupted", dir).CombinedOutput(); err != nil || len(out) > 0 {
+			moved := slices.Contains(tt.files, "gvwstate.dat") && strings.HasSuffix(tt.left, seenAside)
+			for _, says := range []bool{moved, false} { // each start
+				out, err := exec.CommandContext(t.Context(), "sh", "-c", interruptedText, "mariadb-interrupted", dir).CombinedOutput()
+				if err != nil || strings.Contains(string(out), "multihead recover") != says || !says && len(out) > 0 {
 					t.Fatalf("%v: %s", err, out)
 				}
 			}
@@ -116,6 +120,9 @@ func TestAHeadThatWasInterruptedDoesNotBeginByItself(t *testing.T) {
 			}
 			if got := strings.Join(left, " "); got != tt.left {
 				t.Errorf("left is %q", got)
+			}
+			if raw, err := os.ReadFile(filepath.Join(dir, "grastate.dat")); err == nil && parseFound(raw).uuid != "" {
+				t.Errorf("what was found out before this start stands: %s", raw)
 			}
 		})
 	}

@@ -90,7 +90,7 @@ func (j join) isIn(ctx context.Context, h host.Host) bool {
 }
 
 // end stops a daemon whose start failed. That of a member does not forget that it
-// failed, and one that has left the cluster need not leave in order: an orderly stop
+// failed, and one that is in no cluster with quorum need not leave in order: an orderly stop
 // counts as a person's, and the agents would not bring it back.
 func (j join) end(ctx context.Context, h host.Host) error {
 	if j.from != returning {
@@ -98,7 +98,7 @@ func (j join) end(ctx context.Context, h host.Host) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
-	if s, err := ask(ctx, h, j.at, j.root); err == nil && s.component == disconnected {
+	if s, err := ask(ctx, h, j.at, j.root); err == nil && !s.primary() {
 		if _, err := h.Run(ctx, host.Command("systemctl", "kill", "--signal=SIGKILL", unit)); err != nil {
 			return err
 		}

@@ -124,7 +124,12 @@ func (r *recovery) revive() (plan.Phase, error) {
 		return r.refuse("Bring back the head that the copy came from.",
 			"nobody serves, %s have no more than a part of a copy, and %s are missing", r.names(parts), r.names(r.missing))
 	case idle:
-		return plan.Phase{}, nil // nothing ever was, or a person stopped it
+		// Nothing ever was, or a person stopped it. Whoever is to start it again has to know
+		// how far it goes, where nothing says so.
+		if r.holders = r.hand; !r.intent.Unattended {
+			r.measure(node.unread)
+		}
+		return r.out, nil
 	}
 	current, ok := latest(ids)
 	if !ok && len(ids) > 0 {
@@ -330,10 +335,10 @@ func (r *recovery) rejoin() (plan.Phase, error) {
 		_, earlier := descends(cluster, at.uuid)
 		belongs := at.uuid == cluster || earlier || n.disk.partial
 		switch {
+		case n.stands == off && n.unread() && (!n.parked() || !r.intent.Unattended):
+			r.holders = append(r.holders, n)
 		case !(n.closed() || n.stands == off && !n.parked()):
 			// It is on its way, or a person stopped it.
-		case n.unread():
-			r.holders = append(r.holders, n)
 		case !belongs && n.disk.data == service.Yes:
 			r.note("%s holds data of another cluster (%s) and is left as it is.", n.name, cmp.Or(at.uuid, "its own"))
 		case !belongs:
@@ -345,8 +350,8 @@ func (r *recovery) rejoin() (plan.Phase, error) {
 			back = append(back, n)
 		}
 	}
-	r.wake(back)
 	r.measure(node.unread)
+	r.wake(back)
 	return r.out, nil
 }
 

@@ -61,6 +61,7 @@ func fenced(name string) node {
 var waited = service.Intent{Mode: service.Auto, Without: true}
 
 func TestRecover(t *testing.T) {
+	kept := func(n *node) { n.unit.enabled = false }
 	of := func(id string) func(*node) { return func(n *node) { n.disk.state.uuid = id } }
 	next := successor(uuidA, 20, "")
 	tests := []struct {
@@ -144,7 +145,7 @@ func TestRecover(t *testing.T) {
 		{name: "one goes further than those that serve", nodes: []node{live("s1", uuidA), crashed("s2", 10, 5, 1, 2)}, note: "goes further (10)"},
 		{name: "one has data of another cluster", nodes: []node{live("s1", uuidA), with(crashed("s2", 10, 5, 1, 2), of(uuidB))}, note: "another cluster"},
 		{name: "one has data of before the cluster began anew", nodes: []node{live("s1", next), crashed("s2", 25, 5, 1, 2)}, steps: "start/s2"},
-		{name: "one was interrupted while others serve: it is found out what it holds", nodes: []node{live("s1", uuidA), interrupted("s2", -1, 5, 1, 2), crashed("s3", -1, 5, 1, 2)}, steps: "start/s3 position/s2"},
+		{name: "one was interrupted while others serve: it is found out what it holds", nodes: []node{live("s1", uuidA), interrupted("s2", -1, 5, 1, 2), crashed("s3", -1, 5, 1, 2)}, steps: "position/s2 start/s3"},
 		{name: "one was interrupted while others serve, and is behind", nodes: []node{live("s1", uuidA), interrupted("s2", 9, 5, 1, 2)}, steps: "start/s2"},
 		{name: "one was interrupted while others serve, and goes further", nodes: []node{live("s1", uuidA), interrupted("s2", 10, 5, 1, 2)}, note: "goes further (10)"},
 		{name: "one was voted out", nodes: []node{live("s1", uuidA), with(left("s2", uuidA), func(n *node) { n.disk.state.uuid, n.disk.data = "", service.Yes })}, note: "its own"},
@@ -157,8 +158,10 @@ func TestRecover(t *testing.T) {
 			steps: "begin/s3 start/s1 start/s2", anew: true},
 		{name: "one was interrupted and goes as far as another", nodes: []node{with(interrupted("s1", 9, 5, 1, 2), func(n *node) { n.disk.state.safe = true }), crashed("s2", 9, 5, 1, 2)}, steps: "begin/s2 start/s1"},
 		{name: "one was interrupted, and another is missing", nodes: []node{crashed("s1", 7, 5, 1, 2, 3), interrupted("s2", -1, 5, 1, 2, 3), lost("s3")}, refused: "waited for"},
-		{name: "a person keeps it from starting", nodes: []node{with(interrupted("s1", -1, 5, 1), func(n *node) { n.unit.enabled = false })}},
-		{name: "a person keeps it from starting while others serve", nodes: []node{live("s2", uuidA), with(interrupted("s1", -1, 5, 1, 2), func(n *node) { n.unit.enabled = false })}},
+		{name: "a person keeps it from starting, and asks", nodes: []node{with(interrupted("s1", -1, 5, 1), kept)}, steps: "position/s1"},
+		{name: "a person keeps it from starting, and nobody asks", nodes: []node{with(interrupted("s1", -1, 5, 1), kept)}, intent: service.Intent{Unattended: true}},
+		{name: "a person keeps it from starting while others serve, and asks", nodes: []node{live("s2", uuidA), with(interrupted("s1", -1, 5, 1, 2), kept)}, steps: "position/s1"},
+		{name: "a person keeps it from starting while others serve, and nobody asks", nodes: []node{live("s2", uuidA), with(interrupted("s1", -1, 5, 1, 2), kept)}, intent: service.Intent{Unattended: true}},
 		{name: "one was interrupted, and a person has started it by itself", nodes: []node{crashed("s1", 7, 5, 1, 2), with(interrupted("s2", 9, 5, 1, 2), func(n *node) { n.stands, n.status = answering, status{} })},
 			refused: "s2 () cannot be looked at"},
 		{name: "the one that sent a copy is gone, and it was not complete", nodes: []node{lost("s1"), with(crashed("s2", -1, 0), func(n *node) { n.disk = disk{data: service.No, partial: true} })},

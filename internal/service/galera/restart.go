@@ -43,7 +43,7 @@ func (b *builder) restartLast(n node) {
 	aside := false
 	switch others := n.status.size - 1; {
 	case !n.due || others == 0:
-	case others == votes:
+	case others == votes && !slices.ContainsFunc(b.s.arbiters(), func(w voter) bool { return !b.intent.Includes(w.name) }):
 		aside = true
 	default:
 		b.out.Notes = append(b.out.Notes, fmt.Sprintf("mariadbd on %s goes on with the settings that it has: %d others are in its cluster, and whether one of them has all data was not seen. Run up again when they can be looked at.", n.name, others))

@@ -1,6 +1,7 @@
 package galera
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,44 @@ func TestAWitnessThatStepsAsideVotesAgain(t *testing.T) {
 	killed := planOf(t, witness(stateOf(live("s1", uuidA), lost("s2")), service.No), auto)
 	if got := outline(killed); !strings.Contains(got, "witness: arbiter-packages/w1 arbiter-settings/w1 arbiter-unit/w1 arbiter/w1") {
 		t.Errorf("the next run leaves it stopped:\n%s", got)
+	}
+}
+
+// Old files are put back first; then the daemons are restarted, the last first, and the
+// witness is away while the only member is.
+func TestAWitnessIsAwayWhileTheOldSettingsAreReadToo(t *testing.T) {
+	w := hosttest.New("w1").Answer("systemctl show --timestamp=us+utc garb.service", "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n").
+		OnRun("systemctl stop", func(host.Cmd) (string, error) { return "", nil })
+	b := builder{s: witness(stateOf(live("s1", uuidA), lost("s2")), service.Yes)}
+	b.stepAside()
+	undo, err := b.out.Stages[0].Steps[0].Action.Do(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, late := undo.(plan.Late); !late {
+		t.Errorf("%T comes before the restart of the only member", undo)
+	}
+}
+
+func TestWithoutTheWitnessTheOnlyMemberIsNotRestarted(t *testing.T) {
+	s := witness(stateOf(with(live("s1", uuidA), func(n *node) { n.status.size, n.due = 2, true }), lost("s2")), service.Yes)
+	p, err := s.Plan(service.Intent{Mode: service.Auto, Nodes: []string{"s1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := renewals(p); !strings.HasPrefix(got, "at boot: boot/s1\nnote: mariadbd on s1 goes on") {
+		t.Errorf("%s", got)
+	}
+}
+
+// A garbd that cannot be restarted keeps nobody from beginning.
+func TestALetGoThatFailsIsNoError(t *testing.T) {
+	for _, err := range []error{nil, errors.New("exit code 1")} {
+		w := hosttest.New("w1").OnRun("systemctl try-restart garb.service", func(host.Cmd) (string, error) { return "", err })
+		s := witness(stateOf(stopped("s1", uuidA, 9, true)), service.Yes)
+		if _, err := s.letGo()[0].Action.Do(t.Context(), w); err != nil || !ran(w, "systemctl try-restart garb.service") {
+			t.Errorf("%v %v", err, w.Changes())
+		}
 	}
 }
 

@@ -88,7 +88,7 @@ func (p position) Do(ctx context.Context, h host.Host) (plan.Action, error) {
 		return nil, explain(ctx, h, err)
 	}
 	uuid, seqno, err := parseRecovered(out)
-	if errors.Is(err, errNoPosition) && d.interrupted() {
+	if uuid == noUUID && d.interrupted() {
 		plan.Tell(ctx, "it never was part of a cluster")
 		return nil, rewrite(ctx, h, p.at.dataDir, func(old []byte) []byte { return markFound(old, nowhere) })
 	}
@@ -113,8 +113,6 @@ func (p position) Preview(context.Context, host.Reader) (plan.Preview, error) {
 
 var recovered = regexp.MustCompile(`--wsrep[-_]start[-_]position=([0-9a-f-]{36}):(-?[0-9]+)`)
 
-var errNoPosition = errors.New("galera_recovery found no position: the data directory is a part of a copy")
-
 // parseRecovered reads what galera_recovery prints: the option that it starts the
 // daemon with.
 func parseRecovered(out string) (uuid string, seqno int64, err error) {
@@ -126,7 +124,7 @@ func parseRecovered(out string) (uuid string, seqno int64, err error) {
 		return "", -1, err
 	}
 	if seqno < 0 || m[1] == noUUID {
-		return "", -1, errNoPosition
+		return m[1], -1, errors.New("galera_recovery found no position: the data directory is a part of a copy")
 	}
 	return m[1], seqno, nil
 }

@@ -145,6 +145,9 @@ wsrep_sst_mariabackup | wsrep_sst_rsync)
             command rm "$@"
             return
         fi
+        if [ "${0##*/}" = wsrep_sst_rsync ] && [ "${estatus:-0}" != 0 ]; then
+            return 0 # it ends with an error, and wrote over what was here: what is left is a part
+        fi
         if [ "${WSREP_SST_OPT_BYPASS:-0}" = 0 ]; then # it was sent a copy, and not what it had missed
             for dir in "${last%/*}" "${ib_home_dir:-}" "${ib_undo_dir:-}" "${ib_log_dir:-}" "${ar_log_dir:-}"; do
                 if [ -d "$dir" ] && ! sync -f "$dir"; then

@@ -20,6 +20,8 @@ func TestACopyIsOnTheDiskBeforeItCountsAsWhole(t *testing.T) {
 	}{
 		"a joiner":                     {script: "wsrep_sst_mariabackup", role: "joiner", file: "sst_in_progress", sync: "true", synced: true},
 		"a joiner by rsync":            {script: "wsrep_sst_rsync", role: "joiner", file: "sst_in_progress", sync: "true", synced: true},
+		"a joiner by rsync that fails": {script: "wsrep_sst_rsync", role: "joiner", more: "estatus=32", file: "sst_in_progress", sync: "true", stays: true},
+		"a joiner that fails":          {script: "wsrep_sst_mariabackup", role: "joiner", more: "estatus=32", file: "sst_in_progress", sync: "true", synced: true},
 		"the disk refuses":             {script: "wsrep_sst_mariabackup", role: "joiner", file: "sst_in_progress", sync: "false", synced: true, stays: true},
 		"it had only missed something": {script: "wsrep_sst_mariabackup", role: "joiner", more: "WSREP_SST_OPT_BYPASS=1", file: "sst_in_progress", sync: "true"},
 		"its logs lie elsewhere":       {script: "wsrep_sst_mariabackup", role: "joiner", more: "ib_log_dir=$PWD", file: "sst_in_progress", sync: "true", synced: true, logs: true},
